@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The benchmark queue: runs claims one at a time, at low priority, resumable, and files their results.
+
+    python -m benchmarks list            every claim with its state
+    python -m benchmarks run             the next unfinished claims, one after the other
+    python -m benchmarks run NAME ...    these claims
+
+Work in progress lies under GOSSAMER_RUNS (default: runs/); a killed queue goes on where it was. A finished claim
+has results/NAME/ with report.json, model.gossamer, log.txt, command.txt and environment.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from benchmarks.claims import CLAIMS, Claim
+from gossamer.files import write_atomically, write_json
+from gossamer.measure.environment import environment
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS = ROOT / "results"
+DELIVERED = ("report.json", "model.gossamer", "plan.json")
+
+
+def main() -> int:
+    """List or run claims."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__.splitlines()[0])
+    parser.add_argument("verb", choices=("list", "run"))
+    parser.add_argument("names", nargs="*", metavar="NAME")
+    options = parser.parse_args()
+    if unknown := sorted(set(options.names) - CLAIMS.keys()):
+        parser.error(f"expected claims of {', '.join(CLAIMS)}, got {', '.join(unknown)}")
+    if options.verb == "list":
+        for name, claim in CLAIMS.items():
+            print(f"{state(name):<12} {claim.hours:5.1f} h  {name:<24} {claim.shows}")
+        return 0
+    names = options.names or [name for name in CLAIMS if state(name) != "finished"]
+    os.nice(19)
+    return max((run(name, CLAIMS[name]) for name in names), default=0)
+
+
+def runs_folder() -> Path:
+    """Where work in progress lies."""
+    return Path(os.environ.get("GOSSAMER_RUNS", ROOT / "runs"))
+
+
+def state(name: str) -> str:
+    """finished, begun or waiting."""
+    if (RESULTS / name / "report.json").exists():
+        return "finished"
+    return "begun" if (runs_folder() / name).exists() else "waiting"
+
+
+def arguments(claim: Claim) -> list[str]:
+    """The claim's gossamer arguments with the data folder filled in."""
+    if "{data}" not in claim.arguments:
+        return shlex.split(claim.arguments)
+    data = os.environ.get("GOSSAMER_DATA")
+    if not data or not Path(data).is_dir():
+        raise SystemExit(f"expected the data folder in GOSSAMER_DATA, got {data!r}; see docs/benchmarks.md")
+    return [part.format(data=data) for part in shlex.split(claim.arguments)]
+
+
+def run(name: str, claim: Claim) -> int:
+    """Run one claim to its end and file its results; the exit status of its command."""
+    out, filed = runs_folder() / name, RESULTS / name
+    out.parent.mkdir(parents=True, exist_ok=True)
+    command = [*arguments(claim), "--out", str(out), "--ledger", str(out.with_suffix(".ledger.json"))]
+    log = out.with_suffix(".log")
+    print(f"{name}: {claim.shows}; log in {log}", flush=True)
+    started = time.time()
+    with log.open("a", encoding="utf-8") as stream:
+        status = subprocess.run(
+            [sys.executable, "-m", "gossamer", *command], cwd=ROOT, stdout=stream, stderr=stream, check=False
+        ).returncode
+    if status:
+        print(f"{name}: ended with status {status} after {time.time() - started:.0f} s; see {log}", flush=True)
+        return status
+    filed.mkdir(parents=True, exist_ok=True)
+    for file in DELIVERED:
+        shutil.copyfile(out / file, filed / file)
+    _remove_paths(filed / "report.json")
+    shown = "gossamer " + claim.arguments.replace("{data}", "$GOSSAMER_DATA") + f" --out runs/{name}\n"
+    write_atomically(filed / "command.txt", shown.encode())
+    write_atomically(filed / "log.txt", _without_paths(log.read_text(encoding="utf-8")).encode())
+    write_json(filed / "environment.json", environment())
+    print(f"{name}: finished", flush=True)
+    return 0
+
+
+def _remove_paths(report: Path) -> None:
+    """A report is published: the folders of the machine it ran on are nobody's business."""
+    text = _without_paths(report.read_text(encoding="utf-8"))
+    write_json(report, json.loads(text))
+
+
+def _without_paths(text: str) -> str:
+    replaced = {
+        os.environ.get("GOSSAMER_DATA", ""): "$GOSSAMER_DATA",
+        str(runs_folder()): "runs",
+        str(ROOT): ".",
+    }
+    for path, name in replaced.items():
+        text = text.replace(path, name) if path else text
+    return text
+
+
+if __name__ == "__main__":
+    sys.exit(main())

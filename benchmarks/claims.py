@@ -1,0 +1,39 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Claims: every number that README and docs publish, as a small declared job.
+
+A claim is one call of the command line; where it needs data or weights that the repository does not ship, `{data}`
+stands for the folder in the environment variable GOSSAMER_DATA.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One job: the gossamer arguments without --out, what it shows, and the hours it takes on two cores."""
+
+    shows: str
+    arguments: str
+    hours: float
+
+
+_RESNET56 = (
+    "compress --model resnet56 --weights {data}/weights/cifar10/resnet56-4bfd9763.th --data cifar10:{data}/cifar10 "
+    "--preset cifar10-imagenet-stats --tolerance 1 --observed 0.4 --hours 2.4 "
+)
+_DEMO = (
+    "compress --model resnet20 --weights examples/cifar10/resnet20.safetensors --data cifar10:examples/cifar10 "
+    "--preset cifar10-imagenet-stats --tolerance 1 "
+)
+
+#: In the order of what they decide.
+CLAIMS: dict[str, Claim] = {
+    "resnet56-bytes": Claim("ResNet-56 on all of CIFAR-10, smallest file", _RESNET56 + "--minimise bytes", 2.4),
+    "resnet56-latency": Claim(
+        "ResNet-56 on all of CIFAR-10, fastest in OpenVINO",
+        _RESNET56 + "--minimise latency --runtime openvino",
+        2.4,
+    ),
+}

@@ -1,0 +1,211 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The certificate: a promise about the drop in quality, tested on images that nothing was chosen on.
+
+Right-or-wrong quality, paired by image, by the exact test of `certify_exact`. Each run on a test split spends
+a part of 1 - confidence, the k-th 6 / (pi^2 k^2) of it, which sums to the whole: the first run has 61 %, and
+retries stay honest however many follow (`certify_ledger` counts them).
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+import numpy.typing as npt
+
+from gossamer.certify_exact import RESOLUTION
+from gossamer.certify_exact import Counts as Counts
+from gossamer.certify_exact import p_value as p_value
+from gossamer.certify_exact import upper_bound as upper_bound
+
+METHOD = "exact unconditional, paired; order: Tango score limit; nuisance: Berger-Boos"
+
+
+def level(confidence: float, look: int = 1) -> float:
+    """The level of the `look`-th run on one test split, 6 (1 - confidence) / (pi look)^2.
+
+    >>> round(level(0.95, look=1), 4), round(level(0.95, look=2), 4)
+    (0.0304, 0.0076)
+    """
+    if not 0.5 <= confidence < 1:
+        raise ValueError(f"confidence must be in [0.5, 1), got {confidence}; 0.95 is usual")
+    if look < 1:
+        raise ValueError(f"look must be 1 for the first run on a test split, 2 for the second, ..., got {look}")
+    return 6 * (1 - confidence) / (math.pi * look) ** 2
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """What was promised, what was counted, and whether the counts prove it; drops are fractions.
+
+    `look` says which run on this test split it was and `alpha` the level that was left for it; `bound` is an
+    upper confidence bound of the true drop at that level. `proven` and `bound <= tolerance` say the same.
+    """
+
+    tolerance: float
+    confidence: float
+    n: int
+    b: int
+    c: int
+    observed_drop: float
+    bound: float
+    p_value: float
+    proven: bool
+    method: str
+    data_sha256: str
+    payload_sha256: str
+    look: int
+    alpha: float
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON object with one entry per field."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, value: Any) -> Certificate:
+        """The inverse of `to_json`; says which field is missing, unknown or of the wrong kind."""
+        names = [field.name for field in fields(cls)]
+        if not isinstance(value, dict) or sorted(value) != sorted(names):
+            got = ", ".join(map(str, value)) if isinstance(value, dict) else repr(value)
+            raise ValueError(f"a certificate must be an object with exactly {', '.join(names)}, got {got}")
+        read: dict[str, Any] = {}
+        for field in fields(cls):
+            entry = value[field.name]
+            if field.type == "float" and type(entry) is int:
+                entry = float(entry)
+            if type(entry).__name__ != field.type or (isinstance(entry, float) and not math.isfinite(entry)):
+                raise ValueError(f"certificate field {field.name!r} must be a {field.type}, got {entry!r}")
+            read[field.name] = entry
+        return cls(**read)
+
+    def __str__(self) -> str:
+        promise = f"a drop below {100 * self.tolerance:g} points at {100 * self.confidence:g} % confidence"
+        bound = math.ceil(1e5 * self.bound - 1e-9) / 1e3  # never shown smaller than it is
+        return (
+            f"{'Proven' if self.proven else 'NOT proven'}: {promise}. Observed drop "
+            f"{100 * self.observed_drop:.2f} points, upper bound {bound:.3f}, on {self.n:,} test images "
+            f"({self.b:,} turned wrong, {self.c:,} right); run {self.look} on this test split."
+        )
+
+
+def certify(
+    original_right: npt.ArrayLike,
+    compressed_right: npt.ArrayLike,
+    tolerance: float,
+    confidence: float,
+    *,
+    data_sha256: str,
+    payload_sha256: str,
+    look: int = 1,
+) -> Certificate:
+    """Test on the test split, image by image, that the drop is below `tolerance`; two bool vectors, (n,)."""
+    for name, digest in (("data_sha256", data_sha256), ("payload_sha256", payload_sha256)):
+        if not is_sha256(digest):
+            raise ValueError(f"{name} must be 64 lower-case hexadecimal digits, got {digest!r}")
+    counts = Counts.of(original_right, compressed_right)
+    return _certificate(counts, tolerance, confidence, data_sha256, payload_sha256, look)
+
+
+def recheck(certificate: Certificate) -> list[str]:
+    """Recompute a certificate from its counts; one sentence for each thing that does not agree."""
+    problems = []
+    for name in ("data_sha256", "payload_sha256"):
+        if not is_sha256(getattr(certificate, name)):
+            problems.append(f"{name} is not a SHA-256: {getattr(certificate, name)!r}")
+    if certificate.method != METHOD:
+        return [*problems, f"method {certificate.method!r} is not known; this version checks {METHOD!r}"]
+    try:
+        again = _certificate(
+            Counts(certificate.n, certificate.b, certificate.c),
+            certificate.tolerance,
+            certificate.confidence,
+            certificate.data_sha256,
+            certificate.payload_sha256,
+            certificate.look,
+        )
+    except ValueError as error:
+        return [*problems, str(error)]
+    # Libraries of special functions differ in their last digits; the bisection, by its resolution.
+    slack = {"observed_drop": 1e-12, "alpha": 1e-12, "p_value": 1e-7, "bound": 2 * RESOLUTION}
+    for name, allowed in slack.items():
+        claimed, found = getattr(certificate, name), getattr(again, name)
+        if not abs(claimed - found) <= allowed:
+            problems.append(f"{name} is {claimed}, but the counts give {found}")
+    if certificate.proven != again.proven:
+        problems.append(f"proven is {certificate.proven}, but the counts give {again.proven}")
+    return problems
+
+
+def provable_drop(n: int, flip_rate: float, tolerance: float, confidence: float, *, look: int = 1) -> float | None:
+    """The largest observed drop that would still be proven to be below `tolerance` with `n` test images.
+
+    `flip_rate` is the share of images that change correctness, (b + c) / n. None: no outcome with so many
+    flips proves it, not even if every flip is for the better.
+    """
+    _check_tolerance(tolerance)
+    flips = _flips(n, flip_rate)
+    alpha = level(confidence, look)
+
+    def proven(b: int) -> bool:
+        return p_value(Counts(n, b, flips - b), tolerance, alpha) <= alpha
+
+    if not proven(0):
+        return None
+    low, high = 0, flips + 1  # proven(low); not proven(high), or no such outcome
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if proven(middle) else (low, middle)
+    return Counts(n, low, flips - low).drop
+
+
+def smallest_provable(n: int, flip_rate: float, confidence: float, *, look: int = 1) -> float:
+    """The smallest tolerance that `n` test images prove at an observed drop of zero; `flip_rate` as above."""
+    half = min((_flips(n, flip_rate) + 1) // 2, n // 2)
+    return upper_bound(Counts(n, half, half), level(confidence, look))
+
+
+def is_sha256(digest: str) -> bool:
+    """Whether a string has the form of a hex SHA-256."""
+    return re.fullmatch(r"[0-9a-f]{64}", digest) is not None
+
+
+def _certificate(
+    counts: Counts, tolerance: float, confidence: float, data_sha256: str, payload_sha256: str, look: int
+) -> Certificate:
+    _check_tolerance(tolerance)
+    alpha = level(confidence, look)
+    p, bound = p_value(counts, tolerance, alpha), upper_bound(counts, alpha)
+    proven = p <= alpha
+    # p is taken at the tolerance itself, the bound is rounded up: where the two meet, p decides.
+    bound = min(bound, tolerance) if proven else max(bound, tolerance + RESOLUTION)
+    return Certificate(
+        tolerance=tolerance,
+        confidence=confidence,
+        n=counts.n,
+        b=counts.b,
+        c=counts.c,
+        observed_drop=counts.drop,
+        bound=bound,
+        p_value=p,
+        proven=proven,
+        method=METHOD,
+        data_sha256=data_sha256,
+        payload_sha256=payload_sha256,
+        look=look,
+        alpha=alpha,
+    )
+
+
+def _flips(n: int, flip_rate: float) -> int:
+    if n < 1:
+        raise ValueError(f"n must be at least one test image, got {n}")
+    if not 0 <= flip_rate <= 1:
+        raise ValueError(f"flip_rate must be a share of images in [0, 1], got {flip_rate}; 5 % is 0.05")
+    return round(n * flip_rate)
+
+
+def _check_tolerance(tolerance: float) -> None:
+    if not 0 <= tolerance < 1:
+        raise ValueError(f"tolerance must be a fraction in [0, 1), got {tolerance}; half a point is 0.005")

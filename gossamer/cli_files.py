@@ -1,0 +1,180 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Verbs that look at files: `inspect`, `decode`, `verify`, `bench`, `report`, `methods`, `doctor`.
+
+`inspect`, `decode` and `verify` of a .gossamer file need numpy alone: they run where there is no torch.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from gossamer.files import write_atomically
+
+
+def add_verbs(verbs: Any) -> None:
+    """Each verb with its options."""
+    inspect = verbs.add_parser(
+        "inspect", help="what is in a .gossamer file, per layer; or what can be cut of a network"
+    )
+    inspect.add_argument("what", help="a .gossamer file, or a network: a zoo name, torchvision:NAME, file.py:callable")
+    inspect.add_argument("--size", type=int, default=None, metavar="PIXELS", help="of a network's input")
+    inspect.add_argument("--classes", type=int, default=1000)
+    inspect.set_defaults(run=run_inspect)
+
+    decode = verbs.add_parser("decode", help=".gossamer to ONNX")
+    decode.add_argument("file", type=Path)
+    decode.add_argument("--out", type=Path, help="default: beside the file, with the ending .onnx")
+    decode.set_defaults(run=run_decode)
+
+    verify = verbs.add_parser("verify", help="check sums and certificate of a .gossamer file")
+    verify.add_argument("file", type=Path)
+    verify.set_defaults(run=run_verify)
+
+    bench = verbs.add_parser("bench", help="latency of one file, or of two and their ratio, in every runtime here")
+    bench.add_argument("files", type=Path, nargs="+", help=".onnx or .gossamer, one or two")
+    bench.add_argument("--rounds", type=int, default=200)
+    bench.add_argument("--threads", type=int, nargs="+", default=[1])
+    bench.add_argument("--batch-size", type=int, default=1)
+    bench.add_argument("--size", type=int, metavar="PIXELS", help="where the file does not say it")
+    bench.set_defaults(run=run_bench)
+
+    report = verbs.add_parser("report", help="the page and the tables of a finished run or a report.json")
+    report.add_argument("path", type=Path, help="a run's folder or a report.json")
+    report.add_argument("--out", type=Path, help="where to write the page; default: beside report.json")
+    report.set_defaults(run=run_report)
+
+    methods = verbs.add_parser("methods", help="the catalogue, with papers")
+    methods.set_defaults(run=run_methods)
+
+    doctor = verbs.add_parser("doctor", help="what this machine has, and what is missing")
+    doctor.set_defaults(run=run_doctor)
+
+
+def run_inspect(options: argparse.Namespace) -> int:
+    """`gossamer inspect`."""
+    if Path(options.what).suffix == ".gossamer":
+        from gossamer import container
+
+        print(container.describe(container.read(Path(options.what))))
+        return 0
+    import torch
+
+    from gossamer.graph import explain, trace
+    from gossamer.zoo.models import load_model
+
+    model = load_model(options.what, options.classes)
+    shape = getattr(model, "input_shape", None)
+    if shape is None or options.size is not None:
+        size = options.size or 224
+        shape = (shape[0] if shape else 3, size, size)
+    network = trace(model.eval(), torch.zeros(2, *shape))
+    print(explain(network))
+    return 0
+
+
+def run_decode(options: argparse.Namespace) -> int:
+    """`gossamer decode`."""
+    from gossamer import container
+
+    out = options.out or options.file.with_suffix(".onnx")
+    write_atomically(out, container.to_onnx(container.read(options.file).payload))
+    print(out)
+    return 0
+
+
+def run_verify(options: argparse.Namespace) -> int:
+    """`gossamer verify`: exit status 1 if anything does not hold."""
+    from gossamer import container
+    from gossamer.certify import Certificate, recheck
+
+    for line in container.verify(options.file):
+        print(f"holds: {line}")
+    file = container.read(options.file)
+    claims = file.claims.get("certificate")
+    if claims is None:
+        print("the file has no certificate")
+        return 0
+    certificate = Certificate.from_json(claims)
+    problems = recheck(certificate)
+    if certificate.payload_sha256 != file.payload_sha256:
+        problems.append("the certificate is of another payload")
+    for problem in problems:
+        print(f"does not hold: {problem}")
+    if not problems:
+        print(f"holds: {certificate}")
+    return 1 if problems else 0
+
+
+def run_bench(options: argparse.Namespace) -> int:
+    """`gossamer bench`."""
+    from rich.console import Console
+
+    from gossamer.measure.bench import bench_table
+
+    if len(options.files) > 2:
+        raise ValueError(f"expected one or two files, got {len(options.files)}")
+    Console().print(bench_table(options.files, options.rounds, options.threads, options.batch_size, options.size))
+    return 0
+
+
+def run_report(options: argparse.Namespace) -> int:
+    """`gossamer report`."""
+    from rich.console import Console
+
+    from gossamer.report.page import write_page
+    from gossamer.report.record import read_reports
+    from gossamer.report.terminal import candidates_table, comparison_table
+
+    path = options.path / "report.json" if options.path.is_dir() else options.path
+    if not path.exists():
+        raise ValueError(f"expected a finished run or a report.json, found no {path}")
+    console = Console()
+    reports = read_reports(path)
+    for index, report in enumerate(reports):
+        if report.candidates:
+            console.print(candidates_table(report.candidates, report.chosen))
+        console.print(comparison_table(report))
+        page = options.out or path.with_suffix(".html")
+        if len(reports) > 1:
+            page = page.with_stem(f"{page.stem}-{index}")
+        write_page(report, page)
+        print(page)
+    return 0
+
+
+def run_methods(options: argparse.Namespace) -> int:
+    """`gossamer methods`: every method and recipe with the first lines of its own header."""
+    import inspect as source
+    import sys
+
+    from gossamer import filters, rates, recipes, weights
+
+    families = {
+        "recipes": recipes.RECIPES,
+        "filters": filters.METHODS,
+        "rates": rates.METHODS,
+        "weights": weights.METHODS,
+    }
+    for family, table in families.items():
+        print(f"{family}\n")
+        for name, method in table.items():
+            header = (source.getdoc(sys.modules[method.__module__]) or "").split("\n\n")
+            papers = [part for part in header if part.startswith("Paper:")]
+            print(f"  {name}: {header[0]}")
+            for line in "\n".join(papers).splitlines():
+                print(f"      {line}")
+            print()
+    return 0
+
+
+def run_doctor(options: argparse.Namespace) -> int:
+    """`gossamer doctor`."""
+    from rich.console import Console
+
+    from gossamer.measure.environment import doctor
+    from gossamer.report.terminal import doctor_table
+
+    Console().print(doctor_table(doctor()))
+    return 0

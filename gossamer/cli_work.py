@@ -1,0 +1,176 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Verbs that work for minutes or hours: `compress` and `train`."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from gossamer.task import Task
+
+
+def add_verbs(verbs: Any) -> None:
+    """`compress` and `train` with their options."""
+    compress = verbs.add_parser("compress", help="make a network smaller or faster within a tolerance")
+    _task_options(compress)
+    compress.add_argument(
+        "--tolerance",
+        type=float,
+        default=1.0,
+        metavar="POINTS",
+        help="drop of quality allowed, in points (percent); default 1",
+    )
+    compress.add_argument(
+        "--observed", type=float, metavar="POINTS", help="also refuse what drops more than this on the selection split"
+    )
+    compress.add_argument(
+        "--confidence", type=float, default=95.0, metavar="PERCENT", help="of the certificate; default 95"
+    )
+    compress.add_argument("--minimise", choices=("bytes", "latency", "macs"), default="bytes")
+    compress.add_argument("--runtime", choices=("onnxruntime", "openvino"), default="onnxruntime")
+    compress.add_argument("--threads", type=int, default=1, help="of the runtime when latency is measured")
+    compress.add_argument("--recipe", default="auto", help="see `gossamer methods`")
+    compress.add_argument("--protect", nargs="+", default=[], metavar="LAYER", help="layers whose channels all stay")
+    compress.add_argument("--hours", type=float, help="time budget")
+    compress.add_argument("--epochs", type=int, help="of tuning per rung; chosen from --hours if not given")
+    compress.add_argument("--learning-rate", type=float, default=0.04)
+    compress.add_argument(
+        "--ledger", type=Path, help="where looks at test splits are counted; default: one file per user"
+    )
+    compress.add_argument("--dry-run", action="store_true", help="only say what would be done, and what can be proven")
+    _run_options(compress)
+    compress.set_defaults(run=run_compress)
+
+    train = verbs.add_parser("train", help="train a network from nothing, or from --weights")
+    _task_options(train)
+    train.add_argument("--epochs", type=int, default=30)
+    train.add_argument("--learning-rate", type=float, default=0.2)
+    train.add_argument("--smoothing", type=float, default=0.1, help="of labels")
+    _run_options(train)
+    train.set_defaults(run=run_train)
+
+
+def _task_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--settings", metavar="FILE.toml", help="a file with these options; the command line wins")
+    parser.add_argument("--model", help="zoo name, torchvision:NAME, timm:NAME, smp:ARCH/ENCODER or file.py:callable")
+    parser.add_argument("--weights", type=Path, help="safetensors, .npz, or a state dict saved by torch")
+    parser.add_argument(
+        "--data", required=True, help="class-per-folder tree, .npz, cifar10:FOLDER, or file.py:callable giving a Task"
+    )
+    parser.add_argument("--preset", help="mean, std and size by name: cifar10, imagenet, ...")
+    parser.add_argument("--mean", type=float, nargs="+", metavar="M")
+    parser.add_argument("--std", type=float, nargs="+", metavar="S")
+    parser.add_argument("--size", type=int, metavar="PIXELS")
+    parser.add_argument(
+        "--seen", choices=("train", "all", "none"), default="train", help="the data that the original was trained on"
+    )
+
+
+def _run_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--batch-size", type=int, default=128)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path, required=True, help="folder of the run; the same command goes on there")
+    parser.add_argument("--quiet", action="store_true")
+
+
+def task_of(options: argparse.Namespace) -> Task:
+    """The task that the options describe."""
+    from gossamer.task import task_from
+
+    return task_from(
+        data=options.data,
+        model=options.model,
+        weights=options.weights,
+        preset=options.preset,
+        mean=tuple(options.mean) if options.mean else None,
+        std=tuple(options.std) if options.std else None,
+        size=options.size,
+        seen=options.seen,
+    )
+
+
+def run_compress(options: argparse.Namespace) -> int:
+    """`gossamer compress`: search, prove, deliver; ends with a table."""
+    from rich.console import Console
+
+    from gossamer.compress import compress
+    from gossamer.goal import Goal
+    from gossamer.report.live import TerminalWatch
+    from gossamer.report.terminal import candidates_table, comparison_table
+    from gossamer.search.run import Settings
+
+    goal = Goal(
+        tolerance=options.tolerance / 100,
+        confidence=options.confidence / 100,
+        minimise=options.minimise,
+        runtime=options.runtime,
+        hours=options.hours,
+        observed=None if options.observed is None else options.observed / 100,
+    )
+    settings = Settings(
+        seed=options.seed,
+        device=options.device,
+        batch_size=options.batch_size,
+        epochs=options.epochs,
+        learning_rate=options.learning_rate,
+        threads=options.threads,
+        protect=tuple(options.protect),
+    )
+    if options.model and ".py:" not in options.model and options.weights is None:
+        raise ValueError(f"expected the trained weights of {options.model}, got none; give --weights FILE")
+    task = task_of(options)
+    watch = TerminalWatch(quiet=options.quiet)
+    if options.dry_run:
+        from gossamer.search.outlook import outlook
+
+        for line in outlook(task, goal, settings):
+            print(line)
+        return 0
+    result = compress(
+        task,
+        goal,
+        options.recipe,
+        out=options.out,
+        settings=settings,
+        name=options.model or task.name,
+        ledger=options.ledger,
+        watch=watch,
+        command=options.command_line,
+    )
+    console = Console()
+    if not options.quiet:
+        console.print(candidates_table(result.report.candidates, result.report.chosen))
+        console.print(comparison_table(result.report))
+    for name in ("model.gossamer", "model.onnx", "plan.json", "report.json", "report.html"):
+        print(result.folder / name)
+    return 0
+
+
+def run_train(options: argparse.Namespace) -> int:
+    """`gossamer train`: weights.safetensors and history.json in --out."""
+    from gossamer.report.live import TerminalWatch
+    from gossamer.train import train
+    from gossamer.tuning import Settings
+
+    settings = Settings(
+        epochs=options.epochs,
+        batch_size=options.batch_size,
+        learning_rate=options.learning_rate,
+        weight_decay=5e-4,
+        warmup=0.2,
+        seed=options.seed,
+    )
+    quality = train(
+        task_of(options),
+        settings,
+        out=options.out,
+        device=options.device,
+        smoothing=options.smoothing,
+        watch=TerminalWatch(quiet=options.quiet),
+    )
+    print(f"quality on the test split {100 * quality:.2f} %")
+    print(options.out / "weights.safetensors")
+    return 0

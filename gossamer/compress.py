@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The main job: a trained network, its data and a tolerance go in; a smaller or faster network with the proof comes out.
+
+result = gossamer.compress(task, Goal(tolerance=0.01), out="runs/mine")
+result.report.compressed.bytes.coded, result.certificate.proven, result.folder / "model.gossamer"
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from gossamer import container
+from gossamer.certify import Certificate
+from gossamer.certify_ledger import Ledger
+from gossamer.files import read_json, write_atomically, write_json, written_aside
+from gossamer.goal import Goal
+from gossamer.graph import Network, trace
+from gossamer.plan import Plan
+from gossamer.recipes import RECIPES
+from gossamer.report.assemble import assemble
+from gossamer.report.page import write_page
+from gossamer.report.record import Report
+from gossamer.report.record import write_json as write_report
+from gossamer.search.candidate import Candidate
+from gossamer.search.proof import Proof, default_ledger, prove
+from gossamer.search.run import Run, Settings
+from gossamer.search.watch import Watch
+from gossamer.task import Task
+from gossamer.tuning.checkpoint import load_weights
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a run delivered, and where."""
+
+    folder: Path
+    report: Report
+    certificate: Certificate
+    candidates: Sequence[Candidate]
+
+
+def compress(
+    task: Task,
+    goal: Goal,
+    recipe: str = "auto",
+    *,
+    out: str | Path,
+    settings: Settings | None = None,
+    name: str = "network",
+    ledger: Path | None = None,
+    watch: Watch | None = None,
+    command: str = "",
+) -> Result:
+    """Search, prove, deliver. Interrupted at any moment, the same call goes on where it was.
+
+    Writes model.gossamer, model.onnx, plan.json, report.json and report.html into `out`. Raises ToleranceNotMet
+    when no candidate keeps the promise on the selection split (the best one is on disk), ValueError for bad input.
+    """
+    if recipe not in RECIPES:
+        raise ValueError(f"expected a recipe of {', '.join(RECIPES)}, got '{recipe}'")
+    settings, watch = settings or Settings(), watch or Watch()
+    network = trace(task.model, task.example, freeze=settings.protect)
+    run = Run(Path(out), task, goal, recipe, network, settings, watch)
+    candidates = RECIPES[recipe]().search(run)
+    proof = prove(run, candidates, Ledger.open(ledger or default_ledger()))
+    report = assemble(run, candidates, proof, name, command)
+    deliver(run.folder, proof, report)
+    return Result(run.folder, report, proof.certificate, candidates)
+
+
+def deliver(folder: Path, proof: Proof, report: Report) -> None:
+    """Put the proven candidate's files and the report under their final names."""
+    chosen = proof.delivered
+    with written_aside(folder / "model.gossamer") as part:
+        shutil.copyfile(chosen.file, part)
+        container.with_claims(part, {"certificate": report.certificate, "report": _claims(report)})
+    write_atomically(folder / "model.onnx", chosen.onnx())
+    write_json(folder / "plan.json", chosen.plan.to_json())
+    write_json(folder / "delivered.json", str(chosen.folder.relative_to(folder)))
+    write_report(report, folder / "report.json")
+    write_page(report, folder / "report.html")
+
+
+def _claims(report: Report) -> dict[str, object]:
+    """The measurements that travel inside the file."""
+    whole = report.to_json()
+    return {key: whole[key] for key in ("network", "task", "data", "recipe", "minimise", "original", "compressed")}
+
+
+def load(run: str | Path, task: Task) -> Network:
+    """The compressed network of a finished run as a trainable network: `load(run, task).module`.
+
+    Cut from the task's original by the run's plan in one step, with the trained values put in.
+    """
+    folder = Path(run)
+    if not (folder / "delivered.json").exists():
+        raise ValueError(f"expected a finished run in {folder}, found no delivered network there; run compress again")
+    step = folder / read_json(folder / "delivered.json")
+    plan = Plan.from_json(read_json(step / "plan.json"))
+    network = trace(task.model, task.example)
+    smaller = network.cut(plan.keep()) if plan.channels else network
+    load_weights(step / "weights.safetensors", smaller.module)
+    return smaller

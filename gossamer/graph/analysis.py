@@ -1,0 +1,169 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One walk over both forms of a network: every operator's rule is applied, then the labels are solved.
+
+Shapes come from running each operator on meta tensors at batch 1, so an analysis needs neither data nor a new
+export: the graphs of a cut network are analysed as they are.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, fx
+from torch.utils import _pytree as pytree
+
+from gossamer.graph.calls import Call, Roles, bind, is_tensor
+from gossamer.graph.export import Form
+from gossamer.graph.labels import Classes, Labelled, Labels, varying_dims
+from gossamer.graph.rules import RULES, UNKNOWN
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """What is known about a network's channels.
+
+    `tensors` and `calls` carry labels, `classes` says which labels go together, `roles` what the dims of
+    parameters are to the operators that read them. `calls` are in the order of the graphs, evaluation first.
+    """
+
+    tensors: Mapping[str, Labelled]
+    calls: Mapping[bool, Sequence[Call]]
+    classes: Classes
+    roles: Roles
+
+    def axes(self, tensor: Labelled) -> dict[int, NDArray[np.intp]]:
+        """Per dim that a cut may shorten, the class of each of its slots, (n,)."""
+        axes: dict[int, NDArray[np.intp]] = {}
+        for plane in tensor.planes:
+            classes = torch.from_numpy(self.classes(plane))
+            varying = varying_dims(classes)
+            if len(varying) > 1:
+                raise AssertionError(f"classes of a plane of shape {tuple(plane.shape)} vary along dims {varying}")
+            dim = varying[0] if varying else max(range(plane.dim()), key=lambda d: plane.shape[d])
+            line = classes.movedim(dim, -1).reshape(-1, plane.shape[dim])[0]
+            axes[dim] = line.numpy()
+        return axes
+
+    def labelled(self) -> Iterator[Labelled]:
+        """Every tensor of the network: parameters, buffers and all results."""
+        yield from self.tensors.values()
+        for calls in self.calls.values():
+            for call in calls:
+                yield from filter(is_tensor, pytree.tree_leaves(call.result))
+
+
+def analyse(
+    forms: Mapping[bool, Form],
+    tensors: Mapping[str, Tensor],
+    inputs: Sequence[Any],
+    protect: Callable[[Labels, Mapping[str, Labelled], Roles], None],
+) -> Analysis:
+    """Label both forms in one space; `protect` may pin more before the labels are solved."""
+    labels = Labels()
+    labelled = {
+        name: Labelled(tuple(tensor.shape), labels.fresh_planes(tensor.shape), source=name)
+        for name, tensor in tensors.items()
+    }
+    walk = _Walk(labels, labelled, tensors, {})
+    calls = {training: walk.form(forms[training].graph, inputs) for training in (False, True)}
+    protect(labels, labelled, walk.roles)
+    results = (part for form in calls.values() for call in form for part in pytree.tree_leaves(call.result))
+    planes = [p for tensor in [*labelled.values(), *filter(is_tensor, results)] for p in tensor.planes]
+    return Analysis(labelled, calls, labels.box(planes), walk.roles)
+
+
+@dataclass
+class _Walk:
+    labels: Labels
+    labelled: Mapping[str, Labelled]
+    tensors: Mapping[str, Tensor]
+    roles: Roles
+
+    def form(self, graph: fx.Graph, inputs: Sequence[Any]) -> list[Call]:
+        """Apply the rules along one graph; returns its operator calls."""
+        values: dict[fx.Node, Any] = {}  # as rules see them
+        metas: dict[fx.Node, Any] = {}  # as operators see them
+        calls: list[Call] = []
+        given = iter(inputs)
+        for node in graph.nodes:
+            if node.op == "placeholder":
+                values[node], metas[node] = self._input(next(given))
+            elif node.op == "get_attr":
+                values[node] = self.labelled[node.target]
+                metas[node] = _meta(self.tensors[node.target])
+            elif node.op == "output":
+                for result in filter(is_tensor, pytree.tree_leaves(fx.map_arg(node.args, values.__getitem__))):
+                    for plane in result.planes:
+                        self.labels.pin(plane, "it is an output of the network")
+            elif isinstance(node.target, torch._ops.OpOverload):
+                call = self._call(node, values, metas)
+                calls.append(call)
+                values[node] = call.result
+            else:  # arithmetic on sizes, getitem
+                metas[node] = node.target(*fx.map_arg(node.args, metas.__getitem__))
+                index = node.target is operator.getitem
+                values[node] = values[node.args[0]][node.args[1]] if index else metas[node]
+        return calls
+
+    def _input(self, example: Any) -> tuple[Any, Any]:
+        if not isinstance(example, Tensor):
+            return example, example
+        shape = (1, *example.shape[1:])
+        planes = self.labels.fresh_planes(shape, [1] if len(shape) > 1 else [])
+        for plane in planes:
+            self.labels.pin(plane, "it reads an input of the network")
+        return Labelled(shape, planes), torch.empty(shape, dtype=example.dtype, device="meta")
+
+    def _call(self, node: fx.Node, values: dict[fx.Node, Any], metas: dict[fx.Node, Any]) -> Call:
+        name = operator_name(node)
+        meta = bind(node, lambda given: _meta_device(fx.map_arg(given, metas.__getitem__)))
+        metas[node] = _evaluate(node, meta)
+        arguments = bind(node, lambda given: fx.map_arg(given, values.__getitem__))
+        source = _source(arguments.values())
+        result = pytree.tree_map_only(Tensor, lambda t: Labelled(tuple(t.shape), source=source), metas[node])
+        result = list(result) if isinstance(result, tuple) else result
+        call = Call(node, name, self.labels, self.roles, arguments, bind(node, lambda given: given), meta, result)
+        call.result = RULES.get(name, UNKNOWN).label(call)
+        return call
+
+
+def operator_name(node: fx.Node) -> str:
+    """`relu` for aten.relu_.default: the operator without overload and without the mark of in-place variants."""
+    assert isinstance(node.target, torch._ops.OpOverload)
+    return str(node.target._schema.name).removeprefix("aten::").removesuffix("_")
+
+
+def _source(arguments: Iterable[Any]) -> str:
+    """The largest parameter a value is computed from, if it is computed from parameters alone."""
+    tensors: list[Labelled] = list(filter(is_tensor, pytree.tree_leaves(list(arguments))))
+    if not tensors or not all(tensor.source for tensor in tensors):
+        return ""
+    return max(tensors, key=lambda t: math.prod(t.shape)).source
+
+
+def _evaluate(node: fx.Node, arguments: Mapping[str, Any]) -> Any:
+    if node.target is torch.ops.aten.batch_norm.default:  # on one example of one pixel it would divide by zero
+        return torch.empty_like(arguments["input"])
+    try:
+        with torch.no_grad():
+            return node.target(**arguments)  # type: ignore[operator]
+    except Exception as error:
+        raise ValueError(
+            f"the network cannot be analysed: expected shapes that follow from the input's shape, got "
+            f"{type(error).__name__} at {node.target} {node.meta['where']}: {error}"
+        ) from error
+
+
+def _meta(tensor: Tensor) -> Tensor:
+    return torch.empty(tensor.shape, dtype=tensor.dtype, device="meta")
+
+
+def _meta_device(value: Any) -> Any:
+    return torch.device("meta") if isinstance(value, torch.device) else value

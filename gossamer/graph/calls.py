@@ -1,0 +1,157 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a rule sees: one use of an operator (`Call`), and what a cut leaves of its tensors (`Kept`).
+
+A rule is two small functions. `label(call)` says how the labels of an operator's arguments and results hang
+together. `resize(call, kept)`, for an operator with sizes among its arguments, says what these are after a cut.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol, TypeGuard
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, fx
+
+from gossamer.graph.labels import Labelled, Labels, compact
+
+Roles = dict[tuple[str, int], str]
+"""What a dim of a parameter, (name, dim), is to the operator that reads it: 'row', 'column', 'scale', ..."""
+
+
+@dataclass
+class Call:
+    """One use of an operator. `call[name]` is an argument by its name in the schema: tensors as `Labelled`,
+    sizes as numbers at batch 1.
+
+    `written` holds the arguments as the graph has them: a size that depends on the batch is a node there.
+    `contracted` lists the (argument, dim) whose channels the operator sums over with weights.
+    """
+
+    node: fx.Node
+    name: str
+    labels: Labels
+    roles: Roles
+    arguments: dict[str, Any]
+    written: dict[str, Any]
+    meta: dict[str, Any]
+    result: Any
+    contracted: list[tuple[str, int]] = field(default_factory=list)
+
+    def __getitem__(self, argument: str) -> Any:
+        return self.arguments[argument]
+
+    def tensor(self, argument: str) -> Labelled:
+        """A tensor argument."""
+        value = self.arguments[argument]
+        assert is_tensor(value), f"{argument} of {self.where} is not a tensor"
+        return value
+
+    @property
+    def operands(self) -> dict[str, Labelled]:
+        """All arguments that are single tensors, in order."""
+        return {name: value for name, value in self.arguments.items() if is_tensor(value)}
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of the (only) result."""
+        return self.output().shape
+
+    @property
+    def where(self) -> str:
+        """Words for people: the operator and the line of the user's code."""
+        return f"{self.name} {self.node.meta['where']}"
+
+    def output(self, planes: Iterable[Tensor] = ()) -> Labelled:
+        """The (only) result, carrying `planes`; those that vary nowhere are left out."""
+        assert is_tensor(self.result), f"{self.where} has several results"
+        return self.result.with_planes([plane for plane in planes if plane.numel() > 1])
+
+    def vector(self, tensor: Labelled, dim: int) -> Tensor | None:
+        """The labels along one dim, (n,); a plane that varies elsewhere too is coupled there. None: stays whole."""
+        dim %= len(tensor.shape)
+        plane = tensor.plane(dim)
+        if plane is None:
+            return None
+        return self.labels.couple(plane, [d for d in range(plane.dim()) if d != dim]).flatten()
+
+    def unite(self, first: Tensor | None, second: Tensor | None) -> None:
+        """Unite two vectors; where one side stays whole, so does the other."""
+        if first is not None and second is not None:
+            self.labels.unite(first, second)
+        else:
+            self.pin(first if second is None else second, "it meets a tensor that stays whole")
+
+    def pin(self, labels: Tensor | None, reason: str) -> None:
+        """These labels stay, because of this operator."""
+        if labels is not None:
+            self.labels.pin(labels, f"{reason}, at {self.where}")
+
+    def contract(self, argument: str, dim: int, labels: Tensor | None) -> None:
+        """The operator sums over `dim` of a tensor argument, weighted by what carries `labels`."""
+        tensor = self.tensor(argument)
+        self.unite(self.vector(tensor, dim), labels)
+        self.contracted.append((argument, dim % len(tensor.shape)))
+
+    def role(self, tensor: Labelled | None, dim: int, role: str) -> None:
+        """What a dim of a parameter is to this operator; the first role recorded stays."""
+        if tensor is not None and tensor.source:
+            self.roles.setdefault((tensor.source, dim % len(tensor.shape)), role)
+
+    def run(self, argument: str, plane: Tensor) -> Any:
+        """The operator itself, applied to labels in the place of a tensor argument: one plane per result."""
+        operator = getattr(torch.ops.aten, self.name)
+        result = operator(**self.meta | {argument: plane.expand(self.tensor(argument).shape)})
+        return [compact(part) for part in result] if isinstance(result, (list, tuple)) else compact(result)
+
+    def protect(self, reason: str) -> Any:
+        """Everything that enters the operator stays, and so does everything that leaves it; returns the results."""
+        words = f"{reason} {self.where}"
+
+        def pinned(value: Any, fresh: bool) -> Any:
+            if isinstance(value, (list, tuple)):
+                return [pinned(part, fresh) for part in value]
+            if not is_tensor(value):
+                return value
+            planes = self.labels.fresh_planes(value.shape) if fresh else value.planes
+            for plane in planes:
+                self.labels.pin(plane, words)
+            return value.with_planes(planes)
+
+        pinned(list(self.arguments.values()), fresh=False)
+        return pinned(self.result, fresh=True)
+
+
+class Kept(Protocol):
+    """What a cut leaves of the tensors of a call."""
+
+    def dim(self, tensor: Labelled, dim: int) -> NDArray[np.bool_]:
+        """Which slots along `dim` are kept, (n,)."""
+
+    def shape(self, tensor: Labelled) -> tuple[int, ...]:
+        """The shape that is left, at batch 1."""
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What to do at an operator: `label` returns its result(s); `resize` the arguments that a cut changes."""
+
+    label: Callable[[Call], Any]
+    resize: Callable[[Call, Kept], Mapping[str, Any]] | None = None
+
+
+def bind(node: fx.Node, values: Callable[[Any], Any]) -> dict[str, Any]:
+    """The arguments of an operator by the names of its schema, each passed through `values`, defaults included."""
+    assert isinstance(node.target, torch._ops.OpOverload)
+    schema = node.target._schema.arguments
+    bound = {argument.name: argument.default_value for argument in schema}
+    bound |= {argument.name: values(given) for argument, given in zip(schema, node.args, strict=False)}
+    return bound | {name: values(given) for name, given in node.kwargs.items()}
+
+
+def is_tensor(value: Any) -> TypeGuard[Labelled]:
+    """Whether an argument or a result is one tensor (not a size, a flag or a list)."""
+    return isinstance(value, Labelled)

@@ -1,0 +1,161 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Is a cut exact? The original with the removed channels silenced must equal the cut network.
+
+Silenced: wherever a weight sums over channels, the removed ones are multiplied by zero, which is the same as
+zeroing the slices of that weight that read them. Everything runs in float64 on weights and norm statistics drawn
+at random: at initialisation, scales of zero and means of zero hide wrong cuts, and a tolerance of 1e-5 lets two
+swapped slices pass. Both forms are compared, the training form with batch statistics and without dropout.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, fx
+from torch.utils import _pytree as pytree
+
+from gossamer.graph.analysis import Analysis, operator_name
+from gossamer.graph.calls import bind
+from gossamer.graph.export import Form
+from gossamer.graph.surgery import Cut
+
+_BATCH = 2
+_SMALLEST_EFFECT = 1e-7
+_RANDOM_FLAGS = {"dropout": "train", "feature_dropout": "train", "alpha_dropout": "train", "rrelu": "training"}
+
+
+def cut_error(
+    analysis: Analysis,
+    original: Mapping[bool, Form],
+    smaller: Mapping[bool, Form],
+    tensors: Mapping[str, Tensor],
+    cut: Cut,
+    example: Sequence[Any],
+    seed: int,
+) -> float:
+    """The largest difference between the silenced original and the cut network, relative to the largest output.
+
+    Raises ValueError where the cut network does not run, or where silencing changes nothing, so that the
+    comparison would prove nothing.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    drawn = {name: _drawn(tensors[name], name, analysis, generator) for name in analysis.tensors}
+    left = cut.tensors(drawn)
+    inputs = [_random_input(leaf, generator) for leaf in pytree.tree_leaves(example)]
+    error = effect = 0.0
+    for training in (False, True):
+        silence = {
+            (call.node, argument): _factor(cut.dim(call[argument], dim), dim, len(call[argument].shape))
+            for call in analysis.calls[training]
+            for argument, dim in call.contracted
+        }
+        silenced = _outputs(original[training], drawn, inputs, silence, seed)
+        try:
+            cut_down = _outputs(smaller[training], left, inputs, {}, seed)
+        except Exception as problem:
+            raise ValueError(
+                f"expected a cut network that runs, got {type(problem).__name__}: {problem}; this is an error in "
+                "Gossamer's graph rules: please report it with the network"
+            ) from problem
+        error = max(error, _difference(silenced, cut_down))
+        if not training:
+            effect = _difference(silenced, _outputs(original[training], drawn, inputs, {}, seed))
+    if effect < _SMALLEST_EFFECT and any(left[name].shape != tensor.shape for name, tensor in drawn.items()):
+        raise ValueError(
+            f"expected a cut that changes the outputs, got a relative change of {effect:.1e}: the comparison would "
+            "prove nothing; check a larger cut"
+        )
+    return error
+
+
+def _outputs(
+    form: Form,
+    tensors: Mapping[str, Tensor],
+    inputs: Sequence[Any],
+    silence: Mapping[tuple[fx.Node, str], Tensor],
+    seed: int,
+) -> list[Tensor]:
+    """The float outputs of one form; tensors are copied first, since a training form updates its statistics."""
+    copies = {name: tensor.clone() for name, tensor in tensors.items()}
+    with torch.no_grad(), torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        outputs = _Double(form.graph, copies, silence).run(
+            *[pytree.tree_map_only(Tensor, Tensor.clone, x) for x in inputs]
+        )
+    return [leaf for leaf in pytree.tree_leaves(outputs) if isinstance(leaf, Tensor) and leaf.is_floating_point()]
+
+
+class _Double(fx.Interpreter):
+    """Runs a graph in float64, deterministic, with some arguments of some operators multiplied by a factor."""
+
+    def __init__(
+        self, graph: fx.Graph, tensors: Mapping[str, Tensor], silence: Mapping[tuple[fx.Node, str], Tensor]
+    ) -> None:
+        super().__init__(torch.nn.Module(), graph=graph)
+        self._tensors = tensors
+        self._silence = silence
+
+    def fetch_attr(self, target: str) -> Tensor:
+        return self._tensors[target]
+
+    def run_node(self, n: fx.Node) -> Any:
+        if not isinstance(n.target, torch._ops.OpOverload):
+            return super().run_node(n)
+        arguments = bind(n, lambda given: _plain(fx.map_arg(given, self.env.__getitem__)))
+        for name in arguments:
+            if (n, name) in self._silence:
+                arguments[name] = arguments[name] * self._silence[n, name]
+        name = operator_name(n)
+        if name in _RANDOM_FLAGS:
+            arguments[_RANDOM_FLAGS[name]] = False
+        if name == "bernoulli" and isinstance(arguments.get("p"), float):
+            arguments["p"] = 1.0  # stochastic depth
+        return n.target(**arguments)
+
+
+def _plain(value: Any) -> Any:
+    """Float types become float64, devices the CPU."""
+    if isinstance(value, torch.device):
+        return torch.device("cpu")
+    return torch.float64 if isinstance(value, torch.dtype) and value.is_floating_point else value
+
+
+def _drawn(tensor: Tensor, name: str, analysis: Analysis, generator: torch.Generator) -> Tensor:
+    """A float64 tensor like a trained one, but nowhere zero: weights by fan-in, variances and scales near one."""
+    if not tensor.is_floating_point():
+        return tensor.detach().cpu()
+    roles = {dim: role for (owner, dim), role in analysis.roles.items() if owner == name}
+    noise = torch.randn(tensor.shape, generator=generator, dtype=torch.float64)
+    uniform = torch.rand(tensor.shape, generator=generator, dtype=torch.float64) + 0.5
+    if set(roles.values()) & {"scale", "var"}:
+        return uniform
+    if set(roles.values()) & {"shift", "mean", "bias"}:
+        return noise / 2
+    rows = [dim for dim, role in roles.items() if role == "row"]
+    if rows:
+        return noise * (2 * tensor.shape[rows[0]] / max(tensor.numel(), 1)) ** 0.5
+    return uniform if not tensor.any() else tensor.detach().double().cpu()
+
+
+def _random_input(leaf: Any, generator: torch.Generator) -> Any:
+    if not isinstance(leaf, Tensor):
+        return leaf
+    if not leaf.is_floating_point():
+        return torch.cat([leaf[:1].cpu()] * _BATCH)
+    return torch.randn((_BATCH, *leaf.shape[1:]), generator=generator, dtype=torch.float64)
+
+
+def _factor(keep: NDArray[np.bool_], dim: int, rank: int) -> Tensor:
+    return torch.from_numpy(keep).double().reshape([-1 if d == dim else 1 for d in range(rank)])
+
+
+def _difference(expected: Sequence[Tensor], got: Sequence[Tensor]) -> float:
+    """The largest difference of any output, relative to the largest value of that output."""
+    pairs = list(zip(expected, got, strict=True))
+    if any(a.shape != b.shape or not bool(b.isfinite().all()) for a, b in pairs):
+        return float("inf")
+    return max((float((a - b).abs().max() / a.abs().max().clamp_min(1e-30)) for a, b in pairs), default=0.0)

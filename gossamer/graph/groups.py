@@ -1,0 +1,185 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Groups: channels that can be removed one by one, each with everything that must go with it.
+
+A *unit* is one class of labels: one channel with its filter, its norm parameters and the slices that read it. Units
+that appear in exactly the same places of the network form a `Group`, which shows itself to criteria as matrices
+with one row per unit. Since its units appear in the same places, a group that keeps one unit empties no tensor.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils import _pytree as pytree
+
+from gossamer.graph.analysis import Analysis
+from gossamer.graph.calls import is_tensor
+
+Slots = tuple[str, int, NDArray[np.intp]]
+"""Where one unit is in one tensor: name, dim, and the slots along it."""
+
+
+@dataclass(frozen=True, eq=False)
+class Member:
+    """The slots of a parameter or buffer that belong to a group: `index[k]` along `dim` are those of unit k.
+
+    `role`: 'row' produces the channel, 'column' reads it; 'bias'; 'scale', 'shift', 'mean', 'var' of a norm;
+    'factor' anything else that is multiplied or added.
+    """
+
+    tensor: str
+    dim: int
+    role: str
+    index: NDArray[np.intp]
+
+    def matrix(self, tensors: Mapping[str, Tensor]) -> Tensor:
+        """The slots of every unit as one row, (K, features)."""
+        tensor = tensors[self.tensor].movedim(self.dim, 0)
+        return tensor[torch.from_numpy(self.index).to(tensor.device)].reshape(len(self.index), -1)
+
+
+@dataclass(frozen=True, eq=False)
+class Group:
+    """K channels, each removable with what depends on it. Named after the first parameter that produces them.
+
+    `removable` is False where a `reason` keeps all of them. `exact` is False where a removal changes what the
+    remaining channels compute (a norm over channels): such a group is cut only if its name is given.
+    """
+
+    name: str
+    size: int
+    members: tuple[Member, ...]
+    classes: NDArray[np.intp]
+    removable: bool
+    exact: bool
+    reason: str
+    multiple_of: int = 1
+
+    def rows(self, tensors: Mapping[str, Tensor]) -> list[Tensor]:
+        """The filters that produce the channels, one matrix (K, features) per convolution or linear layer."""
+        return self._matrices("row", tensors)
+
+    def columns(self, tensors: Mapping[str, Tensor]) -> list[Tensor]:
+        """The slices of weights that read the channels, one matrix (K, features) per consumer."""
+        return self._matrices("column", tensors)
+
+    def scales(self, tensors: Mapping[str, Tensor]) -> list[Tensor]:
+        """The weights of the norms on these channels, (K,) each."""
+        return self._vectors("scale", tensors)
+
+    def shifts(self, tensors: Mapping[str, Tensor]) -> list[Tensor]:
+        """The biases of the norms on these channels, (K,) each."""
+        return self._vectors("shift", tensors)
+
+    def _matrices(self, role: str, tensors: Mapping[str, Tensor]) -> list[Tensor]:
+        return [member.matrix(tensors) for member in self.members if member.role == role]
+
+    def _vectors(self, role: str, tensors: Mapping[str, Tensor]) -> list[Tensor]:
+        return [column for matrix in self._matrices(role, tensors) for column in matrix.unbind(1)]
+
+    def __str__(self) -> str:
+        state = "removable" if self.removable else f"stays: {self.reason}"
+        if self.removable and not self.exact:
+            state = f"removable, not exact: {self.reason}"
+        lines = [f"{self.name}: {self.size} channels, {state}"]
+        for member in self.members:
+            slots = "" if member.index.shape[1] == 1 else f", {member.index.shape[1]} slots each"
+            lines.append(f"  {member.role:<6} {member.tensor} dim {member.dim}{slots}")
+        return "\n".join(lines)
+
+
+def find_groups(analysis: Analysis) -> tuple[Group, ...]:
+    """All groups of a network in forward order."""
+    order = _first_use(analysis)
+    slots: dict[int, list[Slots]] = defaultdict(list)
+    produced: set[int] = set()
+    for name in sorted(order, key=order.__getitem__):
+        for dim, line in analysis.axes(analysis.tensors[name]).items():
+            units, starts = np.unique(np.sort(line), return_index=True)
+            for unit, index in zip(units.tolist(), np.split(np.argsort(line, kind="stable"), starts[1:]), strict=True):
+                slots[unit].append((name, dim, index))
+            if analysis.roles.get((name, dim), "column") != "column":
+                produced.update(units.tolist())
+    classes = analysis.classes
+    places = _places(analysis)
+    together: dict[tuple[int, str, str], list[int]] = defaultdict(list)
+    for unit in slots:
+        if unit in produced:
+            together[int(places[unit]), classes.pinned[unit], classes.inexact[unit]].append(unit)
+    groups = [
+        _group(analysis, {unit: slots[unit] for unit in units}, pinned, inexact)
+        for (_, pinned, inexact), units in together.items()
+    ]
+    return tuple(_distinct(sorted(groups, key=lambda group: order[group.members[0].tensor])))
+
+
+def _group(
+    analysis: Analysis,
+    slots: Mapping[int, Sequence[Slots]],
+    pinned: str,
+    inexact: str,
+) -> Group:
+    """One group of units that have their slots in the same places; units in the order of their first slots."""
+    units = sorted(slots, key=lambda unit: slots[unit][0][2][0])
+    members = [
+        Member(name, dim, analysis.roles.get((name, dim), "factor"), np.stack([slots[unit][i][2] for unit in units]))
+        for i, (name, dim, _) in enumerate(slots[units[0]])
+    ]
+    members.sort(key=lambda member: member.role != "row")  # stable: producers first
+    alone = "" if len(units) > 1 else "it is a single channel"
+    return Group(
+        name=members[0].tensor,
+        size=len(units),
+        members=tuple(members),
+        classes=np.array(units, np.intp),
+        removable=not (pinned or alone),
+        exact=not inexact,
+        reason=pinned or alone or inexact,
+    )
+
+
+def _distinct(groups: Sequence[Group]) -> list[Group]:
+    """Where one parameter produces several groups, each name says which slots it means: 'conv.weight[0:16]'."""
+    names = [group.name for group in groups]
+    result = []
+    for group in groups:
+        if names.count(group.name) > 1:
+            index = group.members[0].index
+            group = replace(group, name=f"{group.name}[{index.min()}:{index.max() + 1}]")
+        result.append(group)
+    return result
+
+
+def _first_use(analysis: Analysis) -> dict[str, int]:
+    """Tensor name -> the position of the first operator that reads it, evaluation form first."""
+    order: dict[str, int] = {}
+    for calls in (analysis.calls[False], analysis.calls[True]):
+        for call in calls:
+            for value in pytree.tree_leaves(list(call.arguments.values())):
+                if is_tensor(value) and value.source in analysis.tensors:
+                    order.setdefault(value.source, len(order))
+    return order
+
+
+def _places(analysis: Analysis) -> NDArray[np.uint64]:
+    """Per class a number that is equal for classes that appear equally often in the same dims of the same tensors.
+
+    Each (tensor, dim) draws a random number; a class sums those of its places (a Zobrist hash).
+    """
+    random = np.random.default_rng(0)
+    places = np.zeros(len(analysis.classes.pinned), np.uint64)
+    seen: set[int] = set()
+    for tensor in analysis.labelled():
+        if all(id(plane) in seen for plane in tensor.planes):
+            continue
+        seen.update(id(plane) for plane in tensor.planes)
+        for line in analysis.axes(tensor).values():
+            units, counts = np.unique(line, return_counts=True)
+            places[units] += counts.astype(np.uint64) * random.integers(1, 2**63, dtype=np.uint64)
+    return places

@@ -1,0 +1,229 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`trace` makes a `Network` of any CNN; a network shows its layers and channel groups, and is cut into smaller ones.
+
+network = trace(model, torch.zeros(1, 3, 224, 224))
+group = network.groups[0]
+smaller = network.cut({group.name: group.rows(network.module.state_dict())[0].abs().sum(1).numpy() > 1})
+assert network.check(smaller) < 1e-10
+"""
+
+from __future__ import annotations
+
+import copy
+import difflib
+from collections.abc import Iterable, Mapping
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from gossamer.graph.analysis import Analysis, analyse
+from gossamer.graph.check import cut_error
+from gossamer.graph.cost import Layer, Prediction, find_layers
+from gossamer.graph.export import Form, canonical_names, export_forms
+from gossamer.graph.groups import Group, find_groups
+from gossamer.graph.labels import Labelled, Labels
+from gossamer.graph.surgery import Cut
+from gossamer.graph.traced import TracedModule
+
+Keep = NDArray[np.bool_]
+
+
+def trace(model: nn.Module, example: Tensor | tuple[Any, ...], freeze: Iterable[str] = ()) -> Network:
+    """The network of a module: exported, analysed, and independent of `model`, which is never changed.
+
+    `example`: an input (N, C, H, W), or a tuple of inputs; the batch stays free. `freeze`: names of parameters or
+    modules whose output channels must all stay. Raises ValueError naming the line that cannot be exported.
+    """
+    inputs = tuple(example) if isinstance(example, (tuple, list)) else (example,)
+    frozen = tuple(freeze)
+    tensors = dict(model.named_parameters(remove_duplicate=False)) | dict(model.named_buffers(remove_duplicate=False))
+    _check_names("freeze", frozen, {prefix for name in tensors for prefix in _prefixes(name)}, "parameter or module")
+    exported = export_forms(model, inputs)
+    transient = {name for name in tensors if name not in model.state_dict()} | set(exported.constants)
+    own: dict[int, Tensor] = {
+        id(tensor): _copied(tensor) for tensor in [*tensors.values(), *exported.constants.values()]
+    }
+    tensors = {name: own[id(tensor)] for name, tensor in (tensors | dict(exported.constants)).items()}
+    module = TracedModule(tensors, exported.forms, transient).train(model.training)
+    return Network(module, inputs, exported.forms, frozen, frozenset(transient), {})
+
+
+class Network:
+    """A traced network: `module` runs and trains, `layers` and `groups` describe it, `cut` makes it smaller.
+
+    `example`: the inputs it was traced with. `kept`: the cut that made it, group name -> bool (K,), in the
+    channels of the network that was cut.
+    """
+
+    def __init__(
+        self,
+        module: TracedModule,
+        example: tuple[Any, ...],
+        forms: Mapping[bool, Form],
+        frozen: tuple[str, ...],
+        transient: frozenset[str],
+        kept: Mapping[str, Keep],
+    ) -> None:
+        self.module = module
+        self.example = example
+        self.kept = kept
+        self._forms = forms
+        self._frozen = frozen
+        self._transient = transient
+
+    # --- what it is
+
+    @cached_property
+    def groups(self) -> tuple[Group, ...]:
+        """Every channel group in forward order, removable or not."""
+        return find_groups(self._analysis)
+
+    @cached_property
+    def layers(self) -> tuple[Layer, ...]:
+        """Every convolution and linear layer in forward order."""
+        return find_layers(self._analysis)
+
+    @property
+    def macs(self) -> int:
+        """Multiply-adds of convolutions and linear layers for one example."""
+        return self.macs_if({})
+
+    @property
+    def parameters(self) -> int:
+        """Numbers stored for inference: parameters and buffers that the evaluation form reads."""
+        return self.parameters_if({})
+
+    def macs_if(self, counts: Mapping[str, int]) -> int:
+        """The multiply-adds that would be left if each named group kept so many channels; nothing is cut."""
+        return self._prediction.macs(counts)
+
+    def parameters_if(self, counts: Mapping[str, int]) -> int:
+        """The numbers that would be left if each named group kept so many channels; nothing is cut."""
+        return self._prediction.parameters(counts)
+
+    # --- what can be done with it
+
+    def cut(self, keep: Mapping[str, Keep]) -> Network:
+        """A smaller network without the channels where `keep[group]`, bool (K,), is False; this one is untouched.
+
+        Raises ValueError for a group that does not exist or must stay, and for a keep of the wrong length or
+        with nothing in it.
+        """
+        cut, kept = self._planned("cut", keep)
+        forms = {training: cut.form(training, form) for training, form in self._forms.items()}
+        left = cut.tensors(self.tensors)
+        tensors = {name: left[first] for name, first in canonical_names(self.module).items()}
+        module = TracedModule(tensors, forms, self._transient).train(self.module.training)
+        module.norm_momentum = self.module.norm_momentum
+        return Network(module, self.example, forms, self._frozen, self._transient, kept)
+
+    def check(self, smaller: Network, seed: int = 0) -> float:
+        """How far `smaller`, a cut of this network, is from exact: relative error, below 1e-10 where it is.
+
+        The structure is checked, on random weights in float64, in both forms; the weights of `smaller` may have
+        been trained since. A cut of a group that is not `exact` shows by how much.
+        """
+        cut, _ = self._planned("check", smaller.kept)
+        theirs = smaller.tensors
+        for name, tensor in cut.tensors(self.tensors).items():
+            if name not in theirs or theirs[name].shape != tensor.shape:
+                got = tuple(theirs[name].shape) if name in theirs else "none"
+                raise ValueError(
+                    f"check: expected a cut of this network, with '{name}' of shape {tuple(tensor.shape)}, got {got}; "
+                    "check against the network that was cut"
+                )
+        return cut_error(self._analysis, self._forms, smaller._forms, self.tensors, cut, self.example, seed)
+
+    def copy(self) -> Network:
+        """The same network with parameters of its own."""
+        other = copy.copy(self)
+        other.module = copy.deepcopy(self.module)
+        return other
+
+    # --- how it is known
+
+    def _planned(self, verb: str, keep: Mapping[str, Keep]) -> tuple[Cut, dict[str, Keep]]:
+        """The cut that `keep` asks for, and `keep` as checked copies."""
+        groups = {group.name: group for group in self.groups}
+        _check_names(verb, keep, groups, "group")
+        kept = {name: _checked(groups[name], given) for name, given in keep.items()}
+        kept_class = np.ones(len(self._analysis.classes.pinned), np.bool_)
+        for name, vector in kept.items():
+            kept_class[groups[name].classes] = vector
+        return Cut(self._analysis, kept_class), kept
+
+    @property
+    def tensors(self) -> dict[str, Tensor]:
+        """Parameters, buffers and constants by all their names."""
+        module = self.module
+        return dict(module.named_parameters(remove_duplicate=False)) | dict(
+            module.named_buffers(remove_duplicate=False)
+        )
+
+    @cached_property
+    def _analysis(self) -> Analysis:
+        names = canonical_names(self.module)
+        tensors = self.tensors
+        return analyse(
+            self._forms,
+            {name: tensors[name] for name in dict.fromkeys(names.values())},
+            self.example,
+            self._protect,
+        )
+
+    def _protect(self, labels: Labels, tensors: Mapping[str, Labelled], roles: Mapping[tuple[str, int], str]) -> None:
+        """Pin the output channels of everything that the user froze."""
+        names = canonical_names(self.module)
+        for frozen in self._frozen:
+            for name in {names[name] for name in names if frozen in _prefixes(name)}:
+                for dim in range(len(tensors[name].shape)):
+                    plane = tensors[name].plane(dim)
+                    if plane is not None and roles.get((name, dim), "column") != "column":
+                        labels.pin(plane, f"'{frozen}' is frozen")
+
+    @cached_property
+    def _prediction(self) -> Prediction:
+        used = [node.target for node in self._forms[False].graph.nodes if node.op == "get_attr" and node.users]
+        return Prediction(self._analysis, self.groups, list(dict.fromkeys(used)))
+
+
+def _checked(group: Group, keep: Keep) -> Keep:
+    """`keep` as a bool vector, or the error that says what is wrong with it."""
+    keep = np.asarray(keep)
+    if keep.dtype != np.bool_ or keep.shape != (group.size,):
+        raise ValueError(
+            f"keep of group '{group.name}' must be a bool vector of shape ({group.size},), "
+            f"got {keep.dtype} of shape {keep.shape}"
+        )
+    if not group.removable and not keep.all():
+        raise ValueError(
+            f"group '{group.name}' cannot be cut: {group.reason}; leave it out or keep all its {group.size} channels"
+        )
+    if not keep.any():
+        raise ValueError(f"group '{group.name}' must keep at least one of its {group.size} channels, got none")
+    if keep.sum() % group.multiple_of:
+        raise ValueError(f"group '{group.name}' must keep a multiple of {group.multiple_of} channels, got {keep.sum()}")
+    return keep.copy()
+
+
+def _check_names(what: str, names: Iterable[str], known: Iterable[str], kind: str) -> None:
+    known = list(known)
+    for name in names:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=3, cutoff=0.4)
+            hint = f"; near: {', '.join(near)}" if near else ""
+            raise ValueError(f"{what}: expected the name of a {kind} of this network, got '{name}'{hint}")
+
+
+def _prefixes(name: str) -> list[str]:
+    """A tensor's name and the names of all modules around it."""
+    parts = name.split(".")
+    return [".".join(parts[: i + 1]) for i in range(len(parts))]
+
+
+def _copied(tensor: Tensor) -> Tensor:
+    copied = tensor.detach().clone()
+    return nn.Parameter(copied, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else copied

@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Rules for operators that sum over channels with weights: convolutions, linear layers, matrix products."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor
+
+from gossamer.graph.calls import Call, Kept
+from gossamer.graph.labels import Labelled, along
+from gossamer.graph.rules_elementwise import meet
+
+_INSIDE = "it lies inside the groups of a grouped convolution"
+
+
+def convolution(call: Call) -> Labelled:
+    """The weight is (C_out, C_in / groups, ...): input channels meet its columns, its rows become channels."""
+    x, weight = call.tensor("input"), call.tensor("weight")
+    _window(call, x, weight)
+    rows = call.vector(weight, 0)
+    call.role(weight, 0, "row")
+    _add_bias(call, rows)
+    if call["groups"] == 1:
+        call.contract("input", 1, call.vector(weight, 1))
+        call.role(weight, 1, "column")
+    else:
+        _grouped(call, call.vector(x, 1), rows, call.vector(weight, 1))
+    return call.output([] if rows is None else [along(rows, 1, len(x.shape))])
+
+
+def _grouped(call: Call, channels: Tensor | None, rows: Tensor | None, columns: Tensor | None) -> None:
+    """Input (groups, c), output (groups, r): lose whole groups, or the same position of every group.
+
+    Whichever leaves more to choose from: 32 groups of 4 lose groups, 2 groups of 64 lose positions. A depthwise
+    convolution is the first case with c = 1.
+    """
+    if channels is None or rows is None:
+        call.unite(channels, rows)
+        call.pin(columns, "it meets a tensor that stays whole")
+        return
+    channels, rows = channels.reshape(call["groups"], -1), rows.reshape(call["groups"], -1)
+    if channels.shape[0] >= channels.shape[1]:
+        call.unite(call.labels.couple(channels, [1]), call.labels.couple(rows, [1]))
+        call.pin(columns, _INSIDE)
+    else:
+        call.labels.couple(rows, [0])
+        call.labels.couple(channels, [0])
+        call.unite(channels[0], columns)
+        call.role(call.tensor("weight"), 1, "column")
+        call.contracted.append(("input", 1))
+
+
+def transposed_convolution(call: Call) -> Labelled:
+    """The weight is (C_in, C_out / groups, ...); a grouped one loses whole groups."""
+    x, weight, groups = call.tensor("input"), call.tensor("weight"), call["groups"]
+    _window(call, x, weight)
+    if groups == 1:
+        rows = call.vector(weight, 1)
+        call.role(weight, 1, "row")
+        call.contract("input", 1, call.vector(weight, 0))
+        call.role(weight, 0, "column")
+    else:
+        channels = call.vector(x, 1)
+        call.unite(channels, call.vector(weight, 0))
+        call.role(weight, 0, "row")
+        call.pin(call.vector(weight, 1), _INSIDE)
+        rows = None
+        if channels is not None:
+            group = call.labels.couple(channels.reshape(groups, -1), [1])
+            rows = group.expand(groups, call.shape[1] // groups).flatten()
+    _add_bias(call, rows)
+    return call.output([] if rows is None else [along(rows, 1, len(x.shape))])
+
+
+def conv_groups(call: Call, kept: Kept) -> Mapping[str, Any]:
+    """Groups left = channels left / channels left in a group (dim 1 of the weight)."""
+    grouped = call.result if "transpose" in call.name else call.tensor("input")
+    return {"groups": kept.shape(grouped)[1] // kept.shape(call.tensor("weight"))[1]}
+
+
+def linear(call: Call) -> Labelled:
+    """x (..., I) times weight (O, I): the last dim is contracted, the others pass."""
+    x, weight = call.tensor("input"), call.tensor("weight")
+    rows = call.vector(weight, 0)
+    call.role(weight, 0, "row")
+    _add_bias(call, rows)
+    call.contract("input", -1, call.vector(weight, 1))
+    call.role(weight, 1, "column")
+    passed = [plane for plane in x.planes if plane.shape[-1] == 1]
+    return call.output(passed if rows is None else [*passed, along(rows, len(x.shape) - 1, len(x.shape))])
+
+
+def matrix_product(call: Call) -> Any:
+    """matmul, bmm: (..., M, K) times (..., K, N); leading dims meet as in an elementwise operator."""
+    (name, left), (_, right) = call.operands.items()
+    if min(len(left.shape), len(right.shape)) < 2:
+        return call.protect("Gossamer has no rule for a vector in")
+    rank = len(call.shape)
+    rows, columns = call.vector(left, -2), call.vector(right, -1)
+    call.contract(name, -1, call.vector(right, -2))
+    leading = [
+        Labelled((*x.shape[:-2], 1, 1), tuple(plane for plane in x.planes if plane.shape[-2:] == (1, 1)))
+        for x in (left, right)
+    ]
+    ends = [along(v, dim, rank) for v, dim in ((rows, rank - 2), (columns, rank - 1)) if v is not None]
+    return call.output([*meet(call, leading, rank), *ends])
+
+
+def _window(call: Call, x: Labelled, weight: Labelled) -> None:
+    for tensor in (x, weight):
+        for dim in range(2, len(tensor.shape)):
+            call.pin(tensor.plane(dim), "a kernel slides over it")
+
+
+def _add_bias(call: Call, rows: Tensor | None) -> None:
+    if call["bias"] is not None:
+        call.role(call["bias"], 0, "bias")
+        call.unite(rows, call.vector(call["bias"], 0))

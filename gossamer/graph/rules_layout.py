@@ -1,0 +1,215 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Rules for operators that move values without computing: the operator itself is applied to the planes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, fx
+
+from gossamer.graph.calls import Call, Kept
+from gossamer.graph.labels import Labelled, along, compact, support
+
+Resize = Callable[[Call, Kept], Mapping[str, Any]]
+
+
+def layout(call: Call) -> Any:
+    """reshape, permute, split: run the operator on each plane."""
+    (name, x), *_ = call.operands.items()
+    runs = [call.run(name, plane) for plane in x.planes]
+    if isinstance(call.result, list):
+        return [part.with_planes([run[i] for run in runs if run[i].numel() > 1]) for i, part in enumerate(call.result)]
+    return call.output(runs)
+
+
+def new_shape(argument: str) -> Resize:
+    """For an operator with an argument that is the shape of its result."""
+
+    def resize(call: Call, kept: Kept) -> Mapping[str, Any]:
+        written = list(call.written[argument])
+        counts = kept.shape(call.result)[-len(written) :]
+        changed = [now != was for now, was in zip(counts, call.shape[-len(written) :], strict=True)]
+        sizes: list[Any] = []
+        for size, count, change in zip(written, counts, changed, strict=True):
+            # A node is a size that depends on the batch: where it also holds channels, only -1 can say it.
+            sizes.append(size if size == -1 or not change else -1 if isinstance(size, fx.Node) else count)
+        if call.name == "reshape" and sizes.count(-1) > 1:
+            sizes = [count if was == -1 else size for was, count, size in zip(written, counts, sizes, strict=True)]
+        return {argument: sizes}
+
+    return resize
+
+
+def unflatten_sizes(call: Call, kept: Kept) -> Mapping[str, Any]:
+    """unflatten splits one dim into several: the sizes of these."""
+    dim = call["dim"] % len(call.tensor("self").shape)
+    return {"sizes": list(kept.shape(call.result)[dim : dim + len(call["sizes"])])}
+
+
+# --- taking parts
+
+
+def take_slice(call: Call) -> Any:
+    """A stride along channels keeps all of them: what every second of the kept ones would be is another function."""
+    x = call.tensor("self")
+    plane = x.plane(call["dim"] % len(x.shape))
+    if call["step"] != 1:
+        call.pin(plane, f"every {call['step']}th is taken")
+    return layout(call)
+
+
+def slice_bounds(call: Call, kept: Kept) -> Mapping[str, Any]:
+    """Bounds are counted in what is kept before them."""
+    keep = kept.dim(call.tensor("self"), call["dim"])
+    if keep.all():
+        return {}
+    start, end, _ = slice(call["start"], call["end"]).indices(len(keep))
+    return {"start": int(keep[:start].sum()), "end": int(keep[:end].sum())}
+
+
+def take_one(call: Call) -> Any:
+    """select: the slot that is read alone must stay."""
+    x = call.tensor("self")
+    dim = call["dim"] % len(x.shape)
+    plane = x.plane(dim)
+    if plane is not None:
+        call.pin(plane.narrow(dim, call["index"] % x.shape[dim], 1), "it is read alone")
+    return layout(call)
+
+
+def select_index(call: Call, kept: Kept) -> Mapping[str, Any]:
+    """The index is counted in what is kept before it."""
+    keep = kept.dim(call.tensor("self"), call["dim"])
+    return {"index": int(keep[: call["index"] % len(keep)].sum())}
+
+
+def take_each(call: Call) -> Any:
+    """unbind: every slot is read alone."""
+    x = call.tensor("self")
+    call.pin(x.plane(call["dim"] % len(x.shape)), "each is read alone")
+    return layout(call)
+
+
+def split_sizes(call: Call, kept: Kept) -> Mapping[str, Any]:
+    """Each part keeps what is kept of it."""
+    return {"split_sizes": [kept.shape(part)[call["dim"]] for part in call.result]}
+
+
+# --- putting together
+
+
+def concatenation(call: Call) -> Any:
+    """cat: labels line up along the dim; across operands, those in the same place of another dim unite."""
+    parts: list[Labelled] = [part for part in call["tensors"] if part.shape != (0,)]
+    rank = len(call.shape)
+    dim = call["dim"] % rank
+    lines = [_line(call, part, dim) for part in parts]
+    widest = torch.broadcast_shapes(*(line.narrow(dim, 0, 1).shape for line in lines))
+    lines = [line.expand([*widest[:dim], line.shape[dim], *widest[dim + 1 :]]) for line in lines]
+    others = [[plane for plane in part.planes if plane.shape[dim] == 1] for part in parts]
+    return call.output([compact(torch.cat(lines, dim)), *_agree(call, others)])
+
+
+def _line(call: Call, part: Labelled, dim: int) -> Tensor:
+    """The plane of an operand that varies along `dim`; new labels that stay where it has none."""
+    plane = part.plane(dim)
+    if plane is None:
+        plane = along(call.labels.fresh(part.shape[dim]), dim, len(part.shape))
+        call.pin(plane, "it stays whole in a concatenation")
+    return plane
+
+
+def _agree(call: Call, operands: Sequence[Sequence[Tensor]]) -> Sequence[Tensor]:
+    """Unite the planes of all operands place by place; what one of them has whole stays whole in all."""
+    first, *rest = operands
+    for planes in rest:
+        for dim in {dim for plane in [*first, *planes] for dim in support(plane)}:
+            mine = next((plane for plane in first if plane.shape[dim] > 1), None)
+            other = next((plane for plane in planes if plane.shape[dim] > 1), None)
+            call.unite(mine, other)
+    return first
+
+
+def stacking(call: Call) -> Any:
+    """stack: along a new dim, whose slots stay; the labels of the operands unite place by place."""
+    dim = call["dim"] % len(call.shape)
+    return call.output(_agree(call, [[plane.unsqueeze(dim) for plane in part.planes] for part in call["tensors"]]))
+
+
+def padding(call: Call) -> Any:
+    """pad: what is padded onto channels with a constant are new channels; padding an image adds none."""
+    x, rank = call.tensor("self"), len(call.shape)
+    planes = []
+    for plane in x.planes:
+        for dim in support(plane):
+            before, after = _amounts(call)[dim]
+            if before == after == 0:
+                continue
+            if call.arguments.get("mode", "constant") != "constant" or min(before, after) < 0:
+                return call.protect("only constant padding adds channels:")
+            plane = call.labels.couple(plane, [d for d in range(rank) if d != dim])
+            ends = [along(call.labels.fresh(count), dim, rank) for count in (before, after)]
+            plane = torch.cat([ends[0], plane, ends[1]], dim)
+        planes.append(plane)
+    return call.output(planes)
+
+
+def pad_amounts(call: Call, kept: Kept) -> Mapping[str, Any]:
+    """Padded channels are counted like any others."""
+    pad = list(call.written["pad"])
+    rank = len(call.shape)
+    for dim, (before, after) in enumerate(_amounts(call)):
+        keep = kept.dim(call.result, dim)
+        if not keep.all():
+            at = 2 * (rank - 1 - dim)
+            pad[at : at + 2] = [int(keep[:before].sum()), int(keep[len(keep) - after :].sum())]
+    return {"pad": pad}
+
+
+def _amounts(call: Call) -> list[tuple[int, int]]:
+    """What is padded before and after each dim; the argument lists the last dim first."""
+    pairs = list(zip(call["pad"][::2], call["pad"][1::2], strict=True))
+    return [(0, 0)] * (len(call.shape) - len(pairs)) + pairs[::-1]
+
+
+def pixel_shuffle(call: Call) -> Any:
+    """(C r r, H, W) to (C, H r, W r): the r r channels behind one output channel go together."""
+    x, rank = call.tensor("self"), len(call.shape)
+    channels = call.vector(x, rank - 3)
+    if channels is None:
+        return call.output()
+    return call.output(
+        [along(call.labels.couple(channels.reshape(-1, call["upscale_factor"] ** 2), [1]), rank - 3, rank)]
+    )
+
+
+def channel_shuffle(call: Call) -> Any:
+    """(groups, C / groups) transposed: the same position of every group goes together, so groups stay equal."""
+    channels = call.vector(call.tensor("self"), 1)
+    if channels is not None:
+        call.labels.couple(channels.reshape(call["groups"], -1), [0])
+    return layout(call)
+
+
+# --- making new ones
+
+
+def expansion(call: Call) -> Any:
+    """expand: a dim made longer gets new labels, since its size is only a number in the graph."""
+    x, shape = call.tensor("self"), call.shape
+    lead = len(shape) - len(x.shape)
+    planes = [plane.reshape((1,) * lead + plane.shape) for plane in x.planes]
+    grown = [dim for dim, size in enumerate(shape) if size > 1 and (dim < lead or x.shape[dim - lead] == 1)]
+    return call.output([*planes, *call.labels.fresh_planes(shape, grown)])
+
+
+def creation(call: Call) -> Any:
+    """zeros, ones, full, empty: every dim has new labels."""
+    return call.output(call.labels.fresh_planes(call.shape))
+
+
+def no_channels(call: Call) -> Any:
+    """A size, or a tensor of which nothing can be cut."""
+    return call.result

@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The cut itself: tensors lose the slots of removed units, and sizes written into the graphs are counted again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, fx, nn
+
+from gossamer.graph.analysis import Analysis
+from gossamer.graph.calls import Call
+from gossamer.graph.export import Form
+from gossamer.graph.labels import Labelled
+from gossamer.graph.rules import RULES
+
+
+class Cut:
+    """What a cut leaves of each tensor, given `keep` per class; also what `resize` rules ask (`calls.Kept`)."""
+
+    def __init__(self, analysis: Analysis, keep: NDArray[np.bool_]) -> None:
+        self._analysis = analysis
+        self._keep = keep
+
+    def dim(self, tensor: Labelled, dim: int) -> NDArray[np.bool_]:
+        """Which slots along `dim` are kept, bool (n,)."""
+        dim %= len(tensor.shape)
+        classes = self._analysis.axes(tensor).get(dim)
+        return np.ones(tensor.shape[dim], np.bool_) if classes is None else self._keep[classes]
+
+    def shape(self, tensor: Labelled) -> tuple[int, ...]:
+        """The shape that is left, at batch 1."""
+        shape = list(tensor.shape)
+        for dim, classes in self._analysis.axes(tensor).items():
+            shape[dim] = int(self._keep[classes].sum())
+        return tuple(shape)
+
+    def tensors(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Copies of the network's tensors (by their first names) without the removed slots."""
+        return {name: self._compacted(tensors[name], labelled) for name, labelled in self._analysis.tensors.items()}
+
+    def _compacted(self, tensor: Tensor, labelled: Labelled) -> Tensor:
+        left = tensor.detach()
+        for dim in self._analysis.axes(labelled):
+            keep = self.dim(labelled, dim)
+            if not keep.all():
+                left = left.index_select(dim, torch.from_numpy(np.flatnonzero(keep)).to(left.device))
+        left = left.clone()
+        return nn.Parameter(left, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else left
+
+    def form(self, training: bool, form: Form) -> Form:
+        """A copy of one form whose size arguments are counted again."""
+        graph = fx.Graph()
+        copies: dict[fx.Node, fx.Node] = {}
+        graph.output(graph.graph_copy(form.graph, copies))
+        for call in self._analysis.calls[training]:
+            rule = RULES.get(call.name)
+            if rule is not None and rule.resize is not None:
+                _rewrite(copies, call, rule.resize(call, self))
+        return Form(graph, form.outputs)
+
+
+def _rewrite(copies: Mapping[fx.Node, fx.Node], call: Call, changes: Mapping[str, Any]) -> None:
+    """Write changed arguments into the copy of a call's node."""
+    node = copies[call.node]
+    names = [argument.name for argument in call.node.target._schema.arguments]  # type: ignore[union-attr]
+    for name, value in changes.items():
+        if value == call.written[name]:
+            continue
+        value = fx.map_arg(value, copies.__getitem__)
+        if names.index(name) < len(node.args):
+            node.update_arg(names.index(name), value)
+        else:
+            node.update_kwarg(name, value)

@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Integers of the deployed weights: what the file stores instead of floats.
+
+A deployed weight W' (batch norm folded in) lies on a uniform grid, W' = integer * unit, with one unit a tensor or
+one an output channel. Everything that is not a weight is rounded to float16 where that loses less than a part in
+a thousand, and kept as it is elsewhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from gossamer.container import Tensor
+from numpy.typing import NDArray
+
+FloatArray = NDArray[np.float32]
+
+LARGEST_HALF = 65504.0
+SMALLEST_NORMAL_HALF = 6.2e-5
+
+
+def fine_units(weights: Mapping[str, NDArray[np.generic]], coarseness: float) -> dict[str, FloatArray]:
+    """One unit a tensor, `coarseness` times its root mean square, for every float tensor of two or more dims."""
+    return {
+        name: np.array([coarseness * (np.sqrt(np.mean(np.square(value, dtype=np.float64))) or 1.0)], np.float32)
+        for name, value in weights.items()
+        if value.dtype == np.float32 and value.ndim >= 2
+    }
+
+
+def tensors(
+    weights: Mapping[str, NDArray[np.generic]], units: Mapping[str, FloatArray], *, half: bool = True
+) -> tuple[Tensor, ...]:
+    """The initializers of a graph as the file stores them: integers where `units` has their grid, else values.
+
+    A unit has shape (1,) or (output channels,), output channels being dimension 0. With `half`, other float32
+    tensors and the units are rounded to float16 first.
+    """
+    stored = []
+    for name, value in weights.items():
+        if name in units:
+            unit = _unit_to_half(units[name]) if half else units[name]
+            integers = np.rint(value / unit.reshape(-1, *[1] * (value.ndim - 1))).astype(np.int32)
+            stored.append(Tensor.grid(name, integers, unit))
+        else:
+            rounded = _to_half(value) if half and value.dtype == np.float32 else value
+            stored.append(Tensor.exact(name, rounded))
+    return tuple(stored)
+
+
+def _to_half(values: NDArray[np.generic]) -> FloatArray:
+    """float32 values that float16 can hold: absolute error at most 3e-8 or a part in 2,000; huge ones stay."""
+    exact = values.astype(np.float32)
+    return exact if np.abs(exact).max(initial=0) > LARGEST_HALF else exact.astype(np.float16).astype(np.float32)
+
+
+def _unit_to_half(unit: FloatArray) -> FloatArray:
+    """As `_to_half`, but only where every unit keeps its eleven bits: a unit's relative error is every weight's."""
+    return _to_half(unit) if np.abs(unit).min() >= SMALLEST_NORMAL_HALF else unit.astype(np.float32)

@@ -1,0 +1,157 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Assemble: the record of a finished run, every number measured on the files that it delivers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from gossamer import container
+from gossamer.graph import Network
+from gossamer.measure.environment import environment
+from gossamer.measure.sizes import Sizes, sizes, zeros
+from gossamer.report.record import Bytes, Candidate, Epoch, Latency, LayerRow, Report, Side, SpeedRow, SplitRow
+from gossamer.runtime.latency import interleaved
+from gossamer.runtime.session import available, open_session, precisions
+from gossamer.runtime.weights import split_weights
+from gossamer.search.candidate import Candidate as Finished
+from gossamer.search.proof import Proof
+from gossamer.search.run import Run
+
+
+def assemble(run: Run, candidates: Sequence[Finished], proof: Proof, name: str, command: str) -> Report:
+    """The report of a run; latencies are measured here, once, and remembered."""
+    chosen = proof.delivered
+    timings = run.stage("latency", lambda: _latencies(run, chosen.onnx()))
+    original_onnx = run.original_onnx()
+    original = _side(
+        proof.original_quality,
+        run.network.parameters,
+        run.network.parameters - zeros(split_weights(original_onnx)[1]),
+        run.network.macs,
+        sizes(run.network.parameters, original_onnx, 0),
+        {runtime: row["original"] for runtime, row in timings["turns"].items()},
+    )
+    compressed = _side(
+        proof.compressed_quality,
+        chosen.parameters,
+        chosen.nonzeros,
+        chosen.macs,
+        chosen.sizes,
+        {runtime: row["compressed"] for runtime, row in timings["turns"].items()},
+    )
+    stages = run.stages()
+    task = run.task
+    return Report(
+        network=name,
+        task=task.kind,
+        data=task.name,
+        recipe=run.recipe,
+        minimise=run.goal.minimise,
+        seed=run.settings.seed,
+        original=original,
+        compressed=compressed,
+        control=None,
+        certificate=proof.certificate.to_json(),
+        environment=environment(),
+        seconds=round(run.seconds, 1),
+        command=command,
+        candidates=tuple(_candidate(candidate) for candidate in candidates),
+        chosen=chosen.name,
+        layers=_layers(run.network, chosen),
+        times={stage: row["seconds"] for stage, row in stages.items()},
+        goal=run.goal.to_json(),
+        splits={
+            split.name: SplitRow(len(split), split.sha256)
+            for split in (task.train, task.calibration, task.selection, task.test)
+        },
+        notes=tuple(run.notes),
+        history=tuple(
+            Epoch(epoch + 1, loss, None)
+            for epoch, loss in enumerate(
+                loss for stage, row in stages.items() if stage.endswith(" losses") for loss in row["value"]
+            )
+        ),
+        speed=tuple(SpeedRow(**row) for row in timings["speed"]),
+    )
+
+
+def _side(
+    quality: float, parameters: int, nonzeros: int, macs: int, found: Sizes, latency_ms: Mapping[str, Any]
+) -> Side:
+    return Side(
+        quality=quality,
+        parameters=parameters,
+        nonzeros=nonzeros,
+        macs=macs,
+        bytes=Bytes(found.fp32, found.zip, found.runtime, found.coded or None),
+        latency_ms={runtime: Latency(**row) for runtime, row in latency_ms.items()},
+    )
+
+
+def _latencies(run: Run, model: bytes) -> dict[str, Any]:
+    """Original and compressed in turns, at batch 1, in every runtime and precision that is here."""
+    x = run.task.example[:1].numpy()
+    turns: dict[str, Any] = {}
+    speed = []
+    for runtime in available():
+        for precision in precisions(runtime):
+            sessions = {
+                "original": open_session(run.original_onnx(), runtime, run.settings.threads, precision),
+                "compressed": open_session(model, runtime, run.settings.threads, precision),
+            }
+            both = interleaved(sessions, x)
+            ratio = both.ratio("original", "compressed")
+            if precision == "f32":
+                turns[runtime] = {side: asdict(both[side]) for side in sessions}
+            speed.append(
+                {
+                    "runtime": runtime,
+                    "precision": precision,
+                    "original_ms": both["original"].median,
+                    "compressed_ms": both["compressed"].median,
+                    "ratio": ratio.median,
+                    "p10": ratio.p10,
+                    "p90": ratio.p90,
+                }
+            )
+    return {"turns": turns, "speed": speed}
+
+
+def _candidate(candidate: Finished) -> Candidate:
+    return Candidate(
+        name=candidate.name,
+        bytes=candidate.sizes.coded,
+        macs=candidate.macs,
+        latency_ms=candidate.latency_ms,
+        selection_quality=candidate.quality,
+        selection_drop=candidate.verdict.drop,
+        accepted=candidate.verdict.accepted,
+        note=candidate.verdict.note,
+    )
+
+
+def _layers(original: Network, chosen: Finished) -> tuple[LayerRow, ...]:
+    """One row a weight tensor: its shape before and after, and what the file spends on it."""
+    stored = {entry.name: entry for entry in container.read(chosen.file).stored}
+    before = {layer.name: layer for layer in original.layers}
+    rows = []
+    for name, layer in before.items():
+        if name not in stored:
+            continue
+        entry = stored[name]
+        count = max(1, entry.count)
+        rows.append(
+            LayerRow(
+                name=name,
+                kind=layer.kind,
+                shape_before=tuple(layer.shape),
+                shape_after=entry.shape,
+                sparsity=entry.zeros / count,
+                bits_per_weight=8 * entry.bytes / count,
+                bytes=entry.bytes,
+                coder=entry.coder,
+            )
+        )
+    return tuple(rows)

@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Original against compressed, row by row: the one table that the terminal and the page both show."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from gossamer.report.record import Candidate, Report, Side
+from gossamer.report.units import human_bytes, human_count, human_ms, human_ratio, percent, signed_points
+from gossamer.report.words import QUALITY, fastest, fastest_dense, reference_runtime, runtime_name
+
+ABSENT = "-"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One measured thing: its name, the three networks' values as texts, and original over compressed."""
+
+    label: str
+    original: str
+    compressed: str
+    control: str
+    change: str
+    key: bool = False
+
+
+def comparison_rows(report: Report) -> list[Row]:
+    """All rows, `ABSENT` where something was not measured; `key` marks the one that was to be minimised."""
+
+    def row(label: str, read: Callable[[Side], float | None], show: Callable[[float], str], key: bool = False) -> Row:
+        before, after = read(report.original), read(report.compressed)
+        control = read(report.control) if report.control else None
+        texts = [ABSENT if value is None else show(value) for value in (before, after, control)]
+        change = human_ratio(before / after) if before and after else ABSENT
+        return Row(label, texts[0], texts[1], texts[2], change, key)
+
+    change = signed_points(report.compressed.quality - report.original.quality)
+    quality = row(f"quality ({QUALITY[report.task]}, test split)", lambda side: side.quality, percent)
+    fp32 = report.original.bytes.fp32
+    coded = row("coded", lambda side: side.bytes.coded, human_bytes)
+    # the whole coded file is judged against the whole float file, whether or not somebody coded the original
+    ratio = human_ratio(fp32 / report.compressed.bytes.coded) if report.compressed.bytes.coded else ABSENT
+    return [
+        Row(quality.label, quality.original, quality.compressed, quality.control, f"{change} pt"),
+        row("size as fp32", lambda side: side.bytes.fp32, human_bytes),
+        row("zip of fp32", lambda side: side.bytes.zip, human_bytes),
+        row("what the runtime loads", lambda side: side.bytes.runtime, human_bytes),
+        Row(
+            "coded file, against fp32",
+            human_bytes(fp32),
+            coded.compressed,
+            coded.control,
+            ratio,
+            key=report.minimise == "bytes",
+        ),
+        row("parameters", lambda side: side.parameters, human_count),
+        row("of them not zero", lambda side: side.nonzeros, human_count),
+        row("multiply-adds", lambda side: side.macs, human_count, key=report.minimise == "macs"),
+        *_latency_rows(report, row),
+    ]
+
+
+def _latency_rows(report: Report, row: Callable[..., Row]) -> list[Row]:
+    rows = []
+    for runtime in dict.fromkeys([*report.original.latency_ms, *report.compressed.latency_ms]):
+
+        def median(side: Side, runtime: str = runtime) -> float | None:
+            return side.latency_ms[runtime].median if runtime in side.latency_ms else None
+
+        rows.append(
+            row(
+                f"batch 1, {runtime_name(runtime)}",
+                median,
+                human_ms,
+                key=report.minimise == "latency" and runtime == reference_runtime(report),
+            )
+        )
+    dense, best = fastest_dense(report), fastest(report.compressed)
+    if dense and best and best[1] > 0 and (len(rows) > 1 or report.speed):
+        where = dense[0] if dense[0] == best[0] else f"{dense[0]} / {best[0]}"
+        label = f"fastest of each ({where})"
+        rows.append(Row(label, human_ms(dense[1]), human_ms(best[1]), ABSENT, human_ratio(dense[1] / best[1])))
+    return rows
+
+
+def candidate_cells(candidate: Candidate) -> list[str]:
+    """Size, multiply-adds, latency, quality and its change as texts."""
+
+    def shown(value: float | None, show: Callable[[float], str]) -> str:
+        return ABSENT if value is None else show(value)
+
+    return [
+        shown(candidate.bytes, human_bytes),
+        shown(candidate.macs, human_count),
+        shown(candidate.latency_ms, human_ms),
+        shown(candidate.selection_quality, percent),
+        shown(None if candidate.selection_drop is None else -candidate.selection_drop, signed_points),
+    ]

@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The certificate on the page: verdict, picture, words, numbers, and what they do not mean."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gossamer.report.markup import Html, tag, typeset
+from gossamer.report.plots import interval
+from gossamer.report.record import Report
+from gossamer.report.sections import plain
+from gossamer.report.tables import Column, table
+from gossamer.report.units import points, points_up, signed_points
+from gossamer.report.words import promise
+
+
+def certificate_section(report: Report) -> Html:
+    """The promise: verdict, picture, words, numbers, and what they do not mean."""
+    found = report.certificate
+    n, level = found["n"], 100 * found["confidence"]
+    bound = found["bound"]
+    verdict = "Proven" if found["proven"] else "Not proven"
+    sentences = [f"{n:,} test images, on which nothing was chosen, were given to both networks."]
+    if "b" in found and "c" in found:
+        sentences.append(
+            f"On b = {found['b']:,} of them the original was right and the compressed network wrong, "
+            f"on c = {found['c']:,} the reverse; on all others they were right or wrong together."
+        )
+    sentences.append(f"The observed change is {signed_points(-found['observed_drop'])} points.")
+    if bound is not None:
+        sentences.append(f"With {level:g} % confidence the true drop is below {points_up(bound)}.")
+    if found["proven"]:
+        meaning = (
+            f"If the true drop were {points(found['tolerance'])} or more, a test like this one would say "
+            f"\u201cproven\u201d at most {100 - level:.3g} times in a hundred."
+        )
+    else:
+        meaning = (
+            f"This does not show that the network lost {points(found['tolerance'])}; it says that these "
+            f"{n:,} images do not exclude it."
+        )
+    if "approximate" in found["method"]:
+        meaning += " The method is approximate: its confidence is not guaranteed."
+    limits = (
+        "The promise is about images from the same source as the test split, taken as a whole: not about "
+        "other cameras or years, not about one class alone, and not that nothing was lost."
+    )
+    picture = interval(
+        f"Observed drop {points(found['observed_drop'])}, tolerance {points(found['tolerance'])}",
+        found["observed_drop"],
+        bound,
+        found["tolerance"],
+        found["proven"],
+    )
+    rows = [[label, text] for label, text in _certificate_numbers(report)]
+    return tag(
+        "div",
+        tag("p", tag("span", verdict, class_="verdict"), f": {promise(found)}."),
+        tag("figure", picture),
+        tag("p", typeset(" ".join(sentences))),
+        tag("p", meaning),
+        tag("p", limits, class_="aside"),
+        table(
+            "The certificate in numbers",
+            [Column("quantity"), Column("value", style="value")],
+            rows,
+            narrow=True,
+        ),
+        class_="proof",
+    )
+
+
+def _certificate_numbers(report: Report) -> list[tuple[str, str]]:
+    """Everything the certificate holds: what we know in words and units, the rest as it is."""
+    found = dict(report.certificate)
+    known: list[tuple[str, str, Any]] = [
+        ("tolerance", "tolerance", points),
+        ("confidence", "confidence", lambda v: f"{100 * v:g} %"),
+        ("n", "images, n", lambda v: f"{v:,}"),
+        ("b", "original right, compressed wrong, b", lambda v: f"{v:,}"),
+        ("c", "original wrong, compressed right, c", lambda v: f"{v:,}"),
+        ("observed_drop", "observed drop", points),
+        ("bound", "upper bound of the drop", lambda v: "none" if v is None else points_up(v)),
+        ("p_value", "p-value", lambda v: f"{v:.3g}"),
+        ("look", "look at this test split, counting all runs", str),
+        ("alpha", "level of this look", lambda v: f"{v:.3g}"),
+        ("proven", "proven", lambda v: "yes" if v else "no"),
+        ("method", "method", str),
+    ]
+    rows = [(label, typeset(show(found.pop(key)))) for key, label, show in known if key in found]
+    return rows + [(key, plain(value)) for key, value in found.items()]

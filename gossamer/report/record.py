@@ -1,0 +1,236 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The record of one run, as it stands in report.json: what was asked, what was measured, what is proven.
+
+Qualities are fractions on the test split, sizes are whole files in bytes, latencies milliseconds at batch 1.
+The fields of `Report` up to `command` are the record that claims are read from; those after it are optional
+and only make the page richer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gossamer import files
+from gossamer.report.schema import from_plain, to_plain
+
+TASKS = ("classification", "segmentation", "detection")
+OBJECTIVES = ("bytes", "latency", "macs")
+
+_CERTIFICATE: dict[str, Any] = {
+    "tolerance": float,
+    "confidence": float,
+    "n": int,
+    "observed_drop": float,
+    "bound": float | None,
+    "proven": bool,
+    "method": str,
+}
+
+
+def _check_range(name: str, value: float | None, low: float, high: float = float("inf")) -> None:
+    if value is not None and not low <= value <= high:
+        limits = f"at least {low:g}" if high == float("inf") else f"between {low:g} and {high:g}"
+        raise ValueError(f"expected {name} to be {limits}, got {value!r}; measure it again or correct the report")
+
+
+@dataclass(frozen=True)
+class Bytes:
+    """Four sizes of one network: raw float, zipped float, what the runtime loads, the coded file.
+
+    `runtime` and `coded` are None where no such file was made (nobody codes the original).
+    """
+
+    fp32: int
+    zip: int
+    runtime: int | None
+    coded: int | None
+
+    def __post_init__(self) -> None:
+        for name in ("fp32", "zip", "runtime", "coded"):
+            _check_range(f"bytes.{name}", getattr(self, name), 0)
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Milliseconds of one image through one runtime: the median and its spread over `n` timed runs."""
+
+    median: float
+    p10: float
+    p90: float
+    n: int
+    threads: int
+
+    def __post_init__(self) -> None:
+        _check_range("latency.median", self.median, 0)
+        if not self.p10 <= self.median <= self.p90:
+            raise ValueError(
+                f"expected p10 <= median <= p90 of a latency, got {self.p10}, {self.median}, {self.p90}; "
+                "all three come from the same timings, in milliseconds"
+            )
+
+
+@dataclass(frozen=True)
+class Side:
+    """One network, measured: the original, the compressed, or the dense control that was tuned as long."""
+
+    quality: float
+    parameters: int
+    nonzeros: int
+    macs: int
+    bytes: Bytes
+    latency_ms: Mapping[str, Latency]
+
+    def __post_init__(self) -> None:
+        _check_range("quality", self.quality, 0, 1)
+        _check_range("macs", self.macs, 0)
+        _check_range("nonzeros", self.nonzeros, 0, self.parameters)
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A network the search looked at, judged on the selection split; None where nothing was measured."""
+
+    name: str
+    bytes: int | None
+    macs: int | None
+    latency_ms: float | None
+    selection_quality: float | None
+    selection_drop: float | None
+    accepted: bool
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class LayerRow:
+    """What became of one weight tensor; output channels come first in the shapes."""
+
+    name: str
+    kind: str
+    shape_before: tuple[int, ...]
+    shape_after: tuple[int, ...]
+    sparsity: float
+    bits_per_weight: float
+    bytes: int
+    coder: str
+    note: str = ""
+
+    def __post_init__(self) -> None:
+        _check_range(f"sparsity of layer {self.name!r}", self.sparsity, 0, 1)
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """One epoch of tuning; `loss` is None where training stopped at a loss that is not a number."""
+
+    epoch: int
+    loss: float | None
+    quality: float | None
+
+
+@dataclass(frozen=True)
+class SpeedRow:
+    """Original and compressed, timed in turns in one runtime; `p10` and `p90` are those of the ratio."""
+
+    runtime: str
+    precision: str
+    original_ms: float | None
+    compressed_ms: float | None
+    ratio: float | None
+    p10: float | None
+    p90: float | None
+
+
+@dataclass(frozen=True)
+class SplitRow:
+    """How many examples a split has, and the hash of their content."""
+
+    n: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Report:
+    """One run from the original network to the proven file.
+
+    `certificate` holds at least tolerance, confidence, n, observed_drop, bound (None: none could be
+    given), proven and method, drops being fractions; `b` (original right, compressed wrong), `c` (the
+    reverse) and `p_value` are understood by the page, whatever else it holds is listed there.
+    `candidates` are in the order they were tried, and `chosen` is the name of the delivered one.
+    """
+
+    network: str
+    task: str
+    data: str
+    recipe: str
+    minimise: str
+    seed: int
+    original: Side
+    compressed: Side
+    control: Side | None
+    certificate: Mapping[str, Any]
+    environment: Mapping[str, Any]
+    seconds: float
+    command: str
+    candidates: tuple[Candidate, ...] = ()
+    chosen: str | None = None
+    layers: tuple[LayerRow, ...] = ()
+    times: Mapping[str, float] | None = None
+    goal: Mapping[str, Any] | None = None
+    splits: Mapping[str, SplitRow] | None = None
+    notes: tuple[str, ...] = ()
+    history: tuple[Epoch, ...] = ()
+    speed: tuple[SpeedRow, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.task not in TASKS:
+            raise ValueError(f"expected task to be one of {', '.join(TASKS)}, got {self.task!r}; use one of them")
+        if self.minimise not in OBJECTIVES:
+            raise ValueError(
+                f"expected minimise to be one of {', '.join(OBJECTIVES)}, got {self.minimise!r}; use one of them"
+            )
+        for key, kind in _CERTIFICATE.items():
+            if key not in self.certificate:
+                given = ", ".join(self.certificate) or "none"
+                raise ValueError(
+                    f"expected the key {key!r} in certificate, got only {given}; certify the network again"
+                )
+            from_plain(kind, to_plain(self.certificate[key]), f"certificate.{key}")
+        if self.chosen is not None and self.chosen not in {candidate.name for candidate in self.candidates}:
+            raise ValueError(
+                f"expected chosen to name one of the {len(self.candidates)} candidates, got {self.chosen!r}; "
+                "add the candidate or leave chosen out"
+            )
+
+    def to_json(self) -> dict[str, Any]:
+        """The report as JSON values; refused with a sentence if it could not be read back."""
+        plain: dict[str, Any] = to_plain(self)
+        Report.from_json(plain)
+        return plain
+
+    @classmethod
+    def from_json(cls, value: Any) -> Report:
+        """The report that JSON values stand for; ValueError names the first wrong place."""
+        report: Report = from_plain(cls, value, "report")
+        return report
+
+    def __str__(self) -> str:
+        from gossamer.report.words import headline
+
+        return f"{self.network} on {self.data}, recipe {self.recipe}: {headline(self)}"
+
+
+def write_json(report: Report, path: Path) -> None:
+    """Write report.json, atomically."""
+    files.write_json(path, report.to_json())
+
+
+def read_reports(path: Path) -> tuple[Report, ...]:
+    """All reports of a report.json, which holds one object or a list of them."""
+    value = files.read_json(path)
+    try:
+        return tuple(Report.from_json(item) for item in (value if isinstance(value, list) else [value]))
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error

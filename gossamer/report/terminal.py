@@ -1,0 +1,168 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tables and progress on a terminal; plain lines where there is none, nothing where silence was asked for.
+
+Texts that come from outside (layer names, notes) are shown as they are: no markup, no escape sequences.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TextColumn
+from rich.table import Table
+from rich.text import Text
+
+from gossamer.measure.environment import Finding
+from gossamer.report.comparison import candidate_cells, comparison_rows
+from gossamer.report.record import Candidate, Report
+from gossamer.report.units import human_seconds
+from gossamer.report.words import certificate_sentence
+
+SECONDS_BETWEEN_LINES = 10.0
+
+
+def plain_text(value: str) -> str:
+    """The text on one line with every unprintable character, escape sequences included, replaced.
+
+    >>> plain_text("conv1\\x1b[31m")
+    'conv1�[31m'
+    """
+    return "".join(c if c.isprintable() else " " if c in "\n\t" else "\N{REPLACEMENT CHARACTER}" for c in value)
+
+
+def comparison_table(report: Report) -> Table:
+    """Original against compressed (against the dense control, where there is one), the certificate below."""
+    title = f"{report.network} on {report.data}, recipe {report.recipe}, minimising {report.minimise}"
+    table = _table(title, caption=certificate_sentence(report.certificate))
+    columns = ["original", "compressed", *(["control"] if report.control else []), "change"]
+    table.add_column("")
+    for column in columns:
+        table.add_column(column, justify="right")
+    for row in comparison_rows(report):
+        cells = [row.original, row.compressed, *([row.control] if report.control else []), row.change]
+        table.add_row(*map(_cell, [row.label, *cells]), style="bold" if row.key else None)
+    return table
+
+
+def candidates_table(candidates: Sequence[Candidate], chosen: str | None = None) -> Table:
+    """What the search looked at, in the order it looked; the chosen one is bold."""
+    table = _table("candidates, judged on the selection split")
+    table.add_column("candidate", overflow="fold", min_width=14)
+    for column in ("size", "MACs", "batch 1", "quality", "change"):
+        table.add_column(column, justify="right", no_wrap=True)
+    table.add_column("accepted")
+    table.add_column("note", overflow="fold")
+    for candidate in candidates:
+        cells = [
+            candidate.name,
+            *candidate_cells(candidate),
+            "yes" if candidate.accepted else "no",
+            candidate.note,
+        ]
+        table.add_row(*map(_cell, cells), style="bold" if candidate.name == chosen else None)
+    return table
+
+
+def doctor_table(findings: Sequence[Finding]) -> Table:
+    """What this machine has, what is missing, and the line that brings it."""
+    table = _table("this machine")
+    table.add_column("")
+    table.add_column("found", overflow="fold")
+    table.add_column("to get more", overflow="fold")
+    for finding in findings:
+        table.add_row(*map(_cell, [finding.name, finding.value, finding.remedy]), style=None if finding.ok else "bold")
+    return table
+
+
+def progress(quiet: bool = False, console: Console | None = None) -> Progress:
+    """A rich `Progress`: bar, percentage, time left, and the task's `text` field.
+
+        with progress() as bar:
+            tuning = bar.add_task("tuning", total=36)
+            bar.update(tuning, advance=1, text="loss 0.31, quality 91.2 %")
+
+    Written to standard error, so that tables can be piped. Without a terminal it becomes at most one plain
+    line in ten seconds; with `quiet` nothing is written.
+    """
+    console = console or Console(stderr=True)
+    if quiet:
+        return Progress(disable=True, console=console)
+    if not (console.is_terminal or console.is_jupyter) or console.is_dumb_terminal:
+        return _PlainLines(console)
+    return Progress(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width=28),
+        TextColumn("{task.percentage:>3.0f} %"),
+        _TimeLeft(),
+        _Extra(),
+        console=console,
+    )
+
+
+class _TimeLeft(ProgressColumn):
+    """Time left while running, time taken when done."""
+
+    max_refresh = 0.5
+
+    def render(self, task: Task) -> Text:
+        return Text(_time_of(task), style="progress.remaining")
+
+
+class _Extra(ProgressColumn):
+    """The `text` field of a task."""
+
+    def render(self, task: Task) -> Text:
+        return Text(plain_text(str(task.fields.get("text", ""))))
+
+
+class _PlainLines(Progress):
+    """Progress for logs: one line at a time, and seldom."""
+
+    def __init__(self, console: Console, clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__(console=console, disable=True, get_time=clock)
+        self._clock = clock
+        self._next_line = clock()
+
+    def update(self, task_id: TaskID, **changes: Any) -> None:
+        super().update(task_id, **changes)
+        self._line(task_id)
+
+    def advance(self, task_id: TaskID, advance: float = 1) -> None:
+        super().advance(task_id, advance)
+        self._line(task_id)
+
+    def _line(self, task_id: TaskID) -> None:
+        now = self._clock()
+        if now < self._next_line or task_id not in self._tasks:
+            return
+        self._next_line = now + SECONDS_BETWEEN_LINES
+        task = self._tasks[task_id]
+        count = f"{task.completed:g}/{task.total:g} ({task.percentage:.0f} %)" if task.total else f"{task.completed:g}"
+        parts = [task.description, count, _time_of(task), str(task.fields.get("text", ""))]
+        line = "  ".join(plain_text(part) for part in parts if part)
+        self.console.print(Text(line), soft_wrap=True)
+
+
+def _time_of(task: Task) -> str:
+    if task.finished:
+        return f"took {human_seconds(task.finished_time or 0)}"
+    return "" if task.time_remaining is None else f"{human_seconds(task.time_remaining)} left"
+
+
+def _table(title: str, caption: str | None = None) -> Table:
+    return Table(
+        title=Text(plain_text(title)),
+        caption=None if caption is None else Text(plain_text(caption)),
+        title_justify="left",
+        caption_justify="left",
+        header_style="dim",
+        box=SIMPLE_HEAD,
+    )
+
+
+def _cell(value: str) -> Text:
+    return Text(plain_text(value))

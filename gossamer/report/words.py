@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The sentences of a report: what was gained, what it cost, what is proven."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from gossamer.report.record import Report, Side
+from gossamer.report.units import human_ratio, points, points_up, signed_points
+
+QUALITY = {"classification": "accuracy", "segmentation": "IoU", "detection": "AP"}
+_RUNTIMES = {"onnxruntime": "ONNX Runtime", "openvino": "OpenVINO"}
+
+
+def runtime_name(runtime: str) -> str:
+    """How a runtime, or a session of it, is called by people.
+
+    >>> runtime_name("onnxruntime"), runtime_name("openvino bf16 x2")
+    ('ONNX Runtime', 'OpenVINO bf16 2 threads')
+    """
+    known, *rest = runtime.split(" ")
+    words = [_RUNTIMES.get(known, known), *(re.sub(r"^x(\d+)$", r"\1 threads", word) for word in rest)]
+    return " ".join(words).replace(" 1 threads", " 1 thread")
+
+
+def headline(report: Report) -> str:
+    """One sentence.
+
+    "14.2x smaller at -0.12 points; a drop of 1 point or more is excluded at 95 % confidence"
+    """
+    return f"{gain(report)} {cost(report)}; {promise(report.certificate)}"
+
+
+def gain(report: Report) -> str:
+    """What was gained, in the order of what was asked for."""
+    original, compressed = report.original, report.compressed
+    smaller = None
+    if compressed.bytes.coded and original.bytes.fp32:
+        smaller = _times(original.bytes.fp32 / compressed.bytes.coded, "smaller", "larger")
+    runtime = reference_runtime(report)
+    faster = None
+    if runtime is not None and report.compressed.latency_ms[runtime].median > 0:
+        ratio = original.latency_ms[runtime].median / compressed.latency_ms[runtime].median
+        faster = f"{_times(ratio, 'faster', 'slower')} in {runtime_name(runtime.partition(' ')[0])}"
+    fewer = None
+    if compressed.macs and original.macs:
+        fewer = _times(original.macs / compressed.macs, "fewer multiply-adds", "more multiply-adds")
+    wanted = {"bytes": [smaller], "latency": [faster, smaller], "macs": [fewer, smaller]}[report.minimise]
+    return " and ".join(part for part in wanted if part) or "Measured"
+
+
+def cost(report: Report) -> str:
+    """The change of quality, measured on the test split."""
+    return f"at {signed_points(report.compressed.quality - report.original.quality)} points"
+
+
+def promise(certificate: Mapping[str, Any]) -> str:
+    """What the certificate says, without its numbers of cases."""
+    drop = f"a drop of {points(certificate['tolerance'])} or more is"
+    level = f"at {100 * certificate['confidence']:g} % confidence"
+    return f"{drop} excluded {level}" if certificate["proven"] else f"{drop} not excluded {level}"
+
+
+def certificate_sentence(certificate: Mapping[str, Any]) -> str:
+    """The certificate with its numbers, in one sentence."""
+    verdict = "Proven" if certificate["proven"] else "Not proven"
+    bound = certificate["bound"]
+    limit = "no bound could be given" if bound is None else f"the drop is below {points_up(bound)}"
+    return (
+        f"{verdict}: on {certificate['n']:,} test images {promise(certificate)} "
+        f"(observed {points(certificate['observed_drop'])}; {limit})."
+    )
+
+
+def reference_runtime(report: Report) -> str | None:
+    """Where both networks were timed: in the runtime that was asked for, or in the first there is."""
+    shared = [name for name in report.original.latency_ms if name in report.compressed.latency_ms]
+    asked = (report.goal or {}).get("runtime")
+    return next((name for name in shared if name.partition(" ")[0] == asked), next(iter(shared), None))
+
+
+def fastest_dense(report: Report) -> tuple[str, float] | None:
+    """Where the original runs fastest in floating point, over all runtimes and precisions, and its ms."""
+    found = [
+        (runtime_name(name), latency.median)
+        for name, latency in report.original.latency_ms.items()
+        if "int8" not in name
+    ]
+    found += [
+        (f"{runtime_name(row.runtime)} {row.precision}", row.original_ms)
+        for row in report.speed
+        if row.original_ms is not None and "int8" not in row.precision
+    ]
+    return min(found, key=lambda pair: pair[1], default=None)
+
+
+def fastest(side: Side) -> tuple[str, float] | None:
+    """The runtime a network is fastest in, and its ms."""
+    found = [(runtime_name(name), latency.median) for name, latency in side.latency_ms.items()]
+    return min(found, key=lambda pair: pair[1], default=None)
+
+
+def _times(ratio: float, better: str, worse: str) -> str:
+    return f"{human_ratio(ratio)} {better}" if ratio >= 1 else f"{human_ratio(1 / ratio)} {worse}"

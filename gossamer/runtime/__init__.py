@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""ONNX export, sessions in ONNX Runtime and OpenVINO, latency."""

@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Candidate: one network that the search considers, written to its file and measured there.
+
+steps/NN-name/plan.json            what becomes of the original
+steps/NN-name/weights.safetensors  the trained values of the cut network
+steps/NN-name/model.gossamer       the file that would be delivered
+steps/NN-name/measurement.json     what that file measures, written last: with it the candidate is complete
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gossamer import container
+from gossamer.files import read_json, write_json
+from gossamer.graph import Network
+from gossamer.measure.quality import right_examples
+from gossamer.measure.sizes import Sizes, sizes, zeros
+from gossamer.plan import Plan
+from gossamer.quantize.integers import tensors
+from gossamer.quantize.static_int8 import quantize_int8
+from gossamer.runtime.export import export_onnx
+from gossamer.runtime.weights import split_weights
+from gossamer.search.judge import Verdict, judge
+from gossamer.search.run import Run
+from gossamer.task import Task
+from gossamer.tuning.checkpoint import save_weights
+
+Units = Mapping[str, NDArray[np.float32]]
+CALIBRATION_BATCH = 50
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A finished candidate; sizes in bytes, quality a fraction of the selection split."""
+
+    name: str
+    folder: Path
+    sizes: Sizes
+    parameters: int
+    nonzeros: int
+    macs: int
+    verdict: Verdict
+    quality: float
+    latency_ms: float | None
+    speedup: float | None
+
+    @property
+    def plan(self) -> Plan:
+        """What becomes of the original."""
+        return Plan.from_json(read_json(self.folder / "plan.json"))
+
+    @property
+    def file(self) -> Path:
+        """The .gossamer file."""
+        return self.folder / "model.gossamer"
+
+    def onnx(self) -> bytes:
+        """The network as a runtime reads it: decoded from the file."""
+        return container.to_onnx(container.read(self.file).payload)
+
+    def save(self) -> None:
+        """Write the measurement, which completes the candidate."""
+        value = asdict(self) | {"folder": self.folder.name}
+        write_json(self.folder / "measurement.json", value)
+
+    @classmethod
+    def load(cls, folder: Path) -> Candidate | None:
+        """The candidate in `folder`, or None where it is not complete."""
+        path = folder / "measurement.json"
+        if not path.exists():
+            return None
+        value = read_json(path)
+        return cls(
+            **value | {"folder": folder, "sizes": Sizes(**value["sizes"]), "verdict": Verdict(**value["verdict"])}
+        )
+
+
+def finish(
+    run: Run,
+    folder: Path,
+    name: str,
+    network: Network,
+    plan: Plan,
+    units: Units | None = None,
+) -> Candidate:
+    """Write a network to its file, reopen the file, and measure it on the selection split.
+
+    `units` gives the grid of each deployed weight; with `plan.int8` the grids are those of int8 arithmetic.
+    """
+    task, goal = run.task, run.goal
+    model = write_network(folder, network, plan, task, units)
+    right = right_examples(task, task.selection, model, goal.runtime)
+    verdict = judge(goal, run.original_right(), right, len(task.test))
+    found = sizes(network.parameters, model, (folder / "model.gossamer").stat().st_size)
+    latency_ms = speedup = None
+    if goal.minimise == "latency":
+        latency_ms, speedup = run.latency(model)
+        if verdict.accepted and speedup <= 1:
+            verdict = replace(verdict, accepted=False, note=f"not faster: {speedup:.2f}x in {goal.runtime}")
+    candidate = Candidate(
+        name=name,
+        folder=folder,
+        sizes=found,
+        parameters=network.parameters,
+        nonzeros=network.parameters - zeros(split_weights(model)[1]),
+        macs=network.macs,
+        verdict=verdict,
+        quality=float(right.mean()),
+        latency_ms=latency_ms,
+        speedup=speedup,
+    )
+    candidate.save()
+    run.watch.candidate(candidate.name, asdict(candidate))
+    return candidate
+
+
+def write_network(folder: Path, network: Network, plan: Plan, task: Task, units: Units | None = None) -> bytes:
+    """Write plan, weights and file of a network; returns the ONNX bytes decoded from that file."""
+    model = export_onnx(network.module, network.example)
+    if plan.int8:
+        images = (images for images, _ in task.numpy_batches(task.calibration, CALIBRATION_BATCH))
+        model = quantize_int8(model, images)
+    graph, weights = split_weights(model)
+    payload = container.Payload(
+        graph=graph,
+        tensors=tensors(weights, units or {}, half=units is not None),
+        preprocess=task.preprocess.to_json(),
+        classes=task.classes,
+        plan=plan.to_json(),
+    )
+    write_json(folder / "plan.json", plan.to_json())
+    save_weights(folder / "weights.safetensors", network.module)
+    container.write(folder / "model.gossamer", payload, claims={})
+    return container.to_onnx(container.read(folder / "model.gossamer").payload)

@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Judge: would this candidate keep the promise? Decided on the selection split, never on test."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gossamer.certify import Counts, level, p_value, smallest_provable
+from gossamer.goal import Goal
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """`drop` is observed on the selection split; `note` says in words why a candidate was refused or taken."""
+
+    drop: float
+    flips: float
+    accepted: bool
+    note: str
+
+
+def judge(goal: Goal, original: NDArray[np.bool_], candidate: NDArray[np.bool_], n_test: int) -> Verdict:
+    """Compare right-or-wrong vectors of the selection split, (N,) each.
+
+    A candidate passes when the test split would prove the tolerance, were its images to answer as the selection
+    split did. Where n_test images can prove the tolerance of no candidate with so many flips, the observed drop
+    decides.
+    """
+    counts = Counts.of(original, candidate)
+    drop, flips = counts.drop, counts.flips / counts.n
+    if goal.observed is not None and drop > goal.observed:
+        return Verdict(drop, flips, False, f"drop {_points(drop)} above the {_points(goal.observed)} wanted")
+    expected = Counts(n_test, round(counts.b * n_test / counts.n), round(counts.c * n_test / counts.n))
+    if p_value(expected, goal.tolerance) <= level(goal.confidence):
+        return Verdict(drop, flips, True, "")
+    if smallest_provable(n_test, flips, goal.confidence) > goal.tolerance:
+        accepted = drop <= goal.tolerance
+        return Verdict(
+            drop,
+            flips,
+            accepted,
+            f"{n_test:,} test images cannot prove {_points(goal.tolerance)} at any drop",
+        )
+    return Verdict(drop, flips, False, f"drop {_points(drop)} could not be proven below {_points(goal.tolerance)}")
+
+
+def _points(drop: float) -> str:
+    return f"{100 * drop:.2f} points"

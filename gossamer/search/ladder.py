@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Ladder: prune as far as the tolerance allows, one rung after the other.
+
+Each rung asks more of the network than the last and starts from what the last one trained. The climb ends at the
+first refusal, after one attempt half-way back, or when the next rung no longer fits into the time. Every accepted
+rung is a finished file, so the best network so far is always there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Protocol, TypeVar
+
+from gossamer.search.candidate import Candidate
+from gossamer.search.run import Run
+from gossamer.tuning.loop import Diverged
+
+
+class Rung(Protocol):
+    """One demand on the network."""
+
+    @property
+    def name(self) -> str:
+        """What is asked, in a word or two; unique on its ladder."""
+        ...
+
+
+R = TypeVar("R", bound=Rung)
+Attempt = Callable[[int, R, Candidate | None], Sequence[Candidate]]
+"""(number of the step, what is asked, where to start from) -> finished candidates, best last."""
+
+
+def climb(
+    run: Run,
+    rungs: Sequence[R],
+    attempt: Attempt[R],
+    *,
+    between: Callable[[R, R], R],
+    seconds_per_rung: float,
+    first: int = 0,
+) -> list[Candidate]:
+    """Try `rungs` from number `first` on; returns every candidate in the order tried, refused ones included."""
+    tried: list[Candidate] = []
+    last_good: Candidate | None = None
+    ladder, low, number = list(rungs), None, 1
+    index, stepped_back = first, False
+    while index < len(ladder):
+        if not run.has_time_for(seconds_per_rung):
+            run.watch.say(f"stopping before '{ladder[index].name}': it needs about {seconds_per_rung / 60:.0f} min")
+            break
+        rung = ladder[index]
+        try:
+            found = list(attempt(number, rung, last_good))
+        except Diverged as error:
+            run.note(f"rung '{rung.name}' was given up: {error}")
+            break
+        number += 1
+        tried += found
+        accepted = [candidate for candidate in found if candidate.verdict.accepted]
+        if accepted:
+            last_good, low = accepted[-1], rung
+            if stepped_back:
+                break
+            index += 1
+        elif low is not None and not stepped_back:
+            ladder[index], stepped_back = between(low, rung), True
+        elif low is None and index > 0 and not stepped_back:
+            index -= 1  # started too high
+        else:
+            break
+    return tried

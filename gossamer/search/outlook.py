@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Outlook: before hours are spent, what will be done, how long it takes, and what the data can prove."""
+
+from __future__ import annotations
+
+from gossamer.certify import provable_drop, smallest_provable
+from gossamer.goal import Goal
+from gossamer.graph import Network, trace
+from gossamer.search.run import Settings
+from gossamer.task import Task
+
+USUAL_FLIPS = (0.02, 0.05)  # share of images whose answer changes between right and wrong
+
+
+def provable(task: Task, goal: Goal) -> list[str]:
+    """Sentences on what the test split can prove, worst news first."""
+    n = len(task.test)
+    lines = []
+    for flips in USUAL_FLIPS:
+        drop = provable_drop(n, flips, goal.tolerance, goal.confidence)
+        least = smallest_provable(n, flips, goal.confidence)
+        if drop is None:
+            lines.append(
+                f"warning: where {100 * flips:.0f} % of images change, {n:,} test images cannot prove "
+                f"{100 * goal.tolerance:g} points even at no drop; the least they prove is {100 * least:.2f}"
+            )
+        else:
+            lines.append(
+                f"where {100 * flips:.0f} % of images change, {n:,} test images prove {100 * goal.tolerance:g} points "
+                f"for an observed drop up to {100 * drop:.2f}"
+            )
+    return lines
+
+
+def removable(network: Network) -> str:
+    """How much of the network can be cut exactly, and what stays and why."""
+    groups = network.groups
+    free = [group for group in groups if group.removable and group.exact]
+    smallest = {group.name: group.multiple_of for group in free}
+    share = 1 - network.parameters_if(smallest) / network.parameters
+    reasons = sorted({group.reason for group in groups if group.reason})
+    return (
+        f"{len(free)} of {len(groups)} channel groups can be cut, with up to {100 * share:.0f} % of the parameters"
+        + (f"; the others stay: {'; '.join(reasons)}" if reasons else "")
+    )
+
+
+def outlook(task: Task, goal: Goal, settings: Settings) -> list[str]:
+    """What `--dry-run` prints."""
+    network = trace(task.model, task.example, freeze=settings.protect)
+    epochs = settings.epochs or "as many epochs as --hours allow"
+    return [
+        str(task),
+        f"goal: {goal}",
+        f"network: {network.parameters:,} parameters, {network.macs:,} multiply-adds",
+        removable(network),
+        *provable(task, goal),
+        f"tuning: {epochs} a rung",
+    ]

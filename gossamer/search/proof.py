@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Proof: the accepted candidates meet the test split, once, in an order fixed before it is opened."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gossamer import container
+from gossamer.certify import Certificate, certify
+from gossamer.certify_ledger import Ledger, fixed_sequence, order_hash
+from gossamer.measure.quality import right_examples
+from gossamer.search.candidate import Candidate
+from gossamer.search.run import Run
+
+
+@dataclass(frozen=True)
+class Proof:
+    """The delivered candidate, its certificate, and both networks' quality on the test split (fractions)."""
+
+    delivered: Candidate
+    certificate: Certificate
+    original_quality: float
+    compressed_quality: float
+
+
+def prove(run: Run, candidates: Sequence[Candidate], ledger: Ledger) -> Proof:
+    """Test accepted candidates from conservative to aggressive until the first failure; the last proven is delivered.
+
+    Where not even the first is proven, the first is delivered with a certificate that says so.
+    """
+    task, goal = run.task, run.goal
+    accepted = [candidate for candidate in candidates if candidate.verdict.accepted]
+    if not accepted:
+        best = min(candidates, key=lambda candidate: candidate.verdict.drop)
+        raise ToleranceNotMet(
+            f"no candidate kept the promise of at most {100 * goal.tolerance:g} points on the selection split; "
+            f"the best, '{best.name}', lost {100 * best.verdict.drop:.2f} and is in {best.folder}; "
+            "raise --tolerance or give more --hours"
+        )
+    by_name = {candidate.name: candidate for candidate in accepted}
+    payload = {name: container.read(candidate.file).payload_sha256 for name, candidate in by_name.items()}
+    order = order_hash(list(by_name), task.test.sha256, goal.tolerance, goal.confidence)
+    look = ledger.record(task.test.sha256, order, list(payload.values()))
+    original = _answers(run, "original", run.original_onnx())
+
+    def test(name: str) -> Certificate:
+        certificate = certify(
+            original,
+            _answers(run, by_name[name].folder.name, by_name[name].onnx()),
+            goal.tolerance,
+            goal.confidence,
+            data_sha256=task.test.sha256,
+            payload_sha256=payload[name],
+            look=look,
+        )
+        ledger.add(certificate)
+        run.watch.say(f"{name}: {certificate}")
+        return certificate
+
+    certificates, delivered = fixed_sequence(list(by_name), test)
+    index = list(by_name).index(delivered) if delivered else 0
+    if delivered is None:
+        run.note("not even the most careful candidate is proven on the test split: the certificate says 'not proven'")
+    certificate = certificates[index]
+    quality = float(original.mean())
+    return Proof(accepted[index], certificate, quality, quality - certificate.observed_drop)
+
+
+def _answers(run: Run, name: str, model: bytes) -> NDArray[np.bool_]:
+    """Right or wrong on each test image, remembered by the run: the split is opened once."""
+    task = run.task
+
+    def compute() -> str:
+        return np.packbits(right_examples(task, task.test, model, run.goal.runtime)).tobytes().hex()
+
+    packed = np.frombuffer(bytes.fromhex(run.stage(f"test of {name}", compute)), np.uint8)
+    return np.unpackbits(packed, count=len(task.test)).astype(np.bool_)
+
+
+class ToleranceNotMet(ValueError):
+    """No plan kept the quality that was asked for; the best found is on disk."""
+
+
+def default_ledger() -> Path:
+    """Where looks at test splits are counted for this user, over all runs."""
+    import os
+
+    state = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
+    return Path(state) / "gossamer" / "ledger.json"

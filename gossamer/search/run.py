@@ -1,0 +1,244 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Run: one folder in which a compression stands on disk at every moment, and from which it goes on.
+
+    run.json        what was asked: network and data by hash, goal, recipe, settings
+    original.onnx   the original network as the runtimes read it
+    stages/*.json   the outcome of each finished stage
+    steps/NN-*/     one candidate each: plan, weights, file, measurement; training.safetensors while it is trained
+
+A stage is computed once; a run started again reads it back. Files appear whole, under their final name, or not
+at all, so a kill at any moment loses at most the work since the last epoch.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from gossamer import tuning
+from gossamer.files import read_json, sha256, write_atomically, write_json
+from gossamer.goal import Goal
+from gossamer.graph import Network
+from gossamer.measure.quality import right_examples
+from gossamer.runtime.export import export_onnx
+from gossamer.runtime.latency import interleaved
+from gossamer.runtime.lock import background_work, pause_if_measuring
+from gossamer.runtime.session import open_session
+from gossamer.search.watch import Watch
+from gossamer.task import Task
+from gossamer.tuning import Numerics, Plug
+
+RUN_VERSION = 1
+TICK_SECONDS = 20
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a run is made, beside its goal. `epochs` is per rung of the ladder; None lets the run choose."""
+
+    seed: int = 0
+    device: str = "cpu"
+    batch_size: int = 128
+    epochs: int | None = None
+    learning_rate: float = 0.04
+    threads: int = 1
+    protect: tuple[str, ...] = ()
+
+
+class Run:
+    """A run folder and what it is about."""
+
+    def __init__(
+        self,
+        folder: Path,
+        task: Task,
+        goal: Goal,
+        recipe: str,
+        network: Network,
+        settings: Settings,
+        watch: Watch,
+    ) -> None:
+        self.folder, self.task, self.goal, self.recipe = folder, task, goal, recipe
+        self.network, self.settings, self.watch = network, settings, watch
+        self._claim_folder()
+        self.notes: list[str] = self._read("notes.json", list(task.notes))
+        self._spent_before: float = self._read("seconds.json", 0.0)
+        self._started = self._ticked = time.monotonic()
+
+    def _claim_folder(self) -> None:
+        """Start in an empty folder, or go on in this very run's; refuse any other."""
+        splits = (self.task.train, self.task.selection, self.task.test)
+        asked = {
+            "version": RUN_VERSION,
+            "recipe": self.recipe,
+            "goal": self.goal.to_json(),
+            "settings": asdict(self.settings) | {"protect": list(self.settings.protect)},
+            "network": weights_sha256(self.task.model),
+            "data": {split.name: split.sha256 for split in splits},
+            "preprocess": self.task.preprocess.to_json(),
+        }
+        there = self._read("run.json", None)
+        if there is None:
+            if self.folder.exists() and any(self.folder.iterdir()):
+                raise ValueError(
+                    f"expected an empty folder for the run, got files of something else in {self.folder}; "
+                    "choose another --out"
+                )
+            write_json(self.folder / "run.json", asked)
+        elif differs := _differences(there, json.loads(json.dumps(asked))):
+            raise ValueError(
+                f"expected the folder of this run or an empty one, got another run in {self.folder} "
+                f"(it differs in {', '.join(differs)}); choose another --out, or delete that folder"
+            )
+        else:
+            self.watch.say(f"going on with the run in {self.folder}")
+
+    def _read(self, name: str, otherwise: Any) -> Any:
+        path = self.folder / name
+        return read_json(path) if path.exists() else otherwise
+
+    # -- time and memory ------------------------------------------------------------------------------------
+
+    def stage(self, name: str, compute: Callable[[], Any]) -> Any:
+        """The JSON value of a stage: read back if it is finished, else computed and stored with its seconds."""
+        path = self.folder / "stages" / f"{name}.json"
+        if path.exists():
+            return read_json(path)["value"]
+        start = time.monotonic()
+        value = compute()
+        write_json(path, {"value": value, "seconds": round(time.monotonic() - start, 3)})
+        self.tick()
+        return value
+
+    def stages(self) -> dict[str, Any]:
+        """Value and seconds of each finished stage, in the order they finished."""
+        paths = sorted((self.folder / "stages").glob("*.json"), key=lambda path: path.stat().st_mtime_ns)
+        return {path.stem: read_json(path) for path in paths}
+
+    @property
+    def seconds(self) -> float:
+        """Seconds spent on this run, before restarts included."""
+        return self._spent_before + time.monotonic() - self._started
+
+    def tick(self) -> None:
+        """Remember the time spent, so that a restarted run does not get it twice."""
+        self._ticked = time.monotonic()
+        write_json(self.folder / "seconds.json", round(self.seconds, 1))
+
+    def has_time_for(self, seconds: float) -> bool:
+        """Whether so much more work fits into the goal's hours."""
+        return self.goal.hours is None or self.seconds + seconds <= 3600 * self.goal.hours
+
+    def note(self, text: str) -> None:
+        """Something that the report must tell: what was not done, and why."""
+        if text not in self.notes:
+            self.notes.append(text)
+            write_json(self.folder / "notes.json", self.notes)
+        self.watch.say(text)
+
+    def step_folder(self, number: int, name: str) -> Path:
+        """The folder of one candidate."""
+        return self.folder / "steps" / f"{number:02d}-{re.sub(r'[^a-zA-Z0-9.]+', '-', name)}"
+
+    # -- the original ---------------------------------------------------------------------------------------
+
+    def original_onnx(self) -> bytes:
+        """The original network as a runtime reads it."""
+        path = self.folder / "original.onnx"
+        if not path.exists():
+            write_atomically(path, export_onnx(self.network.module, self.network.example))
+        return path.read_bytes()
+
+    def original_right(self) -> NDArray[np.bool_]:
+        """The original's answers on the selection split, right or wrong; (N,)."""
+        task = self.task
+
+        def compute() -> str:
+            right = right_examples(task, task.selection, self.original_onnx(), self.goal.runtime)
+            return np.packbits(right).tobytes().hex()
+
+        packed = np.frombuffer(bytes.fromhex(self.stage("original", compute)), np.uint8)
+        return np.unpackbits(packed, count=len(task.selection)).astype(np.bool_)
+
+    # -- work on candidates ---------------------------------------------------------------------------------
+
+    def calibration_batches(self) -> Iterator[Tensor]:
+        """Preprocessed images of the calibration split."""
+        task, settings = self.task, self.settings
+        return (x for x, _ in task.batches(task.calibration, settings.batch_size, device=settings.device))
+
+    def latency(self, model: bytes) -> tuple[float, float]:
+        """Milliseconds at batch 1 in the goal's runtime, and how many times as fast as the original."""
+        runtime, threads = self.goal.runtime, self.settings.threads
+        sessions = {
+            "original": open_session(self.original_onnx(), runtime, threads),
+            "candidate": open_session(model, runtime, threads),
+        }
+        turns = interleaved(sessions, self.task.example[:1].numpy())
+        return turns["candidate"].median, turns.ratio("original", "candidate").median
+
+    def tune(
+        self,
+        module: nn.Module,
+        plugs: Sequence[Plug],
+        numerics: Numerics,
+        epochs: int,
+        folder: Path,
+        name: str,
+    ) -> None:
+        """Train a candidate in place, taught by the original; goes on from the step's checkpoint if there is one."""
+        settings = tuning.Settings(
+            epochs=epochs,
+            batch_size=self.settings.batch_size,
+            learning_rate=self.settings.learning_rate,
+            seed=self.settings.seed,
+        )
+        with background_work(), self.watch.bar(f"tuning: {name}") as step:
+
+            def progress(done: int, total: int, words: str) -> None:
+                step(done, total, words)
+                pause_if_measuring()
+                if time.monotonic() - self._ticked > TICK_SECONDS:
+                    self.tick()
+
+            losses = tuning.tune(
+                module,
+                self.task,
+                settings,
+                plugs,
+                teacher=self.network.module,
+                numerics=numerics,
+                checkpoint=folder / "training.safetensors",
+                device=self.settings.device,
+                progress=progress,
+            )
+        self.stage(f"{folder.name} losses", lambda: losses)
+
+
+def weights_sha256(module: nn.Module) -> str:
+    """Hash of a network's parameters and buffers, names included: the same weights, the same hash."""
+    parts = [
+        name.encode() + b"\0" + value.detach().cpu().contiguous().numpy().tobytes()
+        for name, value in sorted(module.state_dict().items())
+    ]
+    return sha256(b"".join(parts))
+
+
+def _differences(there: Mapping[str, Any], asked: Mapping[str, Any], prefix: str = "") -> list[str]:
+    found = []
+    for key in asked.keys() | there.keys():
+        a, b = there.get(key), asked.get(key)
+        if isinstance(a, dict) and isinstance(b, dict):
+            found += _differences(a, b, f"{prefix}{key}.")
+        elif a != b:
+            found.append(f"{prefix}{key}")
+    return sorted(found)

@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Training from nothing: the baselines that compression starts from, made by the same loop."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from gossamer.files import write_json
+from gossamer.graph import trace
+from gossamer.measure.quality import right_examples
+from gossamer.runtime.export import export_onnx
+from gossamer.search.watch import Watch
+from gossamer.task import Task
+from gossamer.tuning import Batch, Plug, Settings, fastest_numerics, tune
+from gossamer.tuning.checkpoint import save_weights
+
+
+class Smoothing(Plug):
+    """Cross entropy with smoothed labels (Szegedy et al., CVPR 2016, arXiv 1512.00567, section 7)."""
+
+    def __init__(self, share: float) -> None:
+        self.share = share
+
+    def loss(self, outputs: Tensor, teacher_outputs: Tensor | None, batch: Batch) -> Tensor:
+        """Outputs (N, classes) against targets (N,)."""
+        return F.cross_entropy(outputs, batch.targets, label_smoothing=self.share)
+
+
+def train(
+    task: Task,
+    settings: Settings,
+    *,
+    out: Path,
+    device: str = "cpu",
+    smoothing: float = 0.1,
+    watch: Watch | None = None,
+) -> float:
+    """Train the task's network; returns its quality on the test split, measured on the exported file.
+
+    Writes weights.safetensors and history.json into `out`; an interrupted call made again goes on.
+    """
+    watch = watch or Watch()
+    network = trace(task.model, task.example)
+    first, _ = next(task.batches(task.train, min(settings.batch_size, len(task.train)), device=device))
+    numerics, _ = fastest_numerics(network.module.to(device), first)
+    with watch.bar(f"training {task.name}") as step:
+        losses = tune(
+            network.module,
+            task,
+            settings,
+            (Smoothing(smoothing),),
+            numerics=numerics,
+            checkpoint=out / "training.safetensors",
+            device=device,
+            progress=step,
+        )
+    network.module.to("cpu").to(memory_format=torch.contiguous_format)
+    save_weights(out / "weights.safetensors", network.module)
+    right = right_examples(task, task.test, export_onnx(network.module, network.example))
+    write_json(out / "history.json", {"losses": losses, "test_quality": float(right.mean()), "numerics": str(numerics)})
+    return float(right.mean())

@@ -1,0 +1,18 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The one training loop, and what plugs into it."""
+
+from __future__ import annotations
+
+from gossamer.tuning.batch_norm import reestimate_batch_norms as reestimate_batch_norms
+from gossamer.tuning.distillation import Distillation as Distillation
+from gossamer.tuning.grid_rounding import GridRounding as GridRounding
+from gossamer.tuning.loop import Diverged as Diverged
+from gossamer.tuning.loop import Settings as Settings
+from gossamer.tuning.loop import effective_weights as effective_weights
+from gossamer.tuning.loop import tune as tune
+from gossamer.tuning.numerics import Numerics as Numerics
+from gossamer.tuning.numerics import fastest_numerics as fastest_numerics
+from gossamer.tuning.plug import Batch as Batch
+from gossamer.tuning.plug import Clock as Clock
+from gossamer.tuning.plug import Plug as Plug
+from gossamer.tuning.sparsify import Sparsify as Sparsify

@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Checkpoints: one safetensors file an epoch, whole or absent, opened without executing anything.
+
+Keys are prefixed by what they belong to: `weights/NAME`, `momentum/NAME`, `plug0/NAME`; the training history is
+JSON in the file's metadata.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from gossamer.files import written_aside
+from gossamer.tuning.plug import Plug
+
+
+def save_weights(path: Path, module: nn.Module) -> None:
+    """Write the module's parameters and buffers under their own names."""
+    with written_aside(path) as part:
+        save_file({name: value.detach().contiguous() for name, value in module.state_dict().items()}, part)
+
+
+def load_weights(path: Path, module: nn.Module) -> None:
+    """Read what `save_weights` wrote into a module of the same shapes."""
+    module.load_state_dict(_read(path)[0])
+
+
+def save_training(
+    path: Path, module: nn.Module, optimizer: Optimizer, plugs: Sequence[Plug], history: Sequence[float]
+) -> None:
+    """Write everything that training needs to go on to the same result; `history` holds a loss an epoch."""
+    tensors: dict[str, Tensor] = {f"weights/{name}": value for name, value in module.state_dict().items()}
+    for name, parameter in module.named_parameters():
+        buffer = optimizer.state.get(parameter, {}).get("momentum_buffer")
+        if buffer is not None:
+            tensors[f"momentum/{name}"] = buffer
+    for index, plug in enumerate(plugs):
+        tensors |= {f"plug{index}/{name}": value for name, value in plug.state().items()}
+    with written_aside(path) as part:
+        contiguous = {name: value.detach().contiguous() for name, value in tensors.items()}
+        save_file(contiguous, part, metadata={"history": json.dumps(list(history))})
+
+
+def load_training(path: Path, module: nn.Module, optimizer: Optimizer, plugs: Sequence[Plug]) -> list[float]:
+    """Take back what `save_training` wrote; returns the history. A missing file is a start from nothing: []."""
+    if not path.exists():
+        return []
+    tensors, metadata = _read(path)
+
+    def part(prefix: str) -> dict[str, Tensor]:
+        return {name[len(prefix) :]: value for name, value in tensors.items() if name.startswith(prefix)}
+
+    module.load_state_dict(part("weights/"))
+    momentum = part("momentum/")
+    for name, parameter in module.named_parameters():
+        if name in momentum:
+            like_parameter = torch.empty_like(parameter, requires_grad=False)  # keeps the memory layout
+            like_parameter.copy_(momentum[name])
+            optimizer.state[parameter]["momentum_buffer"] = like_parameter
+    for index, plug in enumerate(plugs):
+        plug.load_state(part(f"plug{index}/"))
+    return [float(loss) for loss in json.loads(metadata["history"])]
+
+
+def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}
+    except (SafetensorError, OSError) as error:
+        raise ValueError(
+            f"expected a checkpoint in {path}, got a file that cannot be read ({error}); delete it to start again"
+        ) from error

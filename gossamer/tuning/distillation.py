@@ -1,0 +1,41 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Distillation: the compressed network learns the original's outputs.
+
+Paper: G. Hinton, O. Vinyals, J. Dean, "Distilling the Knowledge in a Neural Network", 2015, arXiv 1503.02531,
+section 2. Loss: (1 - a) CE(outputs, targets) + a T^2 KL(softmax(teacher / T) || softmax(outputs / T)).
+
+Differs from the paper:
+1. a = 0.9 and T = 4 by default, and the loss is divided by (1 - a) + a T^2 / 4, so that a learning rate
+   means the same with and without distillation.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+from torch.nn import functional as F
+
+from gossamer.tuning.plug import Batch, Plug
+
+
+@dataclass(frozen=True)
+class Distillation(Plug):
+    """Replaces the task's loss by a mixture with the teacher's softened outputs."""
+
+    temperature: float = 4.0
+    share: float = 0.9
+
+    def loss(self, outputs: Tensor, teacher_outputs: Tensor | None, batch: Batch) -> Tensor | None:
+        """Mixture of both losses; outputs and teacher_outputs (N, classes)."""
+        if teacher_outputs is None:
+            raise ValueError("distillation needs a teacher, got none; pass teacher= to tune")
+        T, a = self.temperature, self.share
+        soft = F.kl_div(
+            F.log_softmax(outputs / T, 1),
+            F.log_softmax(teacher_outputs / T, 1),
+            reduction="batchmean",
+            log_target=True,
+        )
+        hard = F.cross_entropy(outputs, batch.targets)
+        return ((1 - a) * hard + a * T * T * soft) / ((1 - a) + a * T * T / 4)

@@ -1,0 +1,180 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The one training loop: baselines, fine-tuning after a cut, and whatever plugs into it.
+
+It is resumable to the same result: every epoch draws its randomness from (seed, epoch) alone, and a checkpoint
+after each epoch holds weights, momentum and plug state.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from gossamer.task import Task
+from gossamer.tuning.checkpoint import load_training, save_training
+from gossamer.tuning.numerics import Numerics
+from gossamer.tuning.plug import Batch, Clock, Plug
+
+Progress = Callable[[int, int, str], None]
+"""Called with (steps done, all steps, a word on the loss)."""
+
+
+class Diverged(ArithmeticError):
+    """The loss is no longer a number; the last whole epoch is in the checkpoint."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """One cosine cycle of stochastic gradient descent with Nesterov momentum.
+
+    `learning_rate` is the peak, reached after `warmup` (a share of all steps); it ends at zero.
+    `weight_decay` acts on weights of two and more dimensions.
+    """
+
+    epochs: int = 12
+    batch_size: int = 128
+    learning_rate: float = 0.04
+    momentum: float = 0.9
+    weight_decay: float = 1e-4
+    warmup: float = 0.05
+    augment: bool = True
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.epochs < 1 or self.batch_size < 2:
+            raise ValueError(
+                f"expected at least 1 epoch and 2 examples a batch, got {self.epochs} and {self.batch_size}"
+            )
+
+    def learning_rate_at(self, fraction: float) -> float:
+        """Warm-up to the peak, then half a cosine to zero; `fraction` of all steps done."""
+        warm = min(1.0, fraction / self.warmup) if self.warmup else 1.0
+        return self.learning_rate * warm * 0.5 * (1 + math.cos(math.pi * fraction))
+
+
+def tune(
+    module: nn.Module,
+    task: Task,
+    settings: Settings,
+    plugs: Sequence[Plug] = (),
+    *,
+    teacher: nn.Module | None = None,
+    numerics: Numerics | None = None,
+    checkpoint: Path | None = None,
+    device: str = "cpu",
+    progress: Progress | None = None,
+) -> list[float]:
+    """Train `module` in place on the task's training split; returns the mean loss of each epoch.
+
+    With `checkpoint`, an interrupted call made again with the same arguments goes on after the last whole epoch.
+    Raises Diverged when the loss is not finite.
+    """
+    numerics = numerics or Numerics()
+    for network in (module, teacher):
+        if network is not None:
+            network.to(device)
+            numerics.lay_out(network)
+    weights: dict[str, Tensor] = dict(module.named_parameters()) | dict(module.named_buffers())
+    optimizer = _optimizer(module, settings)
+    history = load_training(checkpoint, module, optimizer, plugs) if checkpoint else []
+    batch_size = min(settings.batch_size, len(task.train))
+    steps_per_epoch = len(task.train) // batch_size  # other examples are left over in the next epoch
+    steps = settings.epochs * steps_per_epoch
+
+    for epoch in range(len(history), settings.epochs):
+        seed = settings.seed * 100_003 + epoch
+        torch.manual_seed(seed)  # dropout
+        batches = task.batches(
+            task.train,
+            batch_size,
+            generator=torch.Generator().manual_seed(seed),
+            augment=settings.augment,
+            device=device,
+        )
+        total = 0.0
+        for index, (inputs, targets) in zip(range(steps_per_epoch), batches, strict=False):
+            clock = Clock(epoch * steps_per_epoch + index, steps, steps_per_epoch)
+            for group in optimizer.param_groups:
+                group["lr"] = settings.learning_rate_at(clock.fraction)
+            for plug in plugs:
+                plug.before_step(clock, weights)
+            batch = Batch(numerics.lay_out_input(inputs), targets)
+            optimizer.zero_grad()
+            loss = _loss(module, task, batch, weights, plugs, teacher, numerics)
+            loss.backward()  # type: ignore[no-untyped-call]
+            for plug in plugs:
+                plug.after_backward(weights)
+            optimizer.step()
+            for plug in plugs:
+                plug.after_step(clock, weights)
+            value = loss.item()
+            if not math.isfinite(value):
+                raise Diverged(
+                    f"expected a finite loss, got {value} in epoch {epoch + 1} of {settings.epochs}; "
+                    f"lower the learning rate (now {settings.learning_rate}) or look for bad values in the data"
+                )
+            total += value
+            if progress:
+                progress(clock.step + 1, steps, f"loss {value:.3f}")
+        history.append(total / steps_per_epoch)
+        if checkpoint:
+            save_training(checkpoint, module, optimizer, plugs, history)
+    module.eval()
+    return history
+
+
+def effective_weights(module: nn.Module, plugs: Sequence[Plug]) -> dict[str, Tensor]:
+    """The weights that the forward pass really uses: every plug's transform applied, without gradients."""
+    with torch.no_grad():
+        weights: dict[str, Tensor] = dict(module.named_parameters()) | dict(module.named_buffers())
+        return {name: value.detach() for name, value in _transformed(weights, plugs).items()}
+
+
+def _transformed(weights: Mapping[str, Tensor], plugs: Sequence[Plug]) -> dict[str, Tensor]:
+    changed = dict(weights)
+    for plug in plugs:
+        changed = plug.transform(changed)
+    return {name: value for name, value in changed.items() if value is not weights[name]}
+
+
+def _loss(
+    module: nn.Module,
+    task: Task,
+    batch: Batch,
+    weights: Mapping[str, Tensor],
+    plugs: Sequence[Plug],
+    teacher: nn.Module | None,
+    numerics: Numerics,
+) -> Tensor:
+    """The sum of the plugs' terms, or the task's own loss where no plug gives one."""
+    module.train()
+    with numerics.autocast(batch.inputs.device.type):
+        teacher_outputs = None
+        if teacher is not None:
+            teacher.eval()
+            with torch.no_grad():
+                teacher_outputs = teacher(batch.inputs).float()
+        outputs = functional_call(module, _transformed(weights, plugs), (batch.inputs,)).float()
+    terms = [plug.loss(outputs, teacher_outputs, batch) for plug in plugs]
+    given = [term for term in terms if term is not None]
+    return sum(given[1:], given[0]) if given else task.loss(outputs, batch.targets)
+
+
+def _optimizer(module: nn.Module, settings: Settings) -> torch.optim.SGD:
+    trained = [p for p in module.parameters() if p.requires_grad]
+    groups = [
+        {"params": [p for p in trained if p.ndim >= 2], "weight_decay": settings.weight_decay},
+        {"params": [p for p in trained if p.ndim < 2], "weight_decay": 0.0},
+    ]
+    return torch.optim.SGD(
+        [group for group in groups if group["params"]],
+        lr=settings.learning_rate,
+        momentum=settings.momentum,
+        nesterov=settings.momentum > 0,
+    )

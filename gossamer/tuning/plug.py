@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Plug: how a method takes part in the one training loop.
+
+The loop is in charge; a plug is called at named points, all of which do nothing by default. Transforms are
+functional (weights in, weights out), so they work on exported networks, whose modules call no hooks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+Weights = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Clock:
+    """Where training stands: steps done of all steps, and the same as a fraction in [0, 1]."""
+
+    step: int
+    steps: int
+    steps_per_epoch: int
+
+    @property
+    def fraction(self) -> float:
+        """Share of all steps that are done."""
+        return self.step / max(1, self.steps)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One training batch as the losses see it: inputs (N, C, H, W), targets (N,)."""
+
+    inputs: Tensor
+    targets: Tensor
+
+
+class Plug:
+    """Base of everything that plugs into `tune`; override what the method needs."""
+
+    def before_step(self, clock: Clock, weights: Mapping[str, Tensor]) -> None:
+        """Called before each step with the raw (untransformed) parameters and buffers."""
+
+    def transform(self, weights: Weights) -> Weights:
+        """The weights that the forward pass uses instead of the raw ones; gradients flow to the raw ones."""
+        return weights
+
+    def loss(self, outputs: Tensor, teacher_outputs: Tensor | None, batch: Batch) -> Tensor | None:
+        """A term to add to the loss, or None."""
+        return None
+
+    def after_backward(self, weights: Mapping[str, Tensor]) -> None:
+        """Called when gradients are there, before the optimizer uses them."""
+
+    def after_step(self, clock: Clock, weights: Mapping[str, Tensor]) -> None:
+        """Called after the optimizer changed the raw weights."""
+
+    def state(self) -> Weights:
+        """Tensors to be stored with a checkpoint."""
+        return {}
+
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        """Take back what `state` gave."""
+
+
+class StraightThrough(torch.autograd.Function):
+    """Forward: the replacement. Backward: as if nothing had been replaced (Bengio et al. 2013, 1308.3432).
+
+    A filter replaced by zeros alone gets no gradient: it would come through a batch norm that sees no variance,
+    1 / sqrt(eps) times too large.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, raw: Tensor, replacement: Tensor) -> Tensor:
+        """(filters, ...), (filters, ...) -> (filters, ...): `replacement`."""
+        ctx.save_for_backward(replacement.flatten(1).any(dim=1))
+        return replacement.clone()
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        """The gradient of the replacement, given to `raw`."""
+        (alive,) = ctx.saved_tensors
+        return gradients[0] * alive.reshape(-1, *[1] * (gradients[0].ndim - 1)), None
+
+
+def straight_through(raw: Tensor, replacement: Tensor) -> Tensor:
+    """`replacement` in the forward pass, with the gradient of the identity towards `raw` (two or more dims)."""
+    result: Tensor = StraightThrough.apply(raw, replacement.detach())  # type: ignore[no-untyped-call]
+    return result

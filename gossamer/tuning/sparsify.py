@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Gradual sparsification: zeros grow along a cubic schedule while the network trains.
+
+Paper: M. Zhu, S. Gupta, "To Prune, or Not to Prune: Exploring the Efficacy of Pruning for Model Compression",
+2017, arXiv 1710.01878, section 3. Sparsity at t of the ramp: s_t = s_f + (s_i - s_f) (1 - t)^3.
+
+Differs from the paper:
+1. Zeroed weights go on receiving the gradient of the zero in their place and may come back while the ramp lasts.
+2. Weights are compared after their batch norm is folded in (`gossamer.quantize.folding`).
+3. The ramp is a share of training; what is zero at its end stays zero.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from gossamer.tuning.plug import Clock, Plug, Weights, straight_through
+from gossamer.weights import Magnitude
+
+
+class Sparsify(Plug):
+    """Bring weights from `start` to `final` sparsity during the first `ramp` of training.
+
+    `factors` names the weights and says what to multiply them by before they are compared.
+    """
+
+    def __init__(
+        self,
+        factors: Mapping[str, Tensor],
+        *,
+        final: float,
+        start: float = 0.0,
+        ramp: float = 0.5,
+        refreshes: int = 100,
+        method: Magnitude | None = None,
+    ) -> None:
+        self.factors = dict(factors)
+        self.final, self.start, self.ramp, self.refreshes = final, start, ramp, refreshes
+        self.method = method or Magnitude("scaled")
+        self.keep: dict[str, Tensor] = {}
+
+    def sparsity_at(self, fraction: float) -> float:
+        """The schedule: share of zeros when `fraction` of training is done."""
+        t = min(1.0, fraction / self.ramp)
+        return self.final + (self.start - self.final) * (1 - t) ** 3
+
+    def before_step(self, clock: Clock, weights: Mapping[str, Tensor]) -> None:
+        """Choose the zeros anew, `refreshes` times during the ramp and once at its end."""
+        ramp_steps = max(1, round(self.ramp * clock.steps))
+        every = max(1, ramp_steps // self.refreshes)
+        if self.keep and (clock.step > ramp_steps or (clock.step % every and clock.step != ramp_steps)):
+            return
+        folded = {name: (weights[name].detach() * factor).cpu().numpy() for name, factor in self.factors.items()}
+        keep = self.method.keep(folded, self.sparsity_at(clock.step / clock.steps))
+        self.keep = {name: torch.from_numpy(k).to(weights[name].device) for name, k in keep.items()}
+
+    def transform(self, weights: Weights) -> Weights:
+        """Zeros where nothing is kept, gradients everywhere."""
+        zeroed = {name: straight_through(weights[name], weights[name] * keep) for name, keep in self.keep.items()}
+        return weights | zeroed
+
+    def state(self) -> Weights:
+        """What is kept, by weight name."""
+        return {name: keep.to(torch.uint8) for name, keep in self.keep.items()}
+
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        """Take back what `state` gave."""
+        self.keep = {name: keep.bool() for name, keep in state.items()}

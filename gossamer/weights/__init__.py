@@ -1,0 +1,12 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Zero single weights: one method a file.
+
+A method is a frozen dataclass with `keep(weights, sparsity)`: weights by name in, bool arrays of what stays out.
+Zeros make the file smaller, not the arithmetic faster; channels do that (see `gossamer.filters`).
+"""
+
+from __future__ import annotations
+
+from gossamer.weights.magnitude import Magnitude as Magnitude
+
+METHODS = {"magnitude": Magnitude}

@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Magnitude: keep the largest weights.
+
+Paper: S. Han, J. Pool, J. Tran, W. Dally, "Learning both Weights and Connections for Efficient Neural Networks",
+NeurIPS 2015, arXiv 1506.02626, section 3: weights below a threshold are removed; the threshold of a layer is a
+quality factor times the standard deviation of its weights.
+
+Differs from the paper:
+1. The sparsity is given and the threshold follows; `scope` says over what the threshold is shared: each layer
+   alone, all weights as they are, or all weights divided by their layer's root mean square ("scaled", the
+   paper's rule with one quality factor for all layers).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+FloatArray = NDArray[np.floating]
+
+
+@dataclass(frozen=True)
+class Magnitude:
+    """Zero the weights of smallest magnitude.
+
+    >>> weights = {"a": np.array([1.0, -2.0, 3.0, -4.0]), "b": np.array([10.0, -20.0, 30.0, -40.0])}
+    >>> {name: keep.tolist() for name, keep in Magnitude("global").keep(weights, 0.5).items()}
+    {'a': [False, False, False, False], 'b': [True, True, True, True]}
+    >>> {name: keep.tolist() for name, keep in Magnitude("scaled").keep(weights, 0.5).items()}
+    {'a': [False, False, True, True], 'b': [False, False, True, True]}
+    """
+
+    scope: Literal["layer", "global", "scaled"] = "scaled"
+
+    def keep(self, weights: Mapping[str, FloatArray], sparsity: float) -> dict[str, NDArray[np.bool_]]:
+        """Weights of any shape by name -> what stays, of the same shapes; exactly round(sparsity * size) go.
+
+        Ties go by position, so the answer is the same every time.
+        """
+        if not 0.0 <= sparsity < 1.0:
+            raise ValueError(f"sparsity must be in [0, 1), got {sparsity}")
+        if not weights:
+            return {}
+        scores = {name: np.abs(value) for name, value in weights.items()}
+        if self.scope == "layer":
+            return {name: _largest(score.ravel(), sparsity).reshape(score.shape) for name, score in scores.items()}
+        if self.scope == "scaled":
+            scores = {name: score / (_root_mean_square(score) or 1.0) for name, score in scores.items()}
+        keep = _largest(np.concatenate([score.ravel() for score in scores.values()]), sparsity)
+        parts = np.split(keep, np.cumsum([score.size for score in scores.values()])[:-1])
+        return {name: part.reshape(scores[name].shape) for name, part in zip(scores, parts, strict=True)}
+
+
+def _root_mean_square(values: FloatArray) -> float:
+    return float(np.sqrt(np.mean(np.square(values, dtype=np.float64))))
+
+
+def _largest(scores: FloatArray, sparsity: float) -> NDArray[np.bool_]:
+    keep = np.ones(scores.size, dtype=np.bool_)
+    keep[np.argsort(scores, kind="stable")[: round(sparsity * scores.size)]] = False
+    return keep

@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The architectures of the papers, one a file, by the names that the literature gives them.
+
+`ZOO[name](classes)` builds one, untrained; torch is imported only then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+def _resnet(depth: int) -> Callable[..., nn.Module]:
+    def build(classes: int = 10) -> nn.Module:
+        from gossamer.zoo.cifar_resnet import CifarResNet
+
+        return CifarResNet(depth, classes)
+
+    return build
+
+
+def _vgg(depth: int) -> Callable[..., nn.Module]:
+    def build(classes: int = 10) -> nn.Module:
+        from gossamer.zoo.cifar_vgg import CifarVGG
+
+        return CifarVGG(depth, classes)
+
+    return build
+
+
+def _mobilenetv2(classes: int = 10) -> nn.Module:
+    from gossamer.zoo.cifar_mobilenetv2 import CifarMobileNetV2
+
+    return CifarMobileNetV2(classes)
+
+
+def _densenet40(classes: int = 10) -> nn.Module:
+    from gossamer.zoo.cifar_densenet import CifarDenseNet
+
+    return CifarDenseNet(40, 12, classes)
+
+
+def _lenet5(classes: int = 10) -> nn.Module:
+    from gossamer.zoo.lenet import LeNet5
+
+    return LeNet5(classes)
+
+
+def _lenet300100(classes: int = 10) -> nn.Module:
+    from gossamer.zoo.lenet import LeNet300100
+
+    return LeNet300100(classes)
+
+
+ZOO: dict[str, Callable[..., nn.Module]] = {
+    "resnet20": _resnet(20),
+    "resnet32": _resnet(32),
+    "resnet44": _resnet(44),
+    "resnet56": _resnet(56),
+    "resnet110": _resnet(110),
+    "vgg16_bn": _vgg(16),
+    "vgg19_bn": _vgg(19),
+    "mobilenetv2": _mobilenetv2,
+    "densenet40": _densenet40,
+    "lenet5": _lenet5,
+    "lenet300100": _lenet300100,
+}

@@ -1,0 +1,267 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Small networks, one per pattern that surgery must understand, traced once per session."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from gossamer.graph import Network, trace
+
+
+def conv(i: int, o: int, k: int = 3, **options: Any) -> nn.Sequential:
+    return nn.Sequential(nn.Conv2d(i, o, k, padding=k // 2, bias=False, **options), nn.BatchNorm2d(o), nn.ReLU())
+
+
+class Plain(nn.Module):
+    """Convolutions with biases, a flatten that gives each channel 16 features, dropout."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.features = nn.Sequential(
+            nn.Conv2d(3, 8, 3, padding=1),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+            nn.Conv2d(8, 12, 3, padding=1),
+            nn.ReLU(inplace=True),
+        )
+        self.pool = nn.AdaptiveAvgPool2d(4)
+        self.hidden = nn.Linear(12 * 16, 20)
+        self.fc = nn.Linear(20, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.flatten(self.pool(self.features(x)), 1)
+        return self.fc(F.dropout(F.relu(self.hidden(x)), 0.5, self.training))
+
+
+class PaddedResidual(nn.Module):
+    """The CIFAR ResNet's shortcut: every second pixel, channels padded with zeros (option A)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = conv(3, 8)
+        self.a1, self.a2 = conv(8, 8), nn.Sequential(nn.Conv2d(8, 8, 3, padding=1, bias=False), nn.BatchNorm2d(8))
+        self.b1 = conv(8, 16, stride=2)
+        self.b2 = nn.Sequential(nn.Conv2d(16, 16, 3, padding=1, bias=False), nn.BatchNorm2d(16))
+        self.fc = nn.Linear(16, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x)
+        x = F.relu(self.a2(self.a1(x)) + x)
+        x = F.relu(self.b2(self.b1(x)) + F.pad(x[:, :, ::2, ::2], (0, 0, 0, 0, 4, 4), "constant", 0))
+        x = F.avg_pool2d(x, x.size()[3])
+        return self.fc(x.view(x.size(0), -1))
+
+
+class Dense(nn.Module):
+    """Concatenation, as in DenseNet: norms and convolutions read what several layers produced."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 8, 3, padding=1, bias=False)
+        self.layers = nn.ModuleList(
+            nn.Sequential(nn.BatchNorm2d(8 + 4 * i), nn.ReLU(), nn.Conv2d(8 + 4 * i, 4, 3, padding=1, bias=False))
+            for i in range(3)
+        )
+        self.norm = nn.BatchNorm2d(20)
+        self.fc = nn.Linear(20, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        features = [self.stem(x)]
+        for layer in self.layers:
+            features.append(layer(torch.cat(features, 1)))
+        return self.fc(F.relu(self.norm(torch.cat(features, 1))).mean((2, 3)))
+
+
+class Shuffle(nn.Module):
+    """ShuffleNet V2: halves that are split, processed, joined and shuffled."""
+
+    def __init__(self, groups: int = 2) -> None:
+        super().__init__()
+        self.stem = conv(3, 16)
+        self.branches = nn.ModuleList(
+            nn.Sequential(
+                conv(8, 8, 1), nn.Conv2d(8, 8, 3, padding=1, groups=8, bias=False), nn.BatchNorm2d(8), conv(8, 8, 1)
+            )
+            for _ in range(3)
+        )
+        self.fc = nn.Linear(16, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x)
+        for branch in self.branches:
+            left, right = x.chunk(2, dim=1)
+            x = torch.cat([left, branch(right)], 1)
+            n, c, h, w = x.shape
+            x = x.view(n, 2, c // 2, h, w).transpose(1, 2).contiguous().view(n, c, h, w)
+        return self.fc(x.mean([2, 3]))
+
+
+class Grouped(nn.Module):
+    """ResNeXt: many narrow groups (whole groups go), few wide groups (positions go), residual."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = conv(3, 16)
+        self.reduce, self.many = conv(16, 24, 1), conv(24, 24, groups=8)
+        self.widen, self.few = conv(24, 18, 1), conv(18, 12, groups=2)
+        self.expand = nn.Sequential(nn.Conv2d(12, 16, 1, bias=False), nn.BatchNorm2d(16))
+        self.fc = nn.Linear(16, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x)
+        x = F.relu(x + self.expand(self.few(self.widen(self.many(self.reduce(x))))))
+        return self.fc(F.adaptive_avg_pool2d(x, 1).flatten(1))
+
+
+class Excite(nn.Module):
+    """MobileNet with squeeze and excitation: inverted residual, depthwise with multiplier 2, hard swish, PReLU."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1, bias=False), nn.BatchNorm2d(8), nn.Hardswish())
+        self.expand, self.act = nn.Conv2d(8, 16, 1), nn.PReLU(16)
+        self.depthwise = nn.Conv2d(16, 32, 3, padding=1, groups=16)
+        self.norm = nn.BatchNorm2d(32)
+        self.squeeze, self.excite = nn.Conv2d(32, 6, 1), nn.Conv2d(6, 32, 1)
+        self.project = nn.Sequential(nn.Conv2d(32, 8, 1, bias=False), nn.BatchNorm2d(8))
+        self.scale = nn.Parameter(torch.full((8, 1, 1), 1e-6))
+        self.fc = nn.Linear(8, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x)
+        y = F.relu6(self.norm(self.depthwise(self.act(self.expand(x)))))
+        y = y * self.excite(F.relu(self.squeeze(y.mean((2, 3), keepdim=True)))).sigmoid()
+        return self.fc((x + self.scale * self.project(y)).amax((2, 3)))
+
+
+class Decoder(nn.Module):
+    """U-Net: transposed and resized upsampling, skip by concatenation, pixel shuffle, dense output."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.down1, self.down2 = conv(3, 8), conv(8, 12)
+        self.up = nn.ConvTranspose2d(12, 6, 2, stride=2)
+        self.depth_up = nn.ConvTranspose2d(6, 6, 3, padding=1, groups=6)
+        self.merge, self.widen = conv(14, 8), nn.Conv2d(8, 16, 3, padding=1)
+        self.head = nn.Conv2d(4, 2, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        skip = self.down1(x)
+        deep = self.down2(F.max_pool2d(skip, 2))
+        x = self.merge(torch.cat([self.depth_up(self.up(deep)), skip], 1))
+        x = F.interpolate(x, scale_factor=0.5, mode="bilinear", align_corners=False)
+        return self.head(F.pixel_shuffle(self.widen(x), 2))
+
+
+class Shared(nn.Module):
+    """One convolution used twice, and under two names; group norm; instance norm."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 8, 3, padding=1)
+        self.norm, self.instance = nn.GroupNorm(4, 8), nn.InstanceNorm2d(8, affine=True)
+        self.twice = nn.Conv2d(8, 8, 3, padding=1)
+        self.again = self.twice
+        self.fc = nn.Linear(8, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.silu(self.norm(self.stem(x)))
+        x = F.relu(self.instance(self.again(F.relu(self.twice(x)))))
+        return self.fc(x.mean((2, 3)))
+
+
+class TwoHeads(nn.Module):
+    """Two inputs, a dictionary of outputs, an auxiliary head that only trains, split sizes, stacking."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.left, self.right = conv(3, 8), conv(1, 8)
+        self.mix = conv(8, 12)
+        self.parts = nn.ModuleList([conv(4, 4), conv(8, 4)])
+        self.aux, self.fc = nn.Linear(8, 5), nn.Linear(4, 5)
+        self.register_buffer("bias", torch.ones(12, 1, 1), persistent=False)
+
+    def forward(self, x: Tensor, y: Tensor) -> dict[str, Tensor]:
+        z = self.left(x) + self.right(y)
+        a, b = (self.mix(z) + self.bias).split([4, 8], 1)
+        joined = torch.stack([self.parts[0](a), self.parts[1](b)]).sum(0)
+        out = {"logits": self.fc(joined.mean((2, 3)))}
+        if self.training:
+            out["aux"] = self.aux(z.mean((2, 3)))
+        return out
+
+
+class Slices(nn.Module):
+    """Partial convolutions (FasterNet, Res2Net): slices computed apart, an in-place update of a slice, unflatten."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = conv(3, 16)
+        self.partial, self.second = nn.Conv2d(4, 4, 3, padding=1, bias=False), nn.Conv2d(8, 8, 1)
+        self.fc = nn.Linear(16, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x)
+        x = torch.cat([self.partial(x[:, :4]), x[:, 4:]], 1)
+        x = x.clone()
+        x[:, 8:] += self.second(x[:, :8])
+        x = x.unflatten(1, (2, 8)).flatten(1, 2)
+        return self.fc(x.mean((2, 3)))
+
+
+PATTERNS: dict[str, tuple[Callable[[], nn.Module], tuple[tuple[int, ...], ...]]] = {
+    "plain": (Plain, ((2, 3, 16, 16),)),
+    "padded residual": (PaddedResidual, ((1, 3, 16, 16),)),
+    "dense": (Dense, ((3, 3, 8, 8),)),
+    "shuffle": (Shuffle, ((1, 3, 8, 8),)),
+    "grouped": (Grouped, ((1, 3, 8, 8),)),
+    "excite": (Excite, ((1, 3, 8, 8),)),
+    "decoder": (Decoder, ((1, 3, 16, 16),)),
+    "shared": (Shared, ((1, 3, 8, 8),)),
+    "two heads": (TwoHeads, ((1, 3, 8, 8), (1, 1, 8, 8))),
+    "slices": (Slices, ((1, 3, 8, 8),)),
+}
+
+
+@functools.cache
+def _traced(name: str) -> tuple[nn.Module, Network]:
+    build, shapes = PATTERNS[name]
+    torch.manual_seed(0)
+    model = build()
+    return model, trace(model, tuple(torch.zeros(shape) for shape in shapes))
+
+
+@pytest.fixture(params=PATTERNS)
+def pattern(request: pytest.FixtureRequest) -> tuple[nn.Module, Network]:
+    """A small network and its trace; both are shared, so neither may be changed."""
+    return _traced(request.param)
+
+
+@pytest.fixture
+def traced() -> Callable[[str], tuple[nn.Module, Network]]:
+    """The network and the trace of one pattern by name."""
+    return _traced
+
+
+@pytest.fixture
+def random_keep() -> Callable[..., dict[str, np.ndarray]]:
+    """Keep about half of the channels of every exact group at random, at least one of each."""
+
+    def draw(network: Network, seed: int = 0, inexact: bool = False) -> dict[str, np.ndarray]:
+        rng = np.random.default_rng(seed)
+        keep = {}
+        for group in network.groups:
+            if group.removable and (group.exact or inexact):
+                keep[group.name] = rng.random(group.size) < 0.5
+                keep[group.name][rng.integers(group.size)] = True
+        return keep
+
+    return draw

@@ -1,0 +1,260 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The page: well-formed, self-contained, escaped, complete, and without headings over nothing."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gossamer.report.markup import Html, join, tag
+from gossamer.report.page import page, write_page
+from gossamer.report.record import Report
+
+REPORTS = ["full", "fast", "minimal", "hostile"]
+VOID = {"meta", "link"}
+SECTIONS = {
+    "candidates": "What was tried",
+    "layers": "Layer by layer",
+    "history": "Training",
+    "splits": "Data",
+    "notes": "Notes",
+}
+
+
+class Parsed(HTMLParser):
+    """Elements with attributes, the text of each h2, and all text; refuses tags that do not nest."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.headings: list[str] = []
+        self.text = ""
+        self.cells: list[str] = []
+        self.feed(html)
+        self.close()
+        assert not self.open, f"never closed: {self.open}"
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+        assert len(dict(attrs)) == len(attrs), f"an attribute twice in {tag}"
+        if tag not in VOID:
+            self.open.append(tag)
+        if tag == "h2":
+            self.headings.append("")
+        if tag in ("td", "th"):
+            self.cells.append("")
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if "style" in self.open:
+            return
+        self.text += data
+        if "h2" in self.open:
+            self.headings[-1] += data
+        if "td" in self.open or "th" in self.open:
+            self.cells[-1] += data
+
+
+@pytest.fixture(params=REPORTS)
+def html(request: pytest.FixtureRequest) -> str:
+    return page(request.getfixturevalue(request.param))
+
+
+def test_it_nests(html: str) -> None:
+    assert html.startswith("<!DOCTYPE html>\n<html lang=")
+    Parsed(html)
+
+
+def test_it_asks_for_nothing_from_elsewhere(html: str) -> None:
+    parsed = Parsed(html)
+    names = {name for name, _ in parsed.elements}
+    assert not names & {
+        "script",
+        "img",
+        "iframe",
+        "object",
+        "embed",
+        "base",
+        "form",
+        "video",
+        "audio",
+        "use",
+        "image",
+    }
+    for name, attributes in parsed.elements:
+        for key, value in attributes.items():
+            assert not key.startswith("on"), f"{name} {key}"
+            if key in ("src", "href", "xlink:href", "srcset", "action", "data"):
+                assert value == "data:,", f"{name} {key}={value}"
+            assert key == "content" or "http" not in (value or "").replace("&", ""), f"{name} {key}={value}"
+    style = re.search(r"<style>(.*?)</style>", html, re.DOTALL)
+    assert style
+    assert not re.search(r"url\(|@import|@font-face|expression|//", style.group(1))
+    policy = [a["content"] for n, a in parsed.elements if a.get("http-equiv") == "Content-Security-Policy"]
+    assert policy == ["default-src 'none'; style-src 'unsafe-inline'; img-src data:"]
+
+
+def test_it_can_be_heard(html: str) -> None:
+    parsed = Parsed(html)
+    ids = [a["id"] for _, a in parsed.elements if "id" in a]
+    assert len(ids) == len(set(ids))
+    for name, attributes in parsed.elements:
+        if name == "svg":
+            assert attributes.get("aria-label") or attributes.get("aria-hidden") == "true"
+        if name == "section":
+            assert attributes["aria-labelledby"] in ids
+        if name == "table":
+            assert attributes["aria-label"]
+    assert [name for name, _ in parsed.elements].count("h1") == 1
+    assert ("html", {"lang": "en"}) in parsed.elements
+
+
+def test_it_fits_a_phone_and_the_dark(html: str) -> None:
+    assert 'content="width=device-width, initial-scale=1"' in html
+    assert "@media (prefers-color-scheme: dark)" in html
+    parsed = Parsed(html)
+    scrolling = [a for n, a in parsed.elements if n == "div" and "scroll" in (a.get("class") or "")]
+    assert len(scrolling) == [name for name, _ in parsed.elements].count("table")
+
+
+def test_hostile_names_are_text(hostile: Report, hostile_text: str) -> None:
+    html = page(hostile)
+    assert "<script" not in html
+    assert "\x1b" not in html
+    assert "\u202e" not in html
+    shown = hostile_text.replace("\x1b", "\ufffd").replace("\u202e", "\ufffd")
+    parsed = Parsed(html)
+    assert parsed.cells.count(shown) >= 4 * len(hostile.layers)  # name, kind, coder and note of each
+    for place in (f"{shown} on {shown}", f"batch 1, {shown}"):
+        assert place in parsed.text
+
+
+def test_the_numbers_are_there(full: Report) -> None:
+    parsed = Parsed(page(full))
+    headline = "14.2\u00d7 smaller at \u22120.12\u00a0points; "
+    headline += "a drop of 1 point or more is excluded at 95 % confidence"
+    assert headline in parsed.text
+    for cell in [
+        "91.64\u00a0%",
+        "91.52\u00a0%",
+        "91.81\u00a0%",
+        "\u22120.12 pt",
+        "1.08\u00a0MB",
+        "76.4\u00a0kB",
+        "14.2\u00d7",
+    ]:
+        assert cell in parsed.cells, cell
+    for cell in [
+        "1.87\u00a0ms",
+        "0.894\u00a0ms",
+        "1.55\u00d7",
+        "1.25\u00d7",
+        "270 k",
+        "98.2 k",
+        "19.2 M",
+        "400",
+    ]:
+        assert cell in parsed.cells, cell
+    for cell in ["101", "95", "5,000", "0.642\u00a0points", "0.0021", "4d" * 32, "5 min 41 s", "9 min 46 s"]:
+        assert cell in parsed.cells, cell
+    for cell in ["layer2.0.conv2.weight", "32 \u2192 27", "cut 49 %", "AMD EPYC 9554", "16.8 GB"]:
+        assert cell in parsed.cells, cell
+    for text in [
+        full.command,
+        full.notes[1],
+        "b\u00a0=\u00a0101",
+        "c\u00a0=\u00a095",
+        "at most 5 times in a hundred",
+    ]:
+        assert text in parsed.text, text
+
+
+def test_every_candidate_is_drawn_or_counted(full: Report) -> None:
+    html = page(full)
+    assert html.count("1 below 88.2\u00a0% not drawn") == 3  # in each of the three plots
+    drawn = re.findall(r"<title>(cut \d+ %): ", html)
+    assert len(drawn) == 3 * 12
+    assert html.count('class="chosen"><title>') == 3
+    assert html.count('class="original"><title>') == 3
+
+
+def test_what_is_not_proven_says_so(fast: Report, full: Report) -> None:
+    assert '<body class="open">' in page(fast)
+    assert "Not proven" in page(fast)
+    assert "do not exclude it" in page(fast)
+    assert '<body class="proven">' in page(full)
+    assert "Not proven" not in page(full)
+
+
+def test_an_approximate_method_is_called_so(minimal: Report, full: Report) -> None:
+    assert "its confidence is not guaranteed" in page(minimal)
+    assert "its confidence is not guaranteed" not in page(full)
+
+
+def test_headings_stand_over_something(full: Report, minimal: Report) -> None:
+    assert Parsed(page(full)).headings == [
+        "Original and compressed",
+        "What was tried",
+        "Layer by layer",
+        "Training",
+        "Certificate",
+        "Data",
+        "Time spent",
+        "Environment",
+        "To reproduce",
+        "Notes",
+    ]
+    parsed = Parsed(page(minimal))
+    assert parsed.headings == ["Original and compressed", "Certificate", "Time spent", "To reproduce"]
+    assert "12 s in all." in parsed.text
+    assert "not made" in parsed.text
+
+
+@pytest.mark.parametrize("part", list(SECTIONS))
+def test_a_missing_part_takes_its_heading_along(part: str, full: Report) -> None:
+    gone: dict[str, Any] = {part: None if part == "splits" else (), "chosen": None}
+    without = replace(full, **gone)
+    expected = [name for name in Parsed(page(full)).headings if name != SECTIONS[part]]
+    assert Parsed(page(without)).headings == expected
+
+
+def test_columns_with_nothing_in_them_are_left_out(full: Report) -> None:
+    assert {"batch 1", "note", "change"} <= set(Parsed(page(full)).cells)
+    bare = tuple(replace(c, latency_ms=None, selection_drop=None, note="") for c in full.candidates)
+    layers = tuple(replace(row, note="") for row in full.layers)
+    html = page(replace(full, candidates=bare, layers=layers, control=None))
+    cells = Parsed(html).cells
+    assert not {"batch 1", "note", "dense control"} & set(cells)
+    assert cells.count("change") == 1  # that of original and compressed
+    assert "quality of the original" not in html  # without drops nobody knows it on this split
+
+
+def test_training_that_was_not_measured_has_no_heading(full: Report) -> None:
+    empty = tuple(replace(epoch, loss=None, quality=None) for epoch in full.history)
+    assert "Training" not in Parsed(page(replace(full, history=empty))).headings
+    assert "Training" not in Parsed(page(replace(full, history=full.history[:1]))).headings
+    stopped = (*full.history[:3], replace(full.history[3], loss=None, quality=None))
+    assert "Training" in Parsed(page(replace(full, history=stopped))).headings
+
+
+def test_written_whole(full: Report, tmp_path: Path) -> None:
+    write_page(full, tmp_path / "runs" / "report.html")
+    assert (tmp_path / "runs" / "report.html").read_text(encoding="utf-8") == page(full)
+    assert [path.name for path in (tmp_path / "runs").iterdir()] == ["report.html"]
+
+
+def test_markup_escapes_what_is_not_markup() -> None:
+    assert tag("a", '"<&', title='"<&') == '<a title="&quot;&lt;&amp;">&quot;&lt;&amp;</a>'
+    assert tag("b", tag("i", "x"), None, "y") == "<b><i>x</i>y</b>"
+    assert join(["<", Html("<i></i>")]) == "&lt;<i></i>"
+    assert tag("meta", name="a", content="b") == '<meta name="a" content="b">'
+    assert tag("p", "a\u00a0b\nc\x00\u200e") == "<p>a\u00a0b\nc\ufffd\ufffd</p>"

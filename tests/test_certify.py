@@ -1,0 +1,271 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Certificates: what they say, what they prove, and that no field can be changed unnoticed."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from gossamer.certify import (
+    METHOD,
+    Certificate,
+    Counts,
+    certify,
+    level,
+    p_value,
+    provable_drop,
+    recheck,
+    smallest_provable,
+    upper_bound,
+)
+
+DATA, PAYLOAD = "d" * 64, "a" * 64
+# The confidence whose first look is at the level 0.05: for figures about one test that shares its split with none.
+ALONE = 1 - 0.05 * math.pi**2 / 6
+
+Bools = npt.NDArray[np.bool_]
+
+
+def judged(n: int, b: int, c: int) -> tuple[Bools, Bools]:
+    original, compressed = np.ones(n, bool), np.ones(n, bool)
+    compressed[:b] = False
+    original[b : b + c] = False
+    return original, compressed
+
+
+@pytest.fixture(scope="module")
+def certificate() -> Certificate:
+    return certify(*judged(1000, 9, 6), 0.02, 0.95, data_sha256=DATA, payload_sha256=PAYLOAD)
+
+
+def test_a_certificate_holds_counts_level_and_bound(certificate: Certificate) -> None:
+    alpha = 0.05 * 6 / math.pi**2
+    counts = Counts(1000, 9, 6)
+    assert (certificate.n, certificate.b, certificate.c) == (1000, 9, 6)
+    assert certificate.alpha == pytest.approx(alpha)
+    assert certificate.observed_drop == pytest.approx(0.003)
+    assert certificate.p_value == p_value(counts, 0.02, certificate.alpha)
+    assert certificate.bound == upper_bound(counts, certificate.alpha)
+    assert certificate.proven
+    assert certificate.bound < certificate.tolerance
+    assert (certificate.method, certificate.look) == (METHOD, 1)
+    assert (certificate.data_sha256, certificate.payload_sha256) == (DATA, PAYLOAD)
+
+
+def test_a_certificate_reads_as_a_sentence(certificate: Certificate) -> None:
+    assert str(certificate).startswith(
+        "Proven: a drop below 2 points at 95 % confidence. Observed drop 0.30 points, upper bound 1.1"
+    )
+    assert str(certificate).endswith("on 1,000 test images (9 turned wrong, 6 right); run 1 on this test split.")
+
+
+def test_the_printed_bound_is_never_smaller_than_the_bound(certificate: Certificate) -> None:
+    shown = str(dataclasses.replace(certificate, bound=0.0123411))
+    assert "upper bound 1.235" in shown
+    assert "upper bound 1.234" in str(dataclasses.replace(certificate, bound=0.01234))
+
+
+def test_a_failure_says_not_proven() -> None:
+    failed = certify(*judged(1000, 30, 5), 0.02, 0.95, data_sha256=DATA, payload_sha256=PAYLOAD)
+    assert not failed.proven
+    assert failed.bound > 0.02
+    assert str(failed).startswith("NOT proven: a drop below 2 points at 95 % confidence. Observed drop 2.50")
+
+
+@pytest.mark.parametrize(("n", "b", "c"), [(200, 2, 1), (200, 0, 0), (50, 0, 3), (1, 0, 0), (30, 30, 0)])
+def test_proven_and_bound_agree_at_every_tolerance(n: int, b: int, c: int) -> None:
+    bound = upper_bound(Counts(n, b, c), level(0.95))
+    for tolerance in (0.0, bound - 2e-6, bound - 1e-6, bound, bound + 1e-6, 0.1, 0.99):
+        if 0 <= tolerance < 1:
+            made = certify(*judged(n, b, c), tolerance, 0.95, data_sha256=DATA, payload_sha256=PAYLOAD)
+            assert made.proven == (made.p_value <= made.alpha) == (made.bound <= tolerance)
+            assert made.bound == pytest.approx(bound, abs=3e-6)
+            assert recheck(made) == []
+
+
+def test_tolerance_zero_asks_for_a_better_network() -> None:
+    better = certify(*judged(1000, 2, 30), 0.0, 0.95, data_sha256=DATA, payload_sha256=PAYLOAD)
+    same = certify(*judged(1000, 15, 15), 0.0, 0.95, data_sha256=DATA, payload_sha256=PAYLOAD)
+    assert better.proven
+    assert better.bound < 0
+    assert not same.proven
+
+
+def test_a_later_look_has_a_lower_level_and_a_wider_bound(certificate: Certificate) -> None:
+    second = certify(*judged(1000, 9, 6), 0.02, 0.95, data_sha256=DATA, payload_sha256=PAYLOAD, look=2)
+    assert second.alpha == pytest.approx(certificate.alpha / 4)
+    assert second.bound > certificate.bound
+    assert recheck(second) == []
+
+
+def test_the_levels_of_all_looks_sum_to_alpha() -> None:
+    total = sum(level(0.9, look) for look in range(1, 20_001))
+    assert 0.0999 < total < 0.1
+
+
+def test_json_round_trip(certificate: Certificate) -> None:
+    assert Certificate.from_json(json.loads(json.dumps(certificate.to_json()))) == certificate
+    whole = certificate.to_json() | {"tolerance": 0}  # JSON writers shorten 0.0
+    assert Certificate.from_json(whole).tolerance == 0.0
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"n": "1000"}, r"certificate field 'n' must be a int, got '1000'"),
+        ({"look": True}, r"certificate field 'look' must be a int, got True"),
+        ({"bound": math.nan}, r"certificate field 'bound' must be a float, got nan"),
+        ({"proven": 1}, r"certificate field 'proven' must be a bool, got 1"),
+        ({"extra": 1}, r"must be an object with exactly tolerance, .*, got .*extra"),
+    ],
+)
+def test_a_malformed_certificate_is_refused(certificate: Certificate, change: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Certificate.from_json(certificate.to_json() | change)
+
+
+def test_something_else_than_a_certificate_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"a certificate must be an object with exactly .*, got \[\]"):
+        Certificate.from_json([])
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ({"b": 8}, "observed_drop is 0.003, but the counts give 0.002"),
+        ({"n": 2000}, "p_value is"),
+        ({"b": 900, "c": 200}, "b + c <= n, got n=1000"),
+        ({"bound": 0.009}, "bound is 0.009, but the counts give 0.01"),
+        ({"p_value": 1e-6}, "p_value is 1e-06, but the counts give"),
+        ({"proven": False}, "proven is False, but the counts give True"),
+        ({"alpha": 0.05}, "alpha is 0.05, but the counts give 0.03"),
+        ({"look": 2}, "alpha is"),
+        ({"confidence": 0.99}, "alpha is"),
+        ({"confidence": 1.5}, "confidence must be in [0.5, 1), got 1.5"),
+        ({"tolerance": 0.01}, "proven is True, but the counts give False"),
+        ({"tolerance": -0.01}, "tolerance must be a fraction in [0, 1), got -0.01"),
+        ({"method": "trust me"}, "method 'trust me' is not known; this version checks 'exact"),
+        ({"data_sha256": "none"}, "data_sha256 is not a SHA-256: 'none'"),
+        ({"payload_sha256": "A" * 64}, "payload_sha256 is not a SHA-256: 'AAA"),
+    ],
+)
+def test_recheck_finds_every_change(certificate: Certificate, change: dict[str, Any], problem: str) -> None:
+    assert recheck(certificate) == []
+    found = recheck(dataclasses.replace(certificate, **change))
+    assert any(problem in sentence for sentence in found), found
+
+
+@pytest.mark.parametrize(
+    ("n", "flips", "tolerance", "drop"),
+    [
+        (5_000, 250, 0.005, -0.0004),
+        (5_000, 250, 0.01, 0.0044),
+        (10_000, 500, 0.005, 0.0012),
+        (10_000, 500, 0.01, 0.0062),
+        (10_000, 200, 0.005, 0.0026),
+    ],
+)
+def test_the_largest_drop_that_n_images_prove(n: int, flips: int, tolerance: float, drop: float) -> None:
+    b = (flips + round(n * drop)) // 2
+    assert p_value(Counts(n, b, flips - b), tolerance) <= 0.05
+    assert p_value(Counts(n, b + 1, flips - b - 1), tolerance) > 0.05
+
+
+def test_the_provable_drop_finds_the_largest() -> None:
+    assert provable_drop(5_000, 0.05, 0.005, ALONE) == pytest.approx(-0.0004)
+    assert provable_drop(5_000, 0.05, 0.005, 0.95) == pytest.approx(-0.0012)  # what the first look has left
+
+
+def test_the_provable_drop_is_proven_and_the_next_is_not() -> None:
+    for look in (1, 2):
+        drop = provable_drop(400, 0.05, 0.04, 0.95, look=look)
+        assert drop is not None
+        for more, proven in ((0, True), (1, False)):
+            b = 10 + round(drop * 400) // 2 + more
+            made = certify(*judged(400, b, 20 - b), 0.04, 0.95, data_sha256=DATA, payload_sha256=PAYLOAD, look=look)
+            assert made.proven == proven
+
+
+def test_what_cannot_be_proven_has_no_provable_drop() -> None:
+    assert provable_drop(10, 0.0, 0.05, 0.95) is None
+    assert provable_drop(1000, 1.0, 0.999, 0.95) == pytest.approx(0.998, abs=0.01)
+
+
+def test_smallest_provable_tolerance() -> None:
+    one = smallest_provable(1000, 0.05, 0.95)
+    assert one == upper_bound(Counts(1000, 25, 25), level(0.95))
+    assert smallest_provable(1000, 0.02, 0.95) < one < smallest_provable(1000, 0.05, 0.95, look=2)
+    assert smallest_provable(1, 1.0, 0.95) < 1
+
+
+def test_images_of_shared_difficulty_keep_the_level() -> None:
+    # Both networks judge the same images, some of which are hard: correctness is strongly correlated.
+    rng = np.random.default_rng(3)
+    n, trials, alpha = 60, 1500, 0.05
+    drop = 0.3 * (0.7 * 0.1 - 0.3 * 0.1) + 0.7 * (0.99 * 0.05 - 0.01 * 0.1)
+    wrong, known = 0, {}
+    for _ in range(trials):
+        hard = rng.random(n) < 0.3
+        original = rng.random(n) < np.where(hard, 0.7, 0.99)
+        flipped = rng.random(n) < np.where(original & ~hard, 0.05, 0.1)
+        counts = Counts.of(original, original ^ flipped)
+        if counts not in known:
+            known[counts] = p_value(counts, drop, alpha) <= alpha
+        wrong += known[counts]
+    assert 0.01 <= wrong / trials <= alpha + 3 * math.sqrt(alpha / trials)
+
+
+@pytest.mark.parametrize("confidence", [0.4, 1.0, math.nan])
+def test_impossible_confidences_are_refused(confidence: float) -> None:
+    with pytest.raises(ValueError, match=rf"confidence must be in \[0.5, 1\), got {confidence}; 0.95 is usual"):
+        level(confidence)
+
+
+def test_look_zero_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"look must be 1 for the first run on a test split, .*, got 0"):
+        level(0.95, 0)
+
+
+@pytest.mark.parametrize("tolerance", [-0.001, 1.0, 50.0, math.nan])
+def test_impossible_tolerances_are_refused(tolerance: float) -> None:
+    message = rf"tolerance must be a fraction in \[0, 1\), got {tolerance}; half a point is 0.005"
+    with pytest.raises(ValueError, match=message):
+        certify(*judged(10, 1, 1), tolerance, 0.95, data_sha256=DATA, payload_sha256=PAYLOAD)
+    with pytest.raises(ValueError, match=message):
+        provable_drop(10, 0.1, tolerance, 0.95)
+
+
+def test_names_that_are_no_hashes_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"data_sha256 must be 64 lower-case hexadecimal digits, got 'cifar'"):
+        certify(*judged(10, 1, 1), 0.1, 0.95, data_sha256="cifar", payload_sha256=PAYLOAD)
+    with pytest.raises(ValueError, match=r"payload_sha256 must be 64 lower-case hexadecimal digits, got ''"):
+        certify(*judged(10, 1, 1), 0.1, 0.95, data_sha256=DATA, payload_sha256="")
+
+
+def test_impossible_plans_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"n must be at least one test image, got 0"):
+        smallest_provable(0, 0.1, 0.95)
+    with pytest.raises(ValueError, match=r"flip_rate must be a share of images in \[0, 1\], got 5; 5 % is 0.05"):
+        provable_drop(100, 5, 0.01, 0.95)
+
+
+def test_the_documented_tables_are_true() -> None:
+    page = (Path(__file__).parent.parent / "docs" / "certificate.md").read_text(encoding="utf-8")
+    rows = [[float(cell.replace(",", "")) for cell in row.split("|")[1:-1]]
+            for row in page.splitlines() if row.startswith(("| 1,000", "| 2,000"))]  # fmt: skip
+    assert len(rows) == 4
+    for n, *cells in rows[:2]:
+        for flip_rate, points in zip((0.01, 0.02, 0.05, 0.1), cells, strict=True):
+            smallest = 100 * smallest_provable(int(n), flip_rate, 0.95)
+            assert points - 0.01 < smallest <= points
+    for n, *cells in rows[2:]:
+        for flip_rate, points in zip((0.01, 0.02, 0.05, 0.1), cells, strict=True):
+            drop = provable_drop(int(n), flip_rate, 0.01, 0.95)
+            assert drop == pytest.approx(points / 100)

@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The training loop learns, resumes to the same result, and stops at a loss that is not a number."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from gossamer.graph import trace
+from gossamer.tuning import (
+    Diverged,
+    GridRounding,
+    Numerics,
+    Plug,
+    Settings,
+    Sparsify,
+    effective_weights,
+    tune,
+)
+
+SETTINGS = Settings(epochs=3, batch_size=64, learning_rate=0.1, augment=False)
+
+
+def quality(module, task):
+    module.eval()
+    with torch.no_grad():
+        return sum(int((module(x).argmax(1) == y).sum()) for x, y in task.batches(task.selection, 64)) / len(
+            task.selection
+        )
+
+
+def plugs_for(network):
+    factors = {layer.name: torch.ones(()) for layer in network.layers}
+    return Sparsify(factors, final=0.5, refreshes=3), GridRounding(factors, coarseness=0.5)
+
+
+def test_it_learns(task):
+    network = trace(task.model, task.example)
+    before = quality(network.module, task)
+    losses = tune(network.module, task, SETTINGS)
+    assert quality(network.module, task) > before + 0.3
+    assert losses[-1] < losses[0]
+
+
+class StopAfter(Plug):
+    """A kill in the middle of an epoch."""
+
+    def __init__(self, step):
+        self.step = step
+
+    def before_step(self, clock, weights):
+        if clock.step == self.step:
+            raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("killed_at", [3, 8, 15])
+def test_resuming_gives_the_same_result(task, tmp_path, killed_at):
+    whole = trace(task.model, task.example)
+    steady = plugs_for(whole)
+    tune(whole.module, task, SETTINGS, steady)
+
+    checkpoint = tmp_path / "training.safetensors"
+    broken = trace(task.model, task.example)
+    with pytest.raises(KeyboardInterrupt):
+        tune(broken.module, task, SETTINGS, (*plugs_for(broken), StopAfter(killed_at)), checkpoint=checkpoint)
+    again = trace(task.model, task.example)
+    resumed = plugs_for(again)
+    losses = tune(again.module, task, SETTINGS, resumed, checkpoint=checkpoint)
+
+    assert len(losses) == SETTINGS.epochs
+    for name, value in whole.module.state_dict().items():
+        assert torch.equal(value, again.module.state_dict()[name]), name
+    for name, value in effective_weights(whole.module, steady).items():
+        assert torch.equal(value, effective_weights(again.module, resumed)[name]), name
+
+
+def test_a_finished_checkpoint_is_only_read(task, tmp_path):
+    network = trace(task.model, task.example)
+    losses = tune(network.module, task, SETTINGS, checkpoint=tmp_path / "c")
+    other = trace(task.model, task.example)
+    assert tune(other.module, task, SETTINGS, (StopAfter(0),), checkpoint=tmp_path / "c") == losses
+    assert torch.equal(other.module.state_dict()["fc.weight"], network.module.state_dict()["fc.weight"])
+
+
+def test_a_loss_that_is_not_a_number_stops_training(task):
+    network = trace(task.model, task.example)
+    with torch.no_grad():
+        network.module.get_parameter("fc.bias").fill_(float("nan"))
+    with pytest.raises(Diverged, match=r"expected a finite loss, got nan in epoch 1 of 3; lower the learning rate"):
+        tune(network.module, task, SETTINGS)
+
+
+def test_a_damaged_checkpoint_is_named(task, tmp_path):
+    path = tmp_path / "training.safetensors"
+    path.write_bytes(b"not a checkpoint")
+    with pytest.raises(ValueError, match=r"expected a checkpoint in .*training.safetensors"):
+        tune(trace(task.model, task.example).module, task, SETTINGS, checkpoint=path)
+
+
+def test_zeros_and_grids_are_what_was_asked_for(task):
+    network = trace(task.model, task.example)
+    sparsify, rounding = plugs = plugs_for(network)
+    tune(network.module, task, SETTINGS, plugs)
+    effective = effective_weights(network.module, plugs)
+    weights = {name: effective[name] for name in sparsify.factors}
+    zeros = sum(int((value == 0).sum()) for value in weights.values())
+    assert zeros >= 0.5 * sum(value.numel() for value in weights.values())
+    for name, value in weights.items():
+        ratio = value / rounding.steps[name]
+        assert torch.allclose(ratio, ratio.round(), atol=1e-4), name
+    assert quality(network.module, task) > 0.5, "training under zeros and grids must still learn"
+
+
+def test_bfloat16_and_channels_last_train_as_well(task):
+    network = trace(task.model, task.example)
+    tune(network.module, task, SETTINGS, numerics=Numerics(channels_last=True, bfloat16=True))
+    assert quality(network.module, task) > 0.8
+
+
+@pytest.mark.parametrize(("field", "value"), [("epochs", 0), ("batch_size", 1)])
+def test_settings_without_work_are_refused(field, value):
+    with pytest.raises(ValueError, match="expected at least 1 epoch and 2 examples a batch"):
+        Settings(**{field: value})

@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every network of the zoo: the parameters and multiply-adds that the literature counts, and what it computes."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+import torch
+from torch import nn
+
+from gossamer.zoo import ZOO
+from gossamer.zoo.cifar_densenet import CifarDenseNet
+from gossamer.zoo.cifar_mobilenetv2 import CifarMobileNetV2
+from gossamer.zoo.cifar_resnet import BasicBlock, CifarResNet
+from gossamer.zoo.cifar_vgg import CifarVGG
+
+# Parameters and multiply-adds (of convolutions and linear layers) for ten classes. Published: ResNet-20/32/44/56/110
+# 0.27/0.46/0.66/0.85/1.7 M (He et al., table 6) with 125.5 M and 252.9 M multiply-adds for 56 and 110; VGG-19 20.04 M
+# and 398.1 M, DenseNet-40 1.02 M (Liu et al.); MobileNetV2 2.297 M and 91.2 M; LeNets 431 k and 267 k (Han et al.).
+SIZES = {
+    "resnet20": (269_722, 40_551_040),
+    "resnet32": (464_154, 68_862_592),
+    "resnet44": (658_586, 97_174_144),
+    "resnet56": (853_018, 125_485_696),
+    "resnet110": (1_727_962, 252_887_680),
+    "vgg16_bn": (14_724_042, 313_201_664),
+    "vgg19_bn": (20_035_018, 398_136_320),
+    "mobilenetv2": (2_296_922, 91_154_944),
+    "densenet40": (1_019_722, 264_812_928),
+    "lenet5": (431_080, 2_293_000),
+    "lenet300100": (266_610, 266_200),
+}
+
+
+def macs_of(model: nn.Module, image: torch.Tensor) -> int:
+    total = 0
+
+    def count(module: nn.Module, _: object, out: torch.Tensor) -> None:
+        nonlocal total
+        assert isinstance(module, nn.Conv2d | nn.Linear)
+        total += module.weight.numel() * (out[0, 0].numel() if isinstance(module, nn.Conv2d) else 1)
+
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            module.register_forward_hook(count)
+    with torch.no_grad():
+        model.eval()(image)
+    return total
+
+
+def test_every_network_has_its_published_size_listed() -> None:
+    assert list(ZOO) == list(SIZES)
+
+
+@pytest.mark.parametrize("name", SIZES)
+def test_parameters_and_macs(name: str) -> None:
+    model = ZOO[name](10)
+    image = torch.zeros(1, *model.input_shape)  # type: ignore[misc]
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    assert (parameters, macs_of(model, image)) == SIZES[name]
+
+
+@pytest.mark.parametrize("name", ["resnet20", "vgg16_bn", "mobilenetv2", "densenet40", "lenet5", "lenet300100"])
+def test_outputs_are_one_row_of_classes_per_image_and_gradients_reach_everything(name: str) -> None:
+    torch.manual_seed(0)
+    model = ZOO[name](7)
+    outputs = model(torch.randn(2, *model.input_shape))  # type: ignore[misc]
+    assert outputs.shape == (2, 7)
+    outputs.square().sum().backward()
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in model.parameters())
+
+
+@pytest.mark.parametrize("name", ["resnet56", "vgg19_bn", "densenet40"])
+def test_an_untrained_network_neither_explodes_nor_dies(name: str) -> None:
+    torch.manual_seed(0)
+    model = ZOO[name](10).train()
+    with torch.no_grad():
+        spread = model(torch.randn(8, 3, 32, 32)).std(0).mean().item()
+    assert 0.01 < spread < 100
+
+
+def test_resnet_has_the_names_of_the_published_weights() -> None:
+    names = list(ZOO["resnet20"](10).state_dict())
+    assert names[:2] == ["conv1.weight", "bn1.weight"]
+    assert {"layer1.0.conv1.weight", "layer2.0.bn2.running_var", "layer3.2.conv2.weight", "linear.bias"} <= set(names)
+    assert not any("shortcut" in name or "downsample" in name for name in names)
+
+
+def test_shortcut_a_takes_every_second_pixel_and_pads_both_sides() -> None:
+    block = BasicBlock(16, 32, 2).eval()
+    nn.init.zeros_(block.conv2.weight)  # then only the shortcut is left, and the last relu
+    x = torch.rand(2, 16, 8, 8)
+    with torch.no_grad():
+        y = block(x)
+    assert torch.equal(y[:, 8:24], x[:, :, ::2, ::2])
+    assert not y[:, :8].any()
+    assert not y[:, 24:].any()
+
+
+def test_depths_that_do_not_exist_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"depth must be 6n \+ 2, got 21"):
+        CifarResNet(21)
+    with pytest.raises(ValueError, match="depth must be one of 16, 19, got 13"):
+        CifarVGG(13)
+    with pytest.raises(ValueError, match=r"depth must be 3n \+ 4, got 41"):
+        CifarDenseNet(41)
+
+
+def test_mobilenetv2_keeps_its_resolution_where_the_cifar_version_does() -> None:
+    model = CifarMobileNetV2().eval()
+    sides = []
+    x = torch.zeros(1, 32, 32, 32)
+    with torch.no_grad():
+        for block in model.layers:
+            x = block(x)
+            sides.append(x.shape[2])
+    assert sides == [32] * 3 + [16] * 3 + [8] * 7 + [4] * 4
+
+
+def test_listing_the_zoo_needs_no_torch() -> None:
+    program = "import sys, gossamer.zoo; assert 'torch' not in sys.modules; assert len(gossamer.zoo.ZOO) == 11"
+    subprocess.run([sys.executable, "-c", program], check=True)

@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Networks by name: zoo, torchvision, timm, segmentation_models_pytorch and the user's own file."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from gossamer.zoo.models import load_callable, load_model, usual_preprocess
+
+OWN = """
+from torch import nn
+from beside_it import WIDTH
+
+def network(classes, width=WIDTH):
+    return nn.Sequential(nn.Flatten(), nn.Linear(12, width), nn.Linear(width, classes))
+
+def fixed():
+    return nn.Linear(3, 2)
+
+def wrong():
+    return "a network"
+
+number = 3
+"""
+
+
+@pytest.fixture
+def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A user's file that imports a neighbour; what importing it leaves behind is undone."""
+    monkeypatch.setattr(sys, "path", sys.path.copy())
+    monkeypatch.setattr(sys, "modules", sys.modules.copy())
+    (tmp_path / "beside_it.py").write_text("WIDTH = 5\n")
+    (tmp_path / "own_network.py").write_text(OWN)
+    return str(tmp_path / "own_network.py")
+
+
+def test_zoo() -> None:
+    assert load_model("lenet300100", 4)(torch.zeros(2, 1, 28, 28)).shape == (2, 4)
+
+
+@pytest.mark.parametrize("name", ["squeezenet1_1", "googlenet"])
+def test_torchvision(name: str) -> None:
+    pytest.importorskip("torchvision")
+    model = load_model(f"torchvision:{name}", 3).eval()
+    with torch.no_grad():
+        assert model(torch.zeros(1, 3, 64, 64)).shape == (1, 3)
+
+
+def test_timm() -> None:
+    pytest.importorskip("timm")
+    model = load_model("timm:mobilenetv3_small_050", 3).eval()
+    with torch.no_grad():
+        assert model(torch.zeros(1, 3, 32, 32)).shape == (1, 3)
+
+
+def test_segmentation_models() -> None:
+    pytest.importorskip("segmentation_models_pytorch")
+    model = load_model("smp:unet/resnet18", 2).eval()
+    with torch.no_grad():
+        assert model(torch.zeros(1, 3, 32, 32)).shape == (1, 2, 32, 32)
+
+
+def test_a_callable_in_a_file_gets_the_classes_if_it_asks_for_them(own: str) -> None:
+    model = load_model(f"{own}:network", 4, width=6)
+    assert model(torch.zeros(2, 3, 2, 2)).shape == (2, 4)
+    assert model[1].out_features == 6  # type: ignore[index]
+    assert load_model(f"{own}:fixed", 4)(torch.zeros(1, 3)).shape == (1, 2)
+
+
+def test_what_a_file_does_not_have_is_named(own: str) -> None:
+    with pytest.raises(ValueError, match=r"own_network.py has no callable 'net'; it has network, fixed, wrong"):
+        load_callable(f"{own}:net")
+    with pytest.raises(ValueError, match="has no callable 'number'"):
+        load_callable(f"{own}:number")
+    with pytest.raises(ValueError, match=r"there is no file gone.py, named in 'gone.py:network'"):
+        load_callable("gone.py:network")
+    with pytest.raises(TypeError, match=r"must be a torch.nn.Module, got str"):
+        load_model(f"{own}:wrong", 2)
+
+
+@pytest.mark.parametrize("spec", ["resnet21", "keras:vgg", "torchvision", "file.txt:network", ""])
+def test_an_unknown_name_lists_what_there_is(spec: str) -> None:
+    with pytest.raises(ValueError, match=rf"no model is called '{spec}'; use one of resnet20, .* torchvision:NAME"):
+        load_model(spec, 10)
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ("torchvision:resnet19", "torchvision has no model 'resnet19'"),
+        ("timm:resnet19", "timm has no model 'resnet19'"),
+        ("smp:unit/resnet18", "segmentation_models_pytorch has no 'unit/resnet18'"),
+        ("smp:unet/resnet19", "segmentation_models_pytorch has no 'unet/resnet19'"),
+    ],
+)
+def test_an_unknown_name_of_a_package_is_named(spec: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        load_model(spec, 10)
+
+
+def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "timm", None)
+    with pytest.raises(ValueError, match="this network needs the package timm; pip install timm"):
+        load_model("timm:resnet18", 10)
+
+
+def test_published_weights_know_their_preprocessing() -> None:
+    known = usual_preprocess("torchvision:efficientnet_b3")
+    assert known is not None
+    assert (known.size, known.crop) == (300, 300 / 320)
+    assert known.mean == (0.485, 0.456, 0.406)
+    grey = usual_preprocess("timm:vit_base_patch16_224")
+    assert grey is not None
+    assert (grey.mean, grey.size, grey.crop) == ((0.5, 0.5, 0.5), 224, 0.9)
+
+
+@pytest.mark.parametrize("spec", ["resnet20", "torchvision:fcn_resnet50", "timm:nothing", "own.py:network"])
+def test_where_it_cannot_be_known_nothing_is_guessed(spec: str) -> None:
+    assert usual_preprocess(spec) is None
