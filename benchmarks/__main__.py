@@ -4,6 +4,7 @@
     python -m benchmarks list            every claim with its state
     python -m benchmarks run             the next unfinished claims, one after the other
     python -m benchmarks run NAME ...    these claims
+    python -m benchmarks table           the results table of README, from results/
 
 Work in progress lies under GOSSAMER_RUNS (default: runs/); a killed queue goes on where it was. A finished claim
 has results/NAME/ with report.json, model.gossamer, log.txt, command.txt and environment.json.
@@ -22,6 +23,7 @@ import time
 from pathlib import Path
 
 from benchmarks.claims import CLAIMS, Claim
+from benchmarks.table import write_readme
 from gossamer.files import write_atomically, write_json
 from gossamer.measure.environment import environment
 
@@ -33,11 +35,14 @@ DELIVERED = ("report.json", "model.gossamer", "plan.json")
 def main() -> int:
     """List or run claims."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__.splitlines()[0])
-    parser.add_argument("verb", choices=("list", "run"))
+    parser.add_argument("verb", choices=("list", "run", "table"))
     parser.add_argument("names", nargs="*", metavar="NAME")
     options = parser.parse_args()
     if unknown := sorted(set(options.names) - CLAIMS.keys()):
         parser.error(f"expected claims of {', '.join(CLAIMS)}, got {', '.join(unknown)}")
+    if options.verb == "table":
+        write_readme()
+        return 0
     if options.verb == "list":
         for name, claim in CLAIMS.items():
             print(f"{state(name):<12} {claim.hours:5.1f} h  {name:<24} {claim.shows}")

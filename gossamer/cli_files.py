@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -151,7 +152,7 @@ def run_methods(options: argparse.Namespace) -> int:
 
     from gossamer import filters, rates, recipes, weights
 
-    families = {
+    families: dict[str, Mapping[str, type]] = {
         "recipes": recipes.RECIPES,
         "filters": filters.METHODS,
         "rates": rates.METHODS,

@@ -70,6 +70,9 @@ def _task_options(parser: argparse.ArgumentParser) -> None:
 
 def _run_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--batch-size", type=int, default=128)
+    parser.add_argument(
+        "--no-augment", action="store_true", help="no random crops and mirroring (digits, text, maps)"
+    )
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, required=True, help="folder of the run; the same command goes on there")
@@ -117,6 +120,7 @@ def run_compress(options: argparse.Namespace) -> int:
         epochs=options.epochs,
         learning_rate=options.learning_rate,
         threads=options.threads,
+        augment=not options.no_augment,
         protect=tuple(options.protect),
     )
     if options.model and ".py:" not in options.model and options.weights is None:
@@ -161,6 +165,7 @@ def run_train(options: argparse.Namespace) -> int:
         learning_rate=options.learning_rate,
         weight_decay=5e-4,
         warmup=0.2,
+        augment=not options.no_augment,
         seed=options.seed,
     )
     quality = train(

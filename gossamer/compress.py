@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The main job: a trained network, its data and a tolerance go in; a smaller or faster network with the proof comes out.
+"""The main job: trained network, data and tolerance in; smaller or faster network out, with the proof.
 
 result = gossamer.compress(task, Goal(tolerance=0.01), out="runs/mine")
 result.report.compressed.bytes.coded, result.certificate.proven, result.folder / "model.gossamer"
@@ -8,9 +8,12 @@ result.report.compressed.bytes.coded, result.certificate.proven, result.folder /
 from __future__ import annotations
 
 import shutil
+import sys
+import types
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from gossamer import container
 from gossamer.certify import Certificate
@@ -66,28 +69,36 @@ def compress(
     run = Run(Path(out), task, goal, recipe, network, settings, watch)
     candidates = RECIPES[recipe]().search(run)
     proof = prove(run, candidates, Ledger.open(ledger or default_ledger()))
-    report = assemble(run, candidates, proof, name, command)
-    deliver(run.folder, proof, report)
+    report = deliver(run.folder, proof, assemble(run, candidates, proof, name, command))
     return Result(run.folder, report, proof.certificate, candidates)
 
 
-def deliver(folder: Path, proof: Proof, report: Report) -> None:
-    """Put the proven candidate's files and the report under their final names."""
+def deliver(folder: Path, proof: Proof, report: Report) -> Report:
+    """Put the proven candidate's files and the report under their final names; returns the report as written."""
     chosen = proof.delivered
     with written_aside(folder / "model.gossamer") as part:
         shutil.copyfile(chosen.file, part)
-        container.with_claims(part, {"certificate": report.certificate, "report": _claims(report)})
+        container.with_claims(part, _claims(report))
+    whole_file = replace(report.compressed.bytes, coded=(folder / "model.gossamer").stat().st_size)
+    report = replace(report, compressed=replace(report.compressed, bytes=whole_file))
     write_atomically(folder / "model.onnx", chosen.onnx())
     write_json(folder / "plan.json", chosen.plan.to_json())
     write_json(folder / "delivered.json", str(chosen.folder.relative_to(folder)))
     write_report(report, folder / "report.json")
     write_page(report, folder / "report.html")
+    return report
 
 
 def _claims(report: Report) -> dict[str, object]:
-    """The measurements that travel inside the file."""
-    whole = report.to_json()
-    return {key: whole[key] for key in ("network", "task", "data", "recipe", "minimise", "original", "compressed")}
+    """What travels inside the file: the certificate, and what it is about."""
+    return {
+        "certificate": dict(report.certificate),
+        "network": report.network,
+        "data": report.data,
+        "recipe": report.recipe,
+        "quality": {"original": report.original.quality, "compressed": report.compressed.quality},
+        "original": {"fp32_bytes": report.original.bytes.fp32, "macs": report.original.macs},
+    }
 
 
 def load(run: str | Path, task: Task) -> Network:
@@ -104,3 +115,13 @@ def load(run: str | Path, task: Task) -> Network:
     smaller = network.cut(plan.keep()) if plan.channels else network
     load_weights(step / "weights.safetensors", smaller.module)
     return smaller
+
+
+class _Callable(types.ModuleType):
+    """`gossamer.compress` is this module once it is imported; calling it is calling the function of the same name."""
+
+    def __call__(self, *arguments: Any, **options: Any) -> Result:
+        return compress(*arguments, **options)
+
+
+sys.modules[__name__].__class__ = _Callable

@@ -53,19 +53,19 @@ def code_lengths(counts: NDArray[np.int64]) -> NDArray[np.int64]:
         lengths[present] = 1
         return lengths
     order = present[np.argsort(counts[present], kind="stable")]
-    coins = [(int(counts[s]), (i,)) for i, s in enumerate(order)]
-    # A package is (cost, its two members or its one symbol); trees share their branches, so memory stays small.
-    row: list[tuple[int, tuple[object, ...]]] = list(coins)
-    for _ in range(LONGEST - 1):
-        packages = [(a[0] + b[0], (a, b)) for a, b in zip(row[::2], row[1::2], strict=False)]
-        row = sorted([*coins, *packages], key=lambda item: item[0])
-    stack: list[tuple[int, tuple[object, ...]]] = row[: 2 * len(order) - 2]
-    while stack:
-        members = stack.pop()[1]
-        if len(members) == 1:
-            lengths[order[members[0]]] += 1  # type: ignore[index]
-        else:
-            stack.extend(members)  # type: ignore[arg-type]
+    costs = counts[order].tolist()
+    rows: list[list[int]] = []  # per denomination: each coin in order of cost, a symbol as its number, a package as -1
+    packages: list[int] = []
+    for _ in range(LONGEST):
+        coins = [(cost, symbol) for symbol, cost in enumerate(costs)] + [(cost, -1) for cost in packages]
+        coins.sort(key=lambda coin: coin[0])
+        rows.append([symbol for _, symbol in coins])
+        packages = [a[0] + b[0] for a, b in zip(coins[::2], coins[1::2], strict=False)]
+    taken = 2 * len(order) - 2
+    for row in reversed(rows):  # a row's packages are pairs of the row below it, cheapest first
+        symbols = [symbol for symbol in row[:taken] if symbol >= 0]
+        lengths[order[symbols]] += 1
+        taken = 2 * (taken - len(symbols))
     return lengths
 
 

@@ -29,4 +29,5 @@ class L1Norm:
         if not group.rows:
             return np.ones(group.size)
         layers = [np.abs(rows).sum(axis=1, dtype=np.float64) for rows in group.rows]
-        return np.mean([sums / (sums.mean() or 1.0) for sums in layers], axis=0)
+        mean: FloatArray = np.mean([sums / (sums.mean() or 1.0) for sums in layers], axis=0)
+        return mean

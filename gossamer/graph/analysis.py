@@ -21,7 +21,7 @@ from torch.utils import _pytree as pytree
 
 from gossamer.graph.calls import Call, Roles, bind, is_tensor
 from gossamer.graph.export import Form
-from gossamer.graph.labels import Classes, Labelled, Labels, varying_dims
+from gossamer.graph.labels import Classes, Labelled, Labels, first_line, varying_dims
 from gossamer.graph.rules import RULES, UNKNOWN
 
 
@@ -47,8 +47,7 @@ class Analysis:
             if len(varying) > 1:
                 raise AssertionError(f"classes of a plane of shape {tuple(plane.shape)} vary along dims {varying}")
             dim = varying[0] if varying else max(range(plane.dim()), key=lambda d: plane.shape[d])
-            line = classes.movedim(dim, -1).reshape(-1, plane.shape[dim])[0]
-            axes[dim] = line.numpy()
+            axes[dim] = first_line(classes, dim).numpy()
         return axes
 
     def labelled(self) -> Iterator[Labelled]:

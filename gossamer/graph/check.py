@@ -9,6 +9,7 @@ swapped slices pass. Both forms are compared, the training form with batch stati
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -62,7 +63,7 @@ def cut_error(
                 "Gossamer's graph rules: please report it with the network"
             ) from problem
         error = max(error, _difference(silenced, cut_down))
-        if not training:
+        if effect < _SMALLEST_EFFECT:
             effect = _difference(silenced, _outputs(original[training], drawn, inputs, {}, seed))
     if effect < _SMALLEST_EFFECT and any(left[name].shape != tensor.shape for name, tensor in drawn.items()):
         raise ValueError(
@@ -137,7 +138,7 @@ def _drawn(tensor: Tensor, name: str, analysis: Analysis, generator: torch.Gener
         return noise / 2
     rows = [dim for dim, role in roles.items() if role == "row"]
     if rows:
-        return noise * (2 * tensor.shape[rows[0]] / max(tensor.numel(), 1)) ** 0.5
+        return noise * math.sqrt(2 * tensor.shape[rows[0]] / tensor.numel())
     return uniform if not tensor.any() else tensor.detach().double().cpu()
 
 

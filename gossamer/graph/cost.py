@@ -145,4 +145,5 @@ class Prediction:
         kept = self._sizes.copy()
         for name, count in counts.items():
             kept[self._columns[name]] = count
-        return np.prod([slots @ kept + fixed for slots, fixed in affine], axis=0, dtype=np.int64)
+        product: NDArray[np.int64] = np.prod([slots @ kept + fixed for slots, fixed in affine], axis=0, dtype=np.int64)
+        return product

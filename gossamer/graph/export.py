@@ -17,7 +17,7 @@ import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, fx, nn
@@ -52,7 +52,7 @@ def export_forms(model: nn.Module, example: tuple[Any, ...]) -> Exported:
     constants: dict[str, Tensor] = {}
     for training, mode in ((True, "training"), (False, "evaluation")):
         inputs = pytree.tree_map_only(Tensor, _batch_of_two, example)
-        shapes = torch.export.ShapesCollection()
+        shapes = torch.export.ShapesCollection()  # type: ignore[no-untyped-call]
         batch = torch.export.Dim("batch")
         for leaf in pytree.tree_leaves(inputs):
             if isinstance(leaf, Tensor):
@@ -61,7 +61,7 @@ def export_forms(model: nn.Module, example: tuple[Any, ...]) -> Exported:
             module = torch.export.export(_clone(model, training), inputs, dynamic_shapes=shapes).module()
         except Exception as error:
             raise ValueError(_cannot_export(error, mode, model, inputs)) from error
-        forms[training] = _plain(module, owned, f"constants.{mode}", constants)
+        forms[training] = _plain(module, owned, f"constants.{mode}_form", constants)
     return Exported(forms, constants)
 
 
@@ -108,7 +108,7 @@ def _plain(module: fx.GraphModule, owned: Mapping[str, str], prefix: str, consta
         _simplify(node)
         node.meta = {"where": node.meta.get("where", "")}
     graph.lint()
-    return Form(graph, module._out_spec)
+    return Form(graph, cast("pytree.TreeSpec", module._out_spec))
 
 
 def _copy(
@@ -126,8 +126,8 @@ def _copy(
             outputs = fx.map_arg(node.args[0], values.__getitem__)
         elif node.op == "get_attr":
             value = functools.reduce(getattr, node.target.split("."), source)
-            nested = isinstance(value, fx.GraphModule)
-            values[node] = value if nested else graph.get_attr(tensor_name(node.target, value))
+            is_nested = isinstance(value, fx.GraphModule)
+            values[node] = value if is_nested else graph.get_attr(tensor_name(node.target, cast("Tensor", value)))
         elif isinstance(node.target, torch._ops.HigherOrderOperator):
             values[node] = _inline(node, graph, values, tensor_name)
         elif node.target is operator.getitem and isinstance(values[node.args[0]], tuple):

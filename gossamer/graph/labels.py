@@ -76,7 +76,7 @@ class Labels:
 
     def unite(self, first: Tensor, second: Tensor) -> None:
         """Unite two arrays of labels element by element, after broadcasting."""
-        shape = torch.broadcast_shapes(first.shape, second.shape)
+        shape = np.broadcast_shapes(first.shape, second.shape)
         first, second = first.expand(shape), second.expand(shape)
         differ = first != second
         if bool(differ.any()):
@@ -115,16 +115,17 @@ class Labels:
         Then what is kept of a tensor is an outer product of what is kept per dim: a box. Compaction of a box
         commutes with every reshape, transpose, slice and concatenation between boxes, because the row-major
         sequence of kept elements is the same before and after. This is what makes a cut exact.
-        The longest dim stays free: (2, C/2) of a channel shuffle keeps C/2, (heads, d) the larger of the two.
+        The dim with the most classes stays free: C/2 in a shuffle's (2, C/2), the larger of (heads, d).
         """
         wide = [plane for plane in planes if len(support(plane)) > 1]
         while True:
             classes = self.solve()
             clean = True
             for plane in wide:
-                varying = varying_dims(torch.from_numpy(classes(plane)))
+                found = torch.from_numpy(classes(plane))
+                varying = varying_dims(found)
                 if len(varying) > 1:
-                    free = max(varying, key=lambda dim: plane.shape[dim])
+                    free = max(varying, key=lambda dim: len(np.unique(first_line(found, dim))))
                     self.couple(plane, [dim for dim in varying if dim != free])
                     clean = False
             if clean:
@@ -148,6 +149,11 @@ def varying_dims(array: Tensor) -> list[int]:
         for dim, size in enumerate(array.shape)
         if size > 1 and array.stride(dim) != 0 and not bool((array == array.narrow(dim, 0, 1)).all())
     ]
+
+
+def first_line(array: Tensor, dim: int) -> Tensor:
+    """The values along `dim` at index 0 of all other dims, (n,)."""
+    return array.movedim(dim, -1).reshape(-1, array.shape[dim])[0]
 
 
 def compact(array: Tensor) -> Tensor:

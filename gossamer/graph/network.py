@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from gossamer.graph.analysis import Analysis, analyse
+from gossamer.graph.calls import Roles
 from gossamer.graph.check import cut_error
 from gossamer.graph.cost import Layer, Prediction, find_layers
 from gossamer.graph.export import Form, canonical_names, export_forms
@@ -174,7 +175,7 @@ class Network:
             self._protect,
         )
 
-    def _protect(self, labels: Labels, tensors: Mapping[str, Labelled], roles: Mapping[tuple[str, int], str]) -> None:
+    def _protect(self, labels: Labels, tensors: Mapping[str, Labelled], roles: Roles) -> None:
         """Pin the output channels of everything that the user froze."""
         names = canonical_names(self.module)
         for frozen in self._frozen:

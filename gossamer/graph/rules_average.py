@@ -23,7 +23,7 @@ def batch_norm(call: Call) -> Labelled:
     channels = call.vector(x, 1)
     for argument, role in (("weight", "scale"), ("bias", "shift"), ("running_mean", "mean"), ("running_var", "var")):
         _affine(call, argument, 0, role, channels)
-    _averaged(call, [x.plane(dim) for dim in range(2, len(x.shape))])
+    _averaged(call, [x.plane(dim) for dim in range(len(x.shape)) if dim != 1])
     return call.output(x.planes)
 
 

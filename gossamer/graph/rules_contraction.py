@@ -18,7 +18,7 @@ _INSIDE = "it lies inside the groups of a grouped convolution"
 def convolution(call: Call) -> Labelled:
     """The weight is (C_out, C_in / groups, ...): input channels meet its columns, its rows become channels."""
     x, weight = call.tensor("input"), call.tensor("weight")
-    _window(call, x, weight)
+    passed = _window(call, x, weight)
     rows = call.vector(weight, 0)
     call.role(weight, 0, "row")
     _add_bias(call, rows)
@@ -27,7 +27,7 @@ def convolution(call: Call) -> Labelled:
         call.role(weight, 1, "column")
     else:
         _grouped(call, call.vector(x, 1), rows, call.vector(weight, 1))
-    return call.output([] if rows is None else [along(rows, 1, len(x.shape))])
+    return call.output(passed if rows is None else [*passed, along(rows, 1, len(x.shape))])
 
 
 def _grouped(call: Call, channels: Tensor | None, rows: Tensor | None, columns: Tensor | None) -> None:
@@ -55,7 +55,7 @@ def _grouped(call: Call, channels: Tensor | None, rows: Tensor | None, columns: 
 def transposed_convolution(call: Call) -> Labelled:
     """The weight is (C_in, C_out / groups, ...); a grouped one loses whole groups."""
     x, weight, groups = call.tensor("input"), call.tensor("weight"), call["groups"]
-    _window(call, x, weight)
+    passed = _window(call, x, weight)
     if groups == 1:
         rows = call.vector(weight, 1)
         call.role(weight, 1, "row")
@@ -71,7 +71,7 @@ def transposed_convolution(call: Call) -> Labelled:
             group = call.labels.couple(channels.reshape(groups, -1), [1])
             rows = group.expand(groups, call.shape[1] // groups).flatten()
     _add_bias(call, rows)
-    return call.output([] if rows is None else [along(rows, 1, len(x.shape))])
+    return call.output(passed if rows is None else [*passed, along(rows, 1, len(x.shape))])
 
 
 def conv_groups(call: Call, kept: Kept) -> Mapping[str, Any]:
@@ -108,10 +108,13 @@ def matrix_product(call: Call) -> Any:
     return call.output([*meet(call, leading, rank), *ends])
 
 
-def _window(call: Call, x: Labelled, weight: Labelled) -> None:
+def _window(call: Call, x: Labelled, weight: Labelled) -> list[Tensor]:
+    """A kernel slides over the last dims: these stay whole. Returns what passes: labels folded into the batch."""
     for tensor in (x, weight):
         for dim in range(2, len(tensor.shape)):
             call.pin(tensor.plane(dim), "a kernel slides over it")
+    folded = x.plane(0)
+    return [] if folded is None else [call.labels.couple(folded, range(1, len(x.shape)))]
 
 
 def _add_bias(call: Call, rows: Tensor | None) -> None:

@@ -41,7 +41,7 @@ def tensors(
     for name, value in weights.items():
         if name in units:
             unit = _unit_to_half(units[name]) if half else units[name]
-            integers = np.rint(value / unit.reshape(-1, *[1] * (value.ndim - 1))).astype(np.int32)
+            integers = np.rint(value.astype(np.float32) / unit.reshape(-1, *[1] * (value.ndim - 1))).astype(np.int32)
             stored.append(Tensor.grid(name, integers, unit))
         else:
             rounded = _to_half(value) if half and value.dtype == np.float32 else value

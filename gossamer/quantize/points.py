@@ -44,7 +44,7 @@ POINTS: dict[str, Points] = {
     "AveragePool": Points(),
     "GlobalAveragePool": Points(),
     "MaxPool": _MOVES,
-    "Pad": _MOVES,  # with zeros only
+    "Pad": _MOVES,  # not with other constants than zero
     "Resize": _MOVES,  # to the nearest only
     "Slice": _MOVES,
     "Split": _MOVES,
@@ -116,7 +116,5 @@ def _text(node: onnx.NodeProto, name: str, default: str) -> str:
 
 
 def _pads_zeros(node: onnx.NodeProto, constants: Mapping[str, Array]) -> bool:
-    if _text(node, "mode", "constant") != "constant":
-        return False
     value = node.input[2] if len(node.input) > 2 else ""
     return not value or (value in constants and not np.any(constants[value]))

@@ -42,8 +42,8 @@ class Histogram:
         self.low, self.high = min(self.low, low), max(self.high, high)
         while self.limit <= max(-low, high):
             self._double()
-        bins = ((flat + self.limit) * (BINS / (2 * self.limit))).astype(np.int32)
-        self.counts += np.bincount(bins, minlength=BINS)
+        bins = np.floor(flat * (BINS / (2 * self.limit))).astype(np.int32)  # exact: times a power of two
+        self.counts += np.bincount(bins + BINS // 2, minlength=BINS)
 
     def _double(self) -> None:
         """Merge bins in pairs; what was the whole becomes the middle half."""

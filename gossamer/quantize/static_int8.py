@@ -48,8 +48,8 @@ class Grid:
     def over(cls, low: float, high: float) -> Grid:
         """The grid whose 256 points span [low, high], widened to hold zero exactly.
 
-        >>> Grid.over(-1.0, 1.55)
-        Grid(scale=0.01, zero=100)
+        >>> Grid.over(-1.0, 0.9921875)
+        Grid(scale=0.0078125, zero=128)
         """
         low, high = min(low, 0.0), max(high, 0.0)
         scale = float(np.float32((high - low) / 255)) or 1.0

@@ -33,7 +33,7 @@ from gossamer.tuning.checkpoint import load_weights
 from gossamer.weights import Magnitude
 
 UNTRAINED_COARSENESS = 0.08
-PROBE_IMAGES, PROBE_DROP = 1000, 0.10
+PROBE_IMAGES, PROBE_DROP = 1000, 0.05
 
 
 @dataclass(frozen=True)

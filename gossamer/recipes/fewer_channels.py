@@ -46,16 +46,7 @@ class Demand:
         return f"{100 * self.share:.0f} % of the MACs"
 
 
-LADDER = (
-    Demand(0.75),
-    Demand(0.6),
-    Demand(0.48),
-    Demand(0.38),
-    Demand(0.3),
-    Demand(0.24),
-    Demand(0.19),
-    Demand(0.15),
-)
+LADDER = tuple(Demand(share) for share in (0.7, 0.5, 0.36, 0.26, 0.19, 0.14))
 
 
 def between(low: Demand, high: Demand) -> Demand:
@@ -67,14 +58,12 @@ def climb_channels(run: Run) -> list[Candidate]:
     """The uncut network in int8 first, then the ladder."""
     pace = measure_pace(run)
     safe = _written(run, run.step_folder(0, "uncut"), "uncut", run.network, Plan())
-    first = 1 if run.goal.hours is not None else 0
     return safe + climb(
         run,
         LADDER,
         lambda number, demand, previous: _cut_and_tuned(run, pace, number, demand, previous),
         between=between,
         seconds_per_rung=pace.rung_seconds,
-        first=first,
     )
 
 

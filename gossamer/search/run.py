@@ -51,6 +51,7 @@ class Settings:
     epochs: int | None = None
     learning_rate: float = 0.04
     threads: int = 1
+    augment: bool = True
     protect: tuple[str, ...] = ()
 
 
@@ -200,6 +201,7 @@ class Run:
             epochs=epochs,
             batch_size=self.settings.batch_size,
             learning_rate=self.settings.learning_rate,
+            augment=self.settings.augment,
             seed=self.settings.seed,
         )
         with background_work(), self.watch.bar(f"tuning: {name}") as step:

@@ -72,7 +72,8 @@ def load_training(path: Path, module: nn.Module, optimizer: Optimizer, plugs: Se
 def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     try:
         with safe_open(path, framework="pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}
+            names = file.keys()  # not a dict: it cannot be iterated itself
+            return {name: file.get_tensor(name) for name in names}, file.metadata() or {}
     except (SafetensorError, OSError) as error:
         raise ValueError(
             f"expected a checkpoint in {path}, got a file that cannot be read ({error}); delete it to start again"

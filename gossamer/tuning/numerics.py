@@ -28,7 +28,7 @@ class Numerics:
     def lay_out(self, module: nn.Module) -> None:
         """Put the module's four-dimensional weights in this memory layout, in place."""
         if self.channels_last:
-            module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            module.to(memory_format=torch.channels_last)
 
     def lay_out_input(self, inputs: Tensor) -> Tensor:
         """The same batch (N, C, H, W) in this memory layout."""

@@ -89,5 +89,5 @@ class StraightThrough(torch.autograd.Function):
 
 def straight_through(raw: Tensor, replacement: Tensor) -> Tensor:
     """`replacement` in the forward pass, with the gradient of the identity towards `raw` (two or more dims)."""
-    result: Tensor = StraightThrough.apply(raw, replacement.detach())  # type: ignore[no-untyped-call]
+    result: Tensor = StraightThrough.apply(raw, replacement.detach())
     return result

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 from collections.abc import Callable
 from typing import Any
@@ -212,7 +213,7 @@ class Slices(nn.Module):
         x = self.stem(x)
         x = torch.cat([self.partial(x[:, :4]), x[:, 4:]], 1)
         x = x.clone()
-        x[:, 8:] += self.second(x[:, :8])
+        x[:, 8:] += self.second(x[:, :8].relu())
         x = x.unflatten(1, (2, 8)).flatten(1, 2)
         return self.fc(x.mean((2, 3)))
 
@@ -231,11 +232,21 @@ PATTERNS: dict[str, tuple[Callable[[], nn.Module], tuple[tuple[int, ...], ...]]]
 }
 
 
+def spread_norms(model: nn.Module) -> nn.Module:
+    """Give every vector (norm statistics and scales, biases) values that a wrong cut cannot hide behind."""
+    torch.manual_seed(0)
+    with torch.no_grad():
+        for tensor in [*model.parameters(), *model.buffers()]:
+            if tensor.is_floating_point() and tensor.squeeze().dim() == 1:
+                tensor.uniform_(0.5, 1.5)
+    return model
+
+
 @functools.cache
 def _traced(name: str) -> tuple[nn.Module, Network]:
     build, shapes = PATTERNS[name]
     torch.manual_seed(0)
-    model = build()
+    model = spread_norms(build())
     return model, trace(model, tuple(torch.zeros(shape) for shape in shapes))
 
 
@@ -251,17 +262,36 @@ def traced() -> Callable[[str], tuple[nn.Module, Network]]:
     return _traced
 
 
+def _random_keep(network: Network, seed: int = 0) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    keep = {}
+    for group in network.groups:
+        if group.removable and group.exact:
+            keep[group.name] = rng.random(group.size) < 0.5
+            one, other = rng.permutation(group.size)[:2]
+            keep[group.name][one], keep[group.name][other] = True, False
+    return keep
+
+
 @pytest.fixture
 def random_keep() -> Callable[..., dict[str, np.ndarray]]:
-    """Keep about half of the channels of every exact group at random, at least one of each."""
+    """Keep about half of the channels of every exact group at random; at least one stays and one goes."""
+    return _random_keep
 
-    def draw(network: Network, seed: int = 0, inexact: bool = False) -> dict[str, np.ndarray]:
-        rng = np.random.default_rng(seed)
-        keep = {}
+
+def _silenced(model: nn.Module, network: Network, keep: dict[str, np.ndarray]) -> nn.Module:
+    silent = copy.deepcopy(model).double()
+    weights = dict(silent.named_parameters())
+    with torch.no_grad():
         for group in network.groups:
-            if group.removable and (group.exact or inexact):
-                keep[group.name] = rng.random(group.size) < 0.5
-                keep[group.name][rng.integers(group.size)] = True
-        return keep
+            for member in group.members:
+                if member.role == "column" and group.name in keep:
+                    drop = torch.from_numpy(member.index[~keep[group.name]].ravel())
+                    weights[member.tensor].movedim(member.dim, 0)[drop] = 0
+    return silent
 
-    return draw
+
+@pytest.fixture
+def silenced() -> Callable[..., nn.Module]:
+    """The user's own module in float64 with the weights that read removed channels really set to zero."""
+    return _silenced

@@ -11,7 +11,7 @@ from hypothesis.extra.numpy import arrays
 
 from gossamer.quantize.ranges import BINS, METHODS, Histogram, minmax, mse, percentile
 
-values = arrays(np.float32, st.integers(1, 50), elements=st.floats(-1e6, 1e6, width=32))
+values = arrays(np.float32, st.integers(1, 50), elements=st.floats(-1e6, 1e6, width=32, allow_subnormal=False))
 
 
 def histogram(*batches: np.ndarray) -> Histogram:
@@ -30,7 +30,7 @@ def test_growing_keeps_every_count_in_its_place(batches: list[np.ndarray]) -> No
     np.testing.assert_array_equal(apart.counts, together.counts)
     everything = np.sort(np.concatenate(batches)).astype(np.float64)
     restored = np.repeat(apart.centres, apart.counts)
-    assert np.abs(restored - everything).max() <= apart.limit / BINS * 1.0001  # half a bin
+    assert np.abs(restored - everything).max() <= apart.limit / BINS  # half a bin
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -43,7 +43,8 @@ def tensors(model: bytes) -> dict[str, np.ndarray]:
 
 
 def reader(model: bytes, operator: str) -> onnx.NodeProto:
-    return next(node for node in onnx.load_from_string(model).graph.node if node.op_type == operator)
+    node: onnx.NodeProto = next(n for n in onnx.load_from_string(model).graph.node if n.op_type == operator)
+    return node
 
 
 def relative_error(a: bytes, b: bytes, x: np.ndarray, runtime: str = "onnxruntime") -> float:
@@ -78,7 +79,8 @@ class Small(nn.Module):
         x = F.relu(self.stem(x))
         x = F.relu(self.down(x) + F.pad(x[:, :, ::2, ::2], (0, 0, 0, 0, 4, 4)))
         x = torch.cat([self.point(self.depthwise(x)), F.max_pool2d(x, 3, 1, 1)], 1)
-        return self.out(F.relu(self.fc(F.max_pool2d(x, 2).flatten(1))))
+        logits: Tensor = self.out(F.relu(self.fc(F.max_pool2d(x, 2).flatten(1))))
+        return logits
 
 
 @pytest.fixture(scope="module")
@@ -93,13 +95,14 @@ def patterns() -> tuple[Tensor, Tensor]:
 @pytest.fixture(scope="module")
 def trained(patterns: tuple[Tensor, Tensor]) -> bytes:
     torch.manual_seed(0)
+    torch.set_num_threads(1)  # a network this small is slower on two, much slower on a busy machine
     module, (images, classes) = Small(), patterns
     optimizer = torch.optim.Adam(module.parameters(), 0.01)
     for k in range(60):
         part = slice(k % 8 * 128, k % 8 * 128 + 128)
         loss = F.cross_entropy(module(images[part]), classes[part])
         optimizer.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
     return export_onnx(module, images[:2])
 
@@ -178,7 +181,7 @@ def test_a_weight_on_a_grid_keeps_its_integers() -> None:
     after = tensors(quantize_int8(serialize(model), [batch(8, 3, 2, 2)], units={"w": units}))
     np.testing.assert_array_equal(after["w"][:3], integers[:3])
     np.testing.assert_array_equal(after["w.scale"][:3], units[:3])
-    assert after["w"][3].max() == 127
+    assert after["w.scale"][3] * 127 == pytest.approx(0.2)
     one_unit = quantize_int8(serialize(model), [batch(8, 3, 2, 2)], units={"w": np.array([units_for_3])})
     np.testing.assert_array_equal(tensors(one_unit)["w.scale"], np.full(4, units_for_3))
 
@@ -205,35 +208,55 @@ def test_numbers_are_moved_as_integers() -> None:
     model.graph.initializer.extend(numpy_helper.from_array(array, name) for name, array in arrays.items())
     x = batch(32, 3, 6, 6)
     after = quantize_int8(serialize(model), [x], "minmax")
-    kinds = Counter(node.op_type for node in onnx.load_from_string(after).graph.node)
-    assert kinds["QuantizeLinear"] == 3  # the input, the convolution, the concatenation
+    quantized = [node.input[0] for node in onnx.load_from_string(after).graph.node if node.op_type == "QuantizeLinear"]
+    assert quantized == ["x", "a", "c"]  # the input, and what the convolution and the concatenation compute
     assert tensors(after)["a.zero"] > 0
     assert list(reader(after, "Pad").input)[:3] == ["s.int", "pads", "a.zero"]
     for runtime in available():
         assert relative_error(after, serialize(model), x, runtime) < 0.02
 
 
+OTHERS: dict[str, tuple[str, dict[str, tuple[int, ...]]]] = {
+    "transposed and grouped": (
+        "a = ConvTranspose <group=2, strides=[2, 2]> (x, w, b) y = Relu (a)",
+        {"w": (4, 3, 2, 2), "b": (6,)},
+    ),
+    "gated": (
+        "a = Conv (x, w) s = Sigmoid (a) m = Mul (a, s) y = AveragePool <kernel_shape=[2, 2]> (m)",
+        {"w": (8, 4, 3, 3)},
+    ),
+    "two activations": (
+        "a = Reshape (x, rows) m = MatMul (a, w) t = Transpose <perm=[0, 2, 1]> (m) y = MatMul (m, t)",
+        {"w": (36, 5)},
+    ),
+    "shared weight and bias": (
+        "a = Conv <pads=[1, 1, 1, 1]> (x, w, b) r = Relu (a) y = Conv <pads=[1, 1, 1, 1]> (r, w, b)",
+        {"w": (4, 4, 3, 3), "b": (4,)},
+    ),
+    "norm in front": (
+        "n = BatchNormalization (x, g, g, g, v) r = Relu (n) y = Conv (r, w)",
+        {"g": (4,), "w": (4, 4, 1, 1)},
+    ),
+    "padded by reflection": ('a = Conv (x, w) p = Pad <mode="reflect"> (a, pads) y = Add (p, p)', {"w": (4, 4, 1, 1)}),
+    "padded with ones": ("a = Conv (x, w) p = Pad (a, pads, one) y = Add (p, p)", {"w": (4, 4, 1, 1)}),
+    "constant added": ("a = Conv (x, w) s = Add (a, c) y = Add (s, a)", {"w": (4, 4, 1, 1), "c": (1, 1, 6, 6)}),
+    "moved to the output": ("a = Conv (x, w) y = MaxPool <kernel_shape=[2, 2]> (a)", {"w": (4, 4, 1, 1)}),
+}
+
+
 @pytest.mark.parametrize("runtime", list(available()))
-@pytest.mark.parametrize(
-    ("body", "shapes", "x"),
-    [
-        ("a = ConvTranspose <group=2, strides=[2, 2]> (x, w, b) y = Relu (a)", {"w": (4, 3, 2, 2), "b": (6,)}, (4, 5, 5)),
-        ("a = Conv (x, w) s = Sigmoid (a) m = Mul (a, s) y = AveragePool <kernel_shape=[2, 2]> (m)", {"w": (8, 3, 3, 3)}, (3, 8, 8)),
-        ("a = MatMul (x, w) t = Transpose <perm=[0, 2, 1]> (a) y = MatMul (a, t)", {"w": (6, 5)}, (4, 6)),
-        ("a = Conv <pads=[1, 1, 1, 1]> (x, w, b) r = Relu (a) y = Conv <pads=[1, 1, 1, 1]> (r, w, b)", {"w": (3, 3, 3, 3), "b": (3,)}, (3, 6, 6)),
-        ("n = BatchNormalization (x, g, g, g, v) r = Relu (n) y = Conv (r, w)", {"g": (3,), "w": (4, 3, 1, 1)}, (3, 6, 6)),
-        ("a = Conv (x, w) p = Pad <mode=\"reflect\"> (a, pads) c = Add (a, b) d = Add (c, p) y = Relu (d)", {"w": (4, 3, 1, 1), "b": (4, 1, 1)}, (3, 6, 6)),
-    ],
-    ids=["transposed and grouped", "gated", "two activations", "shared weight and bias", "norm in front", "what stays float"],
-)  # fmt: skip
-def test_other_operators_stay_close(
-    body: str, shapes: dict[str, tuple[int, ...]], x: tuple[int, ...], runtime: str
-) -> None:
-    model = onnx.load_from_string(made(body, shapes, x))
-    fixed = {"v": np.array([0.5, 1.0, 2.0], np.float32), "pads": np.zeros(8, np.int64)}
+@pytest.mark.parametrize("case", OTHERS)
+def test_other_operators_stay_close(case: str, runtime: str) -> None:
+    model = onnx.load_from_string(made(*OTHERS[case], (4, 6, 6)))
+    fixed = {
+        "v": np.array([0.5, 1.0, 2.0, 3.0], np.float32),
+        "pads": np.array([0, 0, 1, 2, 0, 0, 0, 1]),
+        "one": np.array(1.0, np.float32),
+        "rows": np.array([-1, 4, 36]),
+    }
     used = {name for node in model.graph.node for name in node.input}
     model.graph.initializer.extend(numpy_helper.from_array(a, name) for name, a in fixed.items() if name in used)
-    data = batch(16, *x)
+    data = batch(16, 4, 6, 6)
     after = quantize_int8(serialize(model), [data], "minmax")
     assert any(array.dtype == np.int8 for array in tensors(after).values())
     assert relative_error(after, serialize(model), data, runtime) < 0.05
@@ -245,7 +268,7 @@ def test_a_bias_read_twice_stays_float() -> None:
     after = tensors(
         quantize_int8(made(body, {"w": (3, 3, 1, 1), "u": (3, 3, 1, 1), "b": (3,)}, (3, 4, 4)), [batch(4, 3, 4, 4)])
     )
-    assert (after["b"].dtype, after["w"].dtype, after["u"].dtype) == (np.float32, np.int8, np.int8)
+    assert [after[name].dtype.name for name in "bwu"] == ["float32", "int8", "int8"]
 
 
 def test_dead_channels_and_huge_biases() -> None:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import zlib
+from typing import TypeVar
 
 import numpy as np
 import onnx
@@ -17,6 +18,8 @@ from gossamer.runtime import export, onnx_graph
 from gossamer.runtime.export import export_onnx
 from gossamer.runtime.session import open_session
 from gossamer.runtime.weights import split_weights
+
+Net = TypeVar("Net", bound=nn.Module)
 
 
 class Block(nn.Module):
@@ -46,7 +49,8 @@ class Residual(nn.Module):
         self.linear = nn.Linear(16, 10)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.linear(self.layer1(F.relu(self.bn1(self.conv1(x)))).mean((2, 3)))
+        logits: Tensor = self.linear(self.layer1(F.relu(self.bn1(self.conv1(x)))).mean((2, 3)))
+        return logits
 
 
 class Mixed(nn.Module):
@@ -71,7 +75,7 @@ class Mixed(nn.Module):
         return self.norm4(self.fc(F.dropout(x.mean((2, 3)), 0.5, self.training))), self.mixer(x.permute(0, 2, 3, 1))
 
 
-def ready(module: nn.Module) -> nn.Module:
+def ready(module: Net) -> Net:
     """Batch norms as after training, drawn at random."""
     generator = torch.Generator().manual_seed(0)
     for child in module.modules():
@@ -83,13 +87,13 @@ def ready(module: nn.Module) -> nn.Module:
 
 
 @pytest.fixture(scope="module")
-def residual() -> nn.Module:
+def residual() -> Residual:
     torch.manual_seed(0)
     return ready(Residual())
 
 
 @pytest.fixture(scope="module")
-def exported(residual: nn.Module) -> bytes:
+def exported(residual: Residual) -> bytes:
     return export_onnx(residual, torch.randn(1, 3, 16, 16))
 
 
@@ -111,7 +115,7 @@ def test_the_graph_without_weights_is_tiny(exported: bytes) -> None:
     assert b"aten" not in graph
 
 
-def test_same_module_same_bytes(residual: nn.Module, exported: bytes) -> None:
+def test_same_module_same_bytes(residual: Residual, exported: bytes) -> None:
     residual.train()
     residual.layer1.eval()
     assert export_onnx(residual, torch.zeros(5, 3, 16, 16)) == exported
@@ -121,7 +125,7 @@ def test_same_module_same_bytes(residual: nn.Module, exported: bytes) -> None:
     residual.eval()
 
 
-def test_any_batch_size(residual: nn.Module, exported: bytes) -> None:
+def test_any_batch_size(residual: Residual, exported: bytes) -> None:
     for n in (1, 2, 7):
         x = torch.randn(n, 3, 16, 16, generator=torch.Generator().manual_seed(n))
         (y,) = open_session(exported).run(x.numpy())
@@ -152,17 +156,20 @@ class Pointwise(nn.Module):
 
 class Decides(Pointwise):
     def forward(self, x: Tensor) -> Tensor:
-        return self.conv(x) if x.sum() > 0 else x
+        y: Tensor = self.conv(x) if x.sum() > 0 else x
+        return y
 
 
 class FixesTheBatch(Pointwise):
     def forward(self, x: Tensor) -> Tensor:
-        return self.conv(x).view(2, 3, -1)
+        y: Tensor = self.conv(x).view(2, 3, -1)
+        return y
 
 
 class Decomposes(Pointwise):
     def forward(self, x: Tensor) -> Tensor:
-        return torch.linalg.svdvals(self.conv(x))
+        y: Tensor = torch.linalg.svdvals(self.conv(x))
+        return y
 
 
 class Draws(Pointwise):
@@ -172,20 +179,24 @@ class Draws(Pointwise):
 
 class Doubles(Pointwise):
     def forward(self, x: Tensor) -> Tensor:
-        return self.conv(x) * 2
+        y: Tensor = self.conv(x) * 2
+        return y
 
 
 @pytest.mark.parametrize(
     ("network", "message"),
     [
-        (Decides, r"can trace, got .+ at .*test_export.py:\d+: return self.conv\(x\) if x.sum\(\) > 0 else x; rewrite"),
+        (
+            Decides,
+            r"can trace, got .+ at .*test_export.py:\d+: y: Tensor = self.conv\(x\) if x.sum\(\) > 0 else x; rewrite",
+        ),
         (
             FixesTheBatch,
-            r"any batch size, got one that only takes 2 at .+: return self.conv\(x\).view\(2, 3, -1\); use",
+            r"any batch size, got one that only takes 2 at .+: y: Tensor = self.conv\(x\).view\(2, 3, -1\); use",
         ),
         (
             Decomposes,
-            r"operators that ONNX opset 20 has, got .+svd.+ at .+: return torch.linalg.svdvals\(self.conv\(x\)\)",
+            r"operators that ONNX opset 20 has, got .+svd.+ at .+: y: Tensor = torch.linalg.svdvals\(self.conv\(x\)\)",
         ),
         (Draws, r"a deterministic network, got two different outputs for one input; remove random"),
     ],

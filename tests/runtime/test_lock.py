@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -57,6 +58,10 @@ def worker(tmp_path: Path) -> Iterator[Path]:
     process.wait()
 
 
+def grown(log: Path, size: int) -> bool:
+    return len(log.read_text()) > size
+
+
 def wait_until(condition: Callable[[], bool]) -> None:
     deadline = time.monotonic() + 60
     while not condition():
@@ -71,7 +76,7 @@ def test_a_worker_pauses_while_we_measure_and_then_goes_on(worker: Path) -> None
             assert paused.endswith("end ")  # between two steps, not inside one
             time.sleep(0.1)
             assert worker.read_text() == paused
-        wait_until(lambda seen=paused: len(worker.read_text()) > len(seen) + 20)
+        wait_until(partial(grown, worker, len(paused) + 20))
 
 
 def test_work_waits_until_another_process_has_measured() -> None:

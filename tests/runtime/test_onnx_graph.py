@@ -11,6 +11,8 @@ from onnx import numpy_helper, parser
 from gossamer.runtime.onnx_graph import tidy
 from gossamer.runtime.session import open_session
 
+Shapes = dict[str, tuple[int, ...]]
+
 NORM = "y = BatchNormalization <epsilon=0.01> (a, gamma, beta, mean, var)"
 SHAPES = {
     "gamma": (6,),
@@ -22,7 +24,7 @@ SHAPES = {
     "one": (),
     "wide": (4, 4),
 }
-LINEAR = {
+LINEAR: dict[str, tuple[str, Shapes, tuple[int, ...]]] = {
     "conv": ("a = Conv <group=2> (x, w, b)", {"w": (6, 2, 1, 1), "b": (6,)}, (4, 4, 4)),
     "no bias": ("a = Conv (x, w)", {"w": (6, 4, 1, 1)}, (4, 4, 4)),
     "transposed": ("a = ConvTranspose <group=2, strides=[2, 2]> (x, w, b)", {"w": (4, 3, 2, 2), "b": (6,)}, (4, 2, 2)),
@@ -31,9 +33,7 @@ LINEAR = {
 }
 
 
-def made(
-    body: str, shapes: dict[str, tuple[int, ...]], x: tuple[int, ...], outputs: str = "float y"
-) -> onnx.ModelProto:
+def made(body: str, shapes: Shapes, x: tuple[int, ...], outputs: str = "float y") -> onnx.ModelProto:
     """A model of some operators on an input (N, *x), with random initializers."""
     sizes = ", ".join(map(str, x))
     header = '<ir_version: 9, opset_import: ["": 20]>'
@@ -117,6 +117,16 @@ def test_names_are_settled_and_dead_parts_removed() -> None:
     assert [node.output[0] for node in tidied.graph.node] == ["v0", "v1", "v2", "v3", "v4", "y"]
     assert {a.name for node in tidied.graph.node for a in node.attribute} == {"dilations"}
     same_function(model, tidied, (4, 4, 4))
+
+
+def test_the_order_of_attributes_does_not_matter() -> None:
+    model = made("y = Conv <strides=[2, 2], pads=[1, 1, 1, 1]> (x, w)", {"w": (6, 4, 1, 1)}, (4, 4, 4))
+    other = onnx.ModelProto()
+    other.CopyFrom(model)
+    del other.graph.node[0].attribute[:]
+    other.graph.node[0].attribute.extend(reversed(model.graph.node[0].attribute))
+    assert other != model
+    assert tidy(other, {}) == tidy(model, {})
 
 
 def test_control_flow_is_refused() -> None:

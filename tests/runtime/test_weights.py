@@ -6,6 +6,7 @@ from __future__ import annotations
 import numpy as np
 import onnx
 import pytest
+from numpy.typing import NDArray
 from onnx import numpy_helper, parser
 
 from gossamer.runtime.onnx_graph import write_initializers
@@ -18,7 +19,7 @@ def model() -> bytes:
         '<ir_version: 9, opset_import: ["": 20]> g (float[N, 3] x) => (float y) {'
         " a = Gemm (x, w, b) c = Clip (a, low, high) r = Reshape (c, shape) y = Where (keep, r, low) }"
     )
-    arrays = {
+    arrays: dict[str, NDArray[np.generic]] = {
         "b": np.arange(4, dtype=np.float32),
         "w": np.ones((3, 4), np.int8),
         "low": np.array(0.0, np.float32),

@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Header and sections: where everything lies, checked before anything is read.
+
+    magic (8) | version u16 | sections u16 | total length u64 | payload SHA-256 (32)
+    sections x [ kind u8 | length u64 | CRC-32 u32 ] | CRC-32 of all before u32
+    the sections, one after the other, in ascending order of kind
+
+Numbers are little-endian. There are no gaps and no trailing bytes, so every file has one spelling.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from gossamer.container.errors import CorruptFile
+
+MAGIC = b"\x93GSM\r\n\x1a\n"  # not text; a transfer that rewrites line ends is noticed in the first bytes
+VERSION = 1
+KINDS = {1: "graph", 2: "tensors", 3: "preprocess", 4: "classes", 5: "plan", 6: "claims"}
+CLAIMS = 6
+
+_FIXED = struct.Struct("<8sHHQ32s")
+_ENTRY = struct.Struct("<BQI")
+_SUM = struct.Struct("<I")
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a section lies in the file, in bytes."""
+
+    name: str
+    offset: int
+    length: int
+
+
+def join(sections: Mapping[int, bytes]) -> bytes:
+    """A whole file of these sections by kind."""
+    kinds = sorted(sections)
+    header_bytes = _FIXED.size + len(kinds) * _ENTRY.size + _SUM.size
+    total = header_bytes + sum(len(sections[kind]) for kind in kinds)
+    header = _FIXED.pack(MAGIC, VERSION, len(kinds), total, payload_digest(sections))
+    header += b"".join(_ENTRY.pack(kind, len(sections[kind]), zlib.crc32(sections[kind])) for kind in kinds)
+    return header + _SUM.pack(zlib.crc32(header)) + b"".join(sections[kind] for kind in kinds)
+
+
+def split(data: bytes, where: str) -> tuple[dict[int, bytes], list[Place], bytes]:
+    """Sections by kind, their places, and the payload's digest; CorruptFile for anything that does not fit."""
+    if len(data) < _FIXED.size:
+        raise CorruptFile(f"{where}: ends inside the header after {len(data):,} bytes; the file is truncated")
+    magic, version, count, total, digest = _FIXED.unpack_from(data)
+    if magic != MAGIC:
+        raise CorruptFile(f"{where}: does not begin as a .gossamer file does; it is another kind of file, or damaged")
+    if version != VERSION:
+        raise CorruptFile(f"{where}: has format version {version}, and this program reads {VERSION}; update Gossamer")
+    if count != len(KINDS):
+        raise CorruptFile(f"{where}: the header names {count:,} sections, version {VERSION} has {len(KINDS)}")
+    end = _FIXED.size + count * _ENTRY.size
+    if len(data) < end + _SUM.size:
+        raise CorruptFile(f"{where}: ends inside the header after {len(data):,} bytes; the file is truncated")
+    if _SUM.unpack_from(data, end)[0] != zlib.crc32(data[:end]):
+        raise CorruptFile(f"{where}: the header's checksum does not hold; the file is damaged")
+    if total != len(data):
+        how = "truncated" if len(data) < total else "followed by something else"
+        raise CorruptFile(f"{where}: is {len(data):,} bytes long and says {total:,}; the file is {how}")
+    return _sections(data, where, count, end + _SUM.size, digest)
+
+
+def _sections(
+    data: bytes, where: str, count: int, offset: int, digest: bytes
+) -> tuple[dict[int, bytes], list[Place], bytes]:
+    sections: dict[int, bytes] = {}
+    places: list[Place] = []
+    for index, expected in zip(range(count), sorted(KINDS), strict=True):
+        kind, length, checksum = _ENTRY.unpack_from(data, _FIXED.size + index * _ENTRY.size)
+        if kind != expected:
+            raise CorruptFile(f"{where}: section {index} has kind {kind}, expected {expected} ({KINDS[expected]})")
+        name = KINDS[kind]
+        if length > len(data) - offset:
+            raise CorruptFile(f"{where}: section '{name}' says {length:,} bytes, {len(data) - offset:,} are left")
+        sections[kind] = data[offset : offset + length]
+        if zlib.crc32(sections[kind]) != checksum:
+            raise CorruptFile(f"{where}: the checksum of section '{name}' does not hold; the file is damaged")
+        places.append(Place(name, offset, length))
+        offset += length
+    if offset != len(data):
+        raise CorruptFile(f"{where}: {len(data) - offset:,} bytes follow the last section; the file is damaged")
+    if payload_digest(sections) != digest:
+        raise CorruptFile(f"{where}: the SHA-256 of the payload does not hold; the file was changed")
+    return sections, places, digest
+
+
+def payload_digest(sections: Mapping[int, bytes]) -> bytes:
+    """SHA-256 over version, kinds, lengths and bytes of everything but the claims, which speak about it."""
+    digest = hashlib.sha256(struct.pack("<H", VERSION))
+    for kind in sorted(sections):
+        if kind != CLAIMS:
+            digest.update(struct.pack("<BQ", kind, len(sections[kind])))
+            digest.update(sections[kind])
+    return digest.digest()

@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tensor: one initializer of the graph as the file stores it.
+
+Either exact values, or integers on a grid whose decoded value is float32(integer) * unit: one IEEE multiplication,
+the same bits on every machine.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+DTYPES: dict[str, int] = {
+    "float32": 0,
+    "float16": 1,
+    "int8": 2,
+    "uint8": 3,
+    "int32": 4,
+    "int64": 5,
+    "bool": 6,
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Tensor:
+    """`values` as they are, or `integers` and their `unit`; exactly one of both is there.
+
+    `unit` has shape (1,), or (shape[axis],): one step of the grid for each slice along `axis`.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    values: NDArray[Any] | None = None
+    integers: NDArray[np.int32] | None = None
+    unit: NDArray[np.float32] | None = None
+    axis: int = 0
+
+    @classmethod
+    def exact(cls, name: str, values: NDArray[Any]) -> Tensor:
+        """A tensor whose values are stored to the bit."""
+        if values.dtype.name not in DTYPES:
+            raise ValueError(f"expected a dtype of {', '.join(DTYPES)}, got {values.dtype.name} for tensor '{name}'")
+        return cls(name, tuple(values.shape), values.dtype.name, values=np.ascontiguousarray(values))
+
+    @classmethod
+    def grid(cls, name: str, integers: NDArray[np.int32], unit: NDArray[np.float32], axis: int = 0) -> Tensor:
+        """A float32 tensor on a uniform grid."""
+        unit = np.asarray(unit, np.float32).reshape(-1)
+        if integers.ndim == 0 or unit.size not in (1, integers.shape[axis]):
+            raise ValueError(
+                f"expected one unit or one for each slice along axis {axis} of tensor '{name}' {integers.shape}, "
+                f"got {unit.size}"
+            )
+        if not np.isfinite(unit).all():
+            raise ValueError(f"expected finite units for tensor '{name}', got {unit[~np.isfinite(unit)][0]}")
+        return cls(
+            name,
+            tuple(integers.shape),
+            "float32",
+            integers=np.ascontiguousarray(integers, np.int32),
+            unit=unit,
+            axis=axis,
+        )
+
+    def decoded(self) -> NDArray[Any]:
+        """The values that a runtime sees, of `shape` and `dtype`."""
+        if self.values is not None:
+            return self.values
+        assert self.integers is not None and self.unit is not None
+        along = [1] * len(self.shape)
+        along[self.axis] = -1
+        product: NDArray[np.float32] = self.integers.astype(np.float32) * self.unit.reshape(along)
+        return product

@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A small classification task that trains in seconds: the bright quadrant of a noisy image, four classes."""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "2")
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from gossamer.data.images import ArrayImages, Split
+from gossamer.data.preprocess import Preprocess
+from gossamer.data.splits import Splits
+from gossamer.task import Task
+
+#: The same network as a user would bring it, for tests of the command line.
+SMALL_NET = '''
+import torch
+from torch import nn
+
+
+class SmallNet(nn.Module):
+    """Two convolutions with batch norm and a linear layer over four quadrants."""
+
+    def __init__(self, width: int = 16) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(3, width, 3, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(width)
+        self.conv2 = nn.Conv2d(width, width, 3, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(width)
+        self.fc = nn.Linear(4 * width, 4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = torch.relu(self.bn1(self.conv1(x)))
+        x = torch.relu(self.bn2(self.conv2(x)))
+        return self.fc(nn.functional.avg_pool2d(x, 4).flatten(1))
+'''
+_namespace: dict = {}
+exec(SMALL_NET, _namespace)
+SmallNet: type[nn.Module] = _namespace["SmallNet"]
+
+
+def quadrants(n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Images (N, 8, 8, 3) and the number of the brighter quadrant (N,)."""
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, 4, n)
+    images = rng.integers(0, 120, (n, 8, 8, 3), dtype=np.uint8)
+    for image, label in zip(images, labels, strict=True):
+        row, column = 4 * (label // 2), 4 * (label % 2)
+        image[row : row + 4, column : column + 4] += 60
+    return images, labels.astype(np.int64)
+
+
+def small_task(model: nn.Module) -> Task:
+    """The quadrants as a task."""
+    sizes = {"train": 384, "selection": 600, "test": 600}
+    splits = {}
+    for seed, (name, n) in enumerate(sizes.items()):
+        images, labels = quadrants(n, seed)
+        splits[name] = Split(name, ArrayImages(images), labels)
+    return Task.build(
+        model,
+        Preprocess((0.5,) * 3, (0.25,) * 3, 8),
+        Splits(splits["train"], splits["selection"], splits["test"], ("nw", "ne", "sw", "se"), ()),
+        name="quadrants",
+    )
+
+
+@pytest.fixture
+def task() -> Task:
+    """Untrained."""
+    torch.manual_seed(0)
+    return small_task(SmallNet())
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder as a user has it: net.py, trained weights.safetensors, and train/val/test arrays as data.npz."""
+    from gossamer.train import train
+    from gossamer.tuning import Settings
+
+    folder = tmp_path_factory.mktemp("user")
+    torch.manual_seed(0)
+    task = small_task(SmallNet())
+    quality = train(task, Settings(epochs=10, batch_size=32, learning_rate=0.1, augment=False), out=folder)
+    assert quality > 0.95, "the small task must be learnable, or the tests on it say nothing"
+    (folder / "net.py").write_text(SMALL_NET)
+    arrays = {}
+    for split in (task.train, task.selection, task.test):
+        key = {"selection": "val"}.get(split.name, split.name)
+        arrays[f"{key}_images"] = split.images.take(np.arange(len(split)))
+        arrays[f"{key}_labels"] = split.labels
+    np.savez(folder / "data.npz", **arrays)
+    return folder

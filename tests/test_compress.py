@@ -1,0 +1,214 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The main job on a small network: what it delivers, what it refuses, and that nothing is ever lost."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import gossamer
+from gossamer import container
+from gossamer.certify import Certificate, recheck
+from gossamer.goal import Goal
+from gossamer.measure.quality import right_examples
+from gossamer.search.proof import ToleranceNotMet
+from gossamer.search.run import Settings
+from gossamer.task import task_from
+
+DELIVERED = ("model.gossamer", "model.onnx", "plan.json", "report.json", "report.html")
+SETTINGS = Settings(epochs=1, batch_size=64, augment=False)
+
+
+def user_task(trained: Path) -> gossamer.Task:
+    return task_from(
+        data=str(trained / "data.npz"),
+        model=f"{trained / 'net.py'}:SmallNet",
+        weights=trained / "weights.safetensors",
+        mean=(0.5,) * 3,
+        std=(0.25,) * 3,
+    )
+
+
+@pytest.fixture(scope="module")
+def small_file(trained, tmp_path_factory):
+    """A finished run minimising bytes."""
+    out = tmp_path_factory.mktemp("runs") / "bytes"
+    task = user_task(trained)
+    return task, gossamer.compress(task, Goal(0.03), out=out, settings=SETTINGS, ledger=out.with_suffix(".json"))
+
+
+def test_the_file_is_smaller_proven_and_what_the_report_says(small_file):
+    task, result = small_file
+    assert all((result.folder / name).is_file() for name in DELIVERED)
+    assert not list(result.folder.rglob("*.part"))
+    report, file = result.report, container.read(result.folder / "model.gossamer")
+    assert result.certificate.proven
+    assert recheck(result.certificate) == []
+    assert report.compressed.bytes.coded < report.original.bytes.fp32 / 4
+    assert file.claims["certificate"]["payload_sha256"] == file.payload_sha256
+    decoded = container.to_onnx(file.payload)
+    assert decoded == (result.folder / "model.onnx").read_bytes()
+    right = right_examples(task, task.test, decoded)
+    assert right.mean() == pytest.approx(report.compressed.quality)
+
+
+def test_the_delivered_candidate_is_the_last_proven_one(small_file):
+    _, result = small_file
+    accepted = [candidate.name for candidate in result.candidates if candidate.verdict.accepted]
+    assert result.report.chosen in accepted
+    assert len(result.candidates) >= 2, "the ladder was climbed"
+
+
+def test_loading_gives_the_compressed_network_back_for_training(small_file):
+    task, result = small_file
+    network = gossamer.load(result.folder, task)
+    images = torch.from_numpy(task.preprocess.apply(task.test.images.take(np.arange(50))))
+    with torch.no_grad():
+        floats = network.module.eval()(images).numpy()
+    from gossamer.runtime.session import open_session
+
+    stored = open_session(result.folder / "model.onnx").run(images.numpy())[0]
+    assert np.abs(floats - stored).max() < 0.02 * np.abs(stored).max()
+    network.module.train()(images).sum().backward()
+    assert all(parameter.grad is not None for parameter in network.module.parameters())
+
+
+def test_starting_a_finished_run_again_changes_nothing(small_file):
+    task, result = small_file
+    before = {path: path.read_bytes() for path in result.folder.rglob("measurement.json")}
+    again = gossamer.compress(
+        task, Goal(0.03), out=result.folder, settings=SETTINGS, ledger=result.folder.with_suffix(".json")
+    )
+    assert again.certificate == result.certificate
+    assert before == {path: path.read_bytes() for path in result.folder.rglob("measurement.json")}
+
+
+def test_latency_and_macs_cut_channels(trained, tmp_path):
+    task = user_task(trained)
+    for minimise in ("latency", "macs"):
+        result = gossamer.compress(
+            task, Goal(0.05, minimise=minimise), out=tmp_path / minimise, settings=SETTINGS, ledger=tmp_path / "l.json"
+        )
+        assert any(candidate.macs < result.report.original.macs for candidate in result.candidates)
+        if minimise == "macs":
+            assert result.report.compressed.macs < 0.8 * result.report.original.macs
+
+
+# --- nothing is lost -------------------------------------------------------------------------------------------
+
+
+def command(trained: Path, out: Path, *more: str) -> list[str]:
+    words = f"compress --model {trained / 'net.py'}:SmallNet --weights {trained / 'weights.safetensors'} "
+    words += f"--data {trained / 'data.npz'} --mean .5 .5 .5 --std .25 .25 .25 --tolerance 3 --epochs 2 "
+    words += f"--batch-size 64 --no-augment --out {out} --ledger {out}.json --quiet"
+    return [sys.executable, "-m", "gossamer", *words.split(), *more]
+
+
+def kill_when(arguments: list[str], happened) -> bool:
+    """Start the command and kill -9 it as soon as `happened()`; False if it ended before."""
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    with subprocess.Popen(arguments, stderr=subprocess.PIPE, env=environment) as process:
+        while process.poll() is None:
+            if happened():
+                process.send_signal(signal.SIGKILL)
+                return True
+            time.sleep(0.002)
+        assert process.stderr is not None
+        assert process.returncode == 0, process.stderr.read().decode()
+    return False
+
+
+def test_killed_at_any_moment_it_goes_on_to_the_same_result(trained, tmp_path):
+    whole = tmp_path / "whole"
+    assert not kill_when(command(trained, whole), lambda: False)
+    out = tmp_path / "killed"
+    moments = [
+        lambda: (out / "run.json").exists(),
+        lambda: (out / "stages" / "original.json").exists(),
+        lambda: any(out.glob("steps/01-*/training.safetensors.part")),
+        lambda: any(out.glob("steps/01-*/training.safetensors")),
+        lambda: any(out.glob("steps/01-*/model.gossamer")) and not any(out.glob("steps/02-*")),
+        lambda: any(out.glob("stages/test of *")),
+        lambda: (out / "model.gossamer").exists(),
+    ]
+    kills = 0
+    for moment in moments:
+        if not moment():
+            kills += kill_when(command(trained, out), moment)
+            for path in out.rglob("*.json"):
+                json.loads(path.read_text())  # whole, or absent
+            for path in out.rglob("*.gossamer"):
+                container.read(path)
+    assert kills >= 4, "the test must really kill"
+    assert not kill_when(command(trained, out), lambda: False)
+    for name in ("model.onnx", "plan.json"):
+        assert (out / name).read_bytes() == (whole / name).read_bytes(), name
+    certificates = [
+        Certificate.from_json(container.read(folder / "model.gossamer").claims["certificate"])
+        for folder in (out, whole)
+    ]
+    assert certificates[0] == certificates[1], "a resumed run is the same look at the test split"
+
+
+# --- bad input -------------------------------------------------------------------------------------------------
+
+
+def test_a_folder_with_another_run_is_refused(small_file):
+    task, result = small_file
+    with pytest.raises(ValueError, match=r"got another run in .*differs in goal.tolerance.*choose another --out"):
+        gossamer.compress(task, Goal(0.02), out=result.folder, settings=SETTINGS)
+
+
+def test_a_folder_with_other_files_is_refused(trained, tmp_path):
+    (tmp_path / "thesis.tex").write_text("years of work")
+    with pytest.raises(ValueError, match="expected an empty folder for the run"):
+        gossamer.compress(user_task(trained), Goal(0.02), out=tmp_path, settings=SETTINGS)
+    assert (tmp_path / "thesis.tex").read_text() == "years of work"
+
+
+def test_an_unknown_recipe_is_refused(trained, tmp_path):
+    with pytest.raises(ValueError, match="expected a recipe of auto, got 'magic'"):
+        gossamer.compress(user_task(trained), Goal(0.02), "magic", out=tmp_path)
+
+
+def test_when_nothing_keeps_the_promise_the_best_is_named_and_kept(trained, tmp_path, monkeypatch):
+    from gossamer.search import candidate as module
+
+    monkeypatch.setattr(module, "judge", lambda *_: module.Verdict(drop=0.2, flips=0.3, accepted=False, note="planted"))
+    out = tmp_path / "run"
+    with pytest.raises(ToleranceNotMet, match=r"no candidate kept the promise .* lost 20.00 and is in .*raise --toler"):
+        gossamer.compress(user_task(trained), Goal(0.03), out=out, settings=SETTINGS, ledger=tmp_path / "l.json")
+    assert any(out.glob("steps/*/model.gossamer"))
+
+
+def test_a_split_that_proves_nothing_still_delivers_and_says_so(trained, tmp_path):
+    task = user_task(trained)
+    few = replace(task, test=task.test.subset(np.arange(40), "test"))
+    result = gossamer.compress(few, Goal(0.001), out=tmp_path / "run", settings=SETTINGS, ledger=tmp_path / "l.json")
+    assert not result.certificate.proven
+    assert any("cannot prove" in candidate.verdict.note for candidate in result.candidates)
+    assert any("not proven" in note for note in result.report.notes)
+
+
+def test_training_that_diverges_keeps_the_best_so_far(trained, tmp_path):
+    settings = replace(SETTINGS, learning_rate=1e12)
+    result = gossamer.compress(
+        user_task(trained), Goal(0.03), out=tmp_path / "run", settings=settings, ledger=tmp_path / "l.json"
+    )
+    assert result.report.chosen == "fine grid, untrained"
+    assert any("was given up: expected a finite loss" in note for note in result.report.notes)
+
+
+def test_an_unfinished_run_cannot_be_loaded(trained, tmp_path):
+    with pytest.raises(ValueError, match="expected a finished run"):
+        gossamer.load(tmp_path, user_task(trained))

@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What README claims is what results/ holds, and every result can be run again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from benchmarks.claims import CLAIMS
+from benchmarks.table import BEGIN, END, results_table
+from gossamer import container
+from gossamer.certify import Certificate, recheck
+from gossamer.cli import build_parser
+from gossamer.report.record import read_reports
+
+ROOT = Path(__file__).resolve().parent.parent
+FINISHED = sorted(path.parent for path in (ROOT / "results").glob("*/report.json"))
+FILES = {"report.json", "command.txt", "log.txt", "environment.json"}
+
+
+def test_the_table_in_readme_is_made_from_results():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert text.partition(BEGIN)[2].partition(END)[0].strip() == results_table().strip(), (
+        "run `python -m benchmarks table`"
+    )
+
+
+def test_there_are_results():
+    assert FINISHED, "the tests below would pass for want of anything to look at"
+
+
+@pytest.mark.parametrize("folder", FINISHED, ids=lambda folder: folder.name)
+def test_a_result_is_whole_and_its_certificate_holds(folder):
+    assert {path.name for path in folder.iterdir()} >= FILES
+    assert folder.name in CLAIMS
+    for report in read_reports(folder / "report.json"):
+        certificate = Certificate.from_json(dict(report.certificate))
+        assert recheck(certificate) == []
+        file = container.read(folder / "model.gossamer")
+        assert file.payload_sha256 == certificate.payload_sha256
+        assert file.bytes == report.compressed.bytes.coded
+
+
+@pytest.mark.parametrize("name", CLAIMS)
+def test_a_claim_is_a_command_that_exists(name):
+    words = CLAIMS[name].arguments.replace("{data}", "data").split()
+    if "--settings" in words:
+        assert (ROOT / words[words.index("--settings") + 1]).exists()
+        words = [words[0], "--data", "x"]
+    build_parser().parse_args([*words, "--out", "runs/x"])
