@@ -78,7 +78,7 @@ def run(name: str, claim: Claim) -> int:
     """Run one claim to its end and file its results; the exit status of its command."""
     out, filed = runs_folder() / name, RESULTS / name
     out.parent.mkdir(parents=True, exist_ok=True)
-    command = [*arguments(claim), "--out", str(out), "--ledger", str(out.with_suffix(".ledger.json"))]
+    command = [*arguments(claim), "--out", str(out), "--ledger", str(runs_folder() / "ledger.json")]
     log = out.with_suffix(".log")
     print(f"{name}: {claim.shows}; log in {log}", flush=True)
     started = time.time()

@@ -54,11 +54,12 @@ def build_parser() -> Parser:
 
 def _with_settings_file(parser: Parser, given: list[str]) -> list[str]:
     """Replace `--settings FILE.toml` by the options that the file holds; those on the command line win."""
+    given = [part for word in given for part in (word.split("=", 1) if word.startswith("--settings=") else [word])]
     if "--settings" not in given:
         return given
     at = given.index("--settings")
-    if at + 1 == len(given):
-        parser.error("expected a TOML file after --settings, got nothing")
+    if at in (0, len(given) - 1):
+        parser.error("expected a verb, then --settings and a TOML file")
     path = Path(given[at + 1])
     try:
         with path.open("rb") as file:

@@ -11,6 +11,9 @@ if TYPE_CHECKING:
     from gossamer.task import Task
 
 
+NOT_PROVEN = 3  # exit status: files were delivered, and the certificate says "not proven"
+
+
 def add_verbs(verbs: Any) -> None:
     """`compress` and `train` with their options."""
     compress = verbs.add_parser("compress", help="make a network smaller or faster within a tolerance")
@@ -40,6 +43,7 @@ def add_verbs(verbs: Any) -> None:
         "--ledger", type=Path, help="where looks at test splits are counted; default: one file per user"
     )
     compress.add_argument("--dry-run", action="store_true", help="only say what would be done, and what can be proven")
+    compress.add_argument("--control", action="store_true", help="also tune the dense network as long, to compare with")
     _run_options(compress)
     compress.set_defaults(run=run_compress)
 
@@ -54,7 +58,7 @@ def add_verbs(verbs: Any) -> None:
 
 def _task_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--settings", metavar="FILE.toml", help="a file with these options; the command line wins")
-    parser.add_argument("--model", help="zoo name, torchvision:NAME, timm:NAME, smp:ARCH/ENCODER or file.py:callable")
+    parser.add_argument("--model", help="zoo name, torchvision:NAME, timm:NAME or file.py:callable")
     parser.add_argument("--weights", type=Path, help="safetensors, .npz, or a state dict saved by torch")
     parser.add_argument(
         "--data", required=True, help="class-per-folder tree, .npz, cifar10:FOLDER, or file.py:callable giving a Task"
@@ -70,12 +74,10 @@ def _task_options(parser: argparse.ArgumentParser) -> None:
 
 def _run_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--batch-size", type=int, default=128)
-    parser.add_argument(
-        "--no-augment", action="store_true", help="no random crops and mirroring (digits, text, maps)"
-    )
+    parser.add_argument("--no-augment", action="store_true", help="no random crops and mirroring (digits, text, maps)")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", type=Path, required=True, help="folder of the run; the same command goes on there")
+    parser.add_argument("--out", type=Path, help="folder of the run; the same command goes on there")
     parser.add_argument("--quiet", action="store_true")
 
 
@@ -121,6 +123,7 @@ def run_compress(options: argparse.Namespace) -> int:
         learning_rate=options.learning_rate,
         threads=options.threads,
         augment=not options.no_augment,
+        control=options.control,
         protect=tuple(options.protect),
     )
     if options.model and ".py:" not in options.model and options.weights is None:
@@ -133,6 +136,8 @@ def run_compress(options: argparse.Namespace) -> int:
         for line in outlook(task, goal, settings):
             print(line)
         return 0
+    if options.out is None:
+        raise ValueError("expected a folder for the run, got none; give --out FOLDER")
     result = compress(
         task,
         goal,
@@ -150,15 +155,20 @@ def run_compress(options: argparse.Namespace) -> int:
         console.print(comparison_table(result.report))
     for name in ("model.gossamer", "model.onnx", "plan.json", "report.json", "report.html"):
         print(result.folder / name)
-    return 0
+    return 0 if result.certificate.proven else NOT_PROVEN
 
 
 def run_train(options: argparse.Namespace) -> int:
     """`gossamer train`: weights.safetensors and history.json in --out."""
+    import torch
+
     from gossamer.report.live import TerminalWatch
     from gossamer.train import train
     from gossamer.tuning import Settings
 
+    if options.out is None:
+        raise ValueError("expected a folder for the weights, got none; give --out FOLDER")
+    torch.manual_seed(options.seed)  # of the initial weights
     settings = Settings(
         epochs=options.epochs,
         batch_size=options.batch_size,
@@ -176,6 +186,6 @@ def run_train(options: argparse.Namespace) -> int:
         smoothing=options.smoothing,
         watch=TerminalWatch(quiet=options.quiet),
     )
-    print(f"quality on the test split {100 * quality:.2f} %")
+    print(f"quality on the selection split {100 * quality:.2f} %")
     print(options.out / "weights.safetensors")
     return 0

@@ -28,6 +28,7 @@ from gossamer.report.page import write_page
 from gossamer.report.record import Report
 from gossamer.report.record import write_json as write_report
 from gossamer.search.candidate import Candidate
+from gossamer.search.outlook import provable
 from gossamer.search.proof import Proof, default_ledger, prove
 from gossamer.search.run import Run, Settings
 from gossamer.search.watch import Watch
@@ -65,10 +66,13 @@ def compress(
     if recipe not in RECIPES:
         raise ValueError(f"expected a recipe of {', '.join(RECIPES)}, got '{recipe}'")
     settings, watch = settings or Settings(), watch or Watch()
+    looks = Ledger.open(ledger or default_ledger())
     network = trace(task.model, task.example, freeze=settings.protect)
-    run = Run(Path(out), task, goal, recipe, network, settings, watch)
+    run = Run(Path(out), task, goal, recipe, network, settings, watch, looks.next_look(task.test.sha256))
+    for line in provable(task, goal, run.look):
+        watch.say(line)
     candidates = RECIPES[recipe]().search(run)
-    proof = prove(run, candidates, Ledger.open(ledger or default_ledger()))
+    proof = prove(run, candidates, looks)
     report = deliver(run.folder, proof, assemble(run, candidates, proof, name, command))
     return Result(run.folder, report, proof.certificate, candidates)
 

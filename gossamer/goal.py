@@ -23,7 +23,7 @@ class Goal:
     seen on the selection split; without it the search takes what it can prove.
     """
 
-    tolerance: float = 0.005
+    tolerance: float = 0.01
     confidence: float = 0.95
     minimise: Minimise = "bytes"
     runtime: Runtime = "onnxruntime"

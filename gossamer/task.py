@@ -200,7 +200,7 @@ def task_from(
     *,
     data: str,
     model: str | None = None,
-    weights: Path | None = None,
+    weights: str | Path | None = None,
     preset: str | None = None,
     mean: tuple[float, ...] | None = None,
     std: tuple[float, ...] | None = None,
@@ -224,7 +224,7 @@ def task_from(
             raise ValueError(f"{data} brings its own preprocessing; leave out --preset, --mean, --std and --size")
         if model is None:
             if weights is not None:
-                load_weights(task.model, weights)
+                load_weights(task.model, Path(weights))
             return task
         other = replace(task, model=_trained(model, weights, len(task.classes)), name=f"{model} on {data}")
         _check_outputs(other)
@@ -253,10 +253,10 @@ def task_from(
     return Task.build(network, preprocess, splits, name=f"{model} on {path.name}", seen=seen)
 
 
-def _trained(model: str, weights: Path | None, classes: int) -> nn.Module:
+def _trained(model: str, weights: str | Path | None, classes: int) -> nn.Module:
     network = load_model(model, classes)
     if weights is not None:
-        load_weights(network, weights)
+        load_weights(network, Path(weights))
     return network
 
 

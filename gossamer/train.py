@@ -9,13 +9,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from gossamer.files import write_json
+from gossamer.files import read_json, write_json
 from gossamer.graph import trace
 from gossamer.measure.quality import right_examples
 from gossamer.runtime.export import export_onnx
 from gossamer.search.watch import Watch
 from gossamer.task import Task
-from gossamer.tuning import Batch, Plug, Settings, fastest_numerics, tune
+from gossamer.tuning import Batch, Numerics, Plug, Settings, fastest_numerics, tune
 from gossamer.tuning.checkpoint import save_weights
 
 
@@ -39,14 +39,17 @@ def train(
     smoothing: float = 0.1,
     watch: Watch | None = None,
 ) -> float:
-    """Train the task's network; returns its quality on the test split, measured on the exported file.
+    """Train the task's network; returns its quality on the selection split, measured on the exported file.
 
     Writes weights.safetensors and history.json into `out`; an interrupted call made again goes on.
     """
     watch = watch or Watch()
     network = trace(task.model, task.example)
     first, _ = next(task.batches(task.train, min(settings.batch_size, len(task.train)), device=device))
-    numerics, _ = fastest_numerics(network.module.to(device), first)
+    chosen = out / "numerics.json"  # remembered, so that an interrupted training goes on in the same arithmetic
+    if not chosen.exists():
+        write_json(chosen, str(fastest_numerics(network.module, first)[0]))
+    numerics = Numerics.parse(read_json(chosen))
     with watch.bar(f"training {task.name}") as step:
         losses = tune(
             network.module,
@@ -60,6 +63,8 @@ def train(
         )
     network.module.to("cpu").to(memory_format=torch.contiguous_format)
     save_weights(out / "weights.safetensors", network.module)
-    right = right_examples(task, task.test, export_onnx(network.module, network.example))
-    write_json(out / "history.json", {"losses": losses, "test_quality": float(right.mean()), "numerics": str(numerics)})
+    right = right_examples(task, task.selection, export_onnx(network.module, network.example))
+    write_json(
+        out / "history.json", {"losses": losses, "selection_quality": float(right.mean()), "numerics": str(numerics)}
+    )
     return float(right.mean())

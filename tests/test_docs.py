@@ -2,12 +2,13 @@
 """The documentation says what is there: links lead somewhere, commands parse, Python compiles, nothing is run.
 
 A line of README that still has a {{placeholder}} is a draft: its links need not exist yet. Once the results of a claim
-are filed, its placeholders must be gone, and the row must hold the numbers of its report.
+are filed, the table must be the one that they give.
 """
 
 from __future__ import annotations
 
 import ast
+import doctest
 import re
 import shlex
 import tomllib
@@ -19,8 +20,6 @@ import pytest
 
 from gossamer import __all__ as public_names
 from gossamer import cli, cli_files, cli_work
-from gossamer.files import read_json
-from gossamer.report.units import human_bytes, human_ms, human_ratio, percent, points_up
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "gossamer"
@@ -30,7 +29,6 @@ PAGES = [
     *sorted((ROOT / "docs").rglob("*.md")),
 ]
 PLACEHOLDER = re.compile(r"\{\{([a-z0-9-]+)\.[^}]*\}\}")
-RESULT_LINK = re.compile(r"\]\((results/[a-z0-9-]+/report\.json)\)")
 
 
 def relative(path: Path) -> str:
@@ -221,7 +219,8 @@ def source_of(module: str) -> Path | None:
 
 @pytest.mark.parametrize("block", PYTHON, ids=str)
 def test_python_compiles_and_finds_what_it_imports(block):
-    tree = ast.parse(block.text, filename=str(block))
+    source_text = doctest.script_from_examples(block.text) if block.text.startswith(">>>") else block.text
+    tree = ast.parse(source_text, filename=str(block))
     compile(tree, str(block), "exec")
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "gossamer":
@@ -275,49 +274,18 @@ def test_decisions_are_numbered_without_gaps():
 # --- published numbers -----------------------------------------------------------------------------------------
 
 
-def test_no_placeholder_is_left_for_a_filed_claim():
-    claims = set(PLACEHOLDER.findall(README.read_text(encoding="utf-8")))
-    filed = [claim for claim in claims if (ROOT / "results" / claim / "report.json").exists()]
-    assert not filed, f"README still has placeholders for {', '.join(filed)}"
+def test_the_results_in_readme_are_those_that_are_filed(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT))
+    from benchmarks.claims import CLAIMS
+    from benchmarks.table import BEGIN, END, results_table
 
-
-def published_rows() -> list[str]:
-    """The rows of README's table of results that are filled in."""
-    lines = README.read_text(encoding="utf-8").splitlines()
-    return [line for line in lines if RESULT_LINK.search(line) and not PLACEHOLDER.search(line)]
-
-
-def expected_texts(report: dict, runtime: str) -> list[str]:
-    """What a row must say, with as many digits as the report itself shows."""
-    before, after = report["original"], report["compressed"]
-    old, new = (side["latency_ms"][runtime]["median"] for side in (before, after))
-    speed = next(row for row in report["speed"] if row["runtime"] == runtime and row["precision"] == "f32")
-    return [
-        f"{percent(before['quality'])} → {percent(after['quality'])}",
-        f"{human_bytes(before['bytes']['fp32'])} → {human_bytes(after['bytes']['coded'])}, "
-        f"{human_ratio(before['bytes']['fp32'] / after['bytes']['coded'])}",
-        f"{human_ms(old)} → {human_ms(new)}, {human_ratio(speed['ratio'])}",
-        points_up(report["certificate"]["bound"]) if report["certificate"]["proven"] else "not proven",
-    ]
-
-
-def test_published_numbers_are_those_of_the_results():
-    for line in published_rows():
-        report = read_json(ROOT / RESULT_LINK.search(line)[1])
-        for text in expected_texts(report, "openvino" if "OpenVINO" in line else "onnxruntime"):
-            assert text in line, f"README should say '{text}' in the row of {RESULT_LINK.search(line)[1]}"
-
-
-def test_a_wrong_number_would_be_found():
-    report = {
-        "original": {"quality": 0.9180, "bytes": {"fp32": 1_080_000}, "latency_ms": {"openvino": {"median": 0.5}}},
-        "compressed": {"quality": 0.9162, "bytes": {"coded": 72_000}, "latency_ms": {"openvino": {"median": 0.25}}},
-        "speed": [{"runtime": "openvino", "precision": "f32", "ratio": 2.02}],
-        "certificate": {"proven": True, "bound": 0.00712},
-    }
-    assert expected_texts(report, "openvino") == [
-        "91.80 % → 91.62 %",
-        "1.08 MB → 72.0 kB, 15.0x",
-        "0.500 ms → 0.250 ms, 2.02x",
-        "0.712 points",
-    ]
+    text = README.read_text(encoding="utf-8")
+    assert text.count(BEGIN) == 1, "python -m benchmarks table writes between two marks"
+    assert text.count(END) == 1, "python -m benchmarks table writes between two marks"
+    shown = text.partition(BEGIN)[2].partition(END)[0]
+    filed = [name for name in CLAIMS if (ROOT / "results" / name / "report.json").exists()]
+    if filed:
+        assert shown == f"\n{results_table()}", "README shows other results: python -m benchmarks table"
+    else:
+        assert set(PLACEHOLDER.findall(shown)) <= set(CLAIMS), "a placeholder of a claim that is not declared"
+    assert not PLACEHOLDER.search(text.replace(shown, "")), "a placeholder outside of the table"

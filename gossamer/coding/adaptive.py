@@ -124,24 +124,27 @@ def _run(
     count = len(values)
     row = count // shape[0] if len(shape) > 1 else count  # weights of one filter
     inner = row // shape[1] if len(shape) > 1 else count  # weights of one filter for one input channel
-    state: list[list[int]] = [
-        *tables(),
-        [1 << 23] * PROBABILITIES,
-        [0] * PROBABILITIES,
-        [FIRST_WEIGHT] * (3 * CLASSES),
-        [0] * (row // inner),
-    ]
+    channels = row // inner
     compiled = _compiled()
     if compiled is not None:
         readable = stream if encoding else stream.copy()  # numba compiles one version, for writable arrays
-        return compiled(encoding, readable, values, row, inner, *(np.array(part, np.int32) for part in state))
+        probability = np.full(PROBABILITIES, 1 << 23, np.int32)
+        weight = np.full(3 * CLASSES, FIRST_WEIGHT, np.int32)
+        visits, means = np.zeros(PROBABILITIES, np.int32), np.zeros(channels, np.int32)
+        return compiled(encoding, readable, values, row, inner, *_table_arrays(), probability, visits, weight, means)
     byte_list, value_list = bytearray(stream.tobytes()), values.tolist()
-    result = code_values(encoding, byte_list, value_list, row, inner, *state)
+    state = [1 << 23] * PROBABILITIES, [0] * PROBABILITIES, [FIRST_WEIGHT] * (3 * CLASSES), [0] * channels
+    result = code_values(encoding, byte_list, value_list, row, inner, *tables(), *state)
     if encoding:
         stream[:] = np.frombuffer(byte_list, np.uint8)
     else:
         values[:] = value_list
     return result
+
+
+@functools.cache
+def _table_arrays() -> tuple[NDArray[np.int32], ...]:
+    return tuple(np.array(table, np.int32) for table in tables())
 
 
 @functools.cache

@@ -59,14 +59,14 @@ def read_varint(data: bytes | memoryview, at: int, most: int) -> tuple[int, int]
         at += 1
         value |= (byte & 0x7F) << shift
         if value > most:
-            raise ValueError(f"holds the number {value:,} where at most {most:,} is allowed")
+            raise ValueError(f"holds the number {value:,} where at most {most:,} is allowed; it is damaged")
         if byte < 0x80:
             if byte == 0 and shift:
-                raise ValueError("spells a number with more bytes than it needs")
+                raise ValueError("spells a number with more bytes than it needs; it is damaged")
             return value, at
         shift += 7
         if shift > most.bit_length():
-            raise ValueError(f"holds a number of more than {most.bit_length()} bits")
+            raise ValueError(f"holds a number of more than {most.bit_length()} bits; it is damaged")
 
 
 def packed_bytes(count: int, width: int) -> int:

@@ -12,5 +12,6 @@ from gossamer.container.file import with_claims as with_claims
 from gossamer.container.file import write as write
 from gossamer.container.onnx_bytes import to_onnx as to_onnx
 from gossamer.container.payload import Payload as Payload
-from gossamer.container.payload import Stored as Stored
+from gossamer.container.payload import payload_bytes as payload_bytes
 from gossamer.container.tensor import Tensor as Tensor
+from gossamer.container.tensor_table import Stored as Stored

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from gossamer.container.file import File
-from gossamer.container.payload import Stored
+from gossamer.container.tensor_table import Stored
 
 
 def describe(file: File) -> str:
@@ -31,7 +31,8 @@ def _row(entry: Stored) -> str:
     count = max(1, entry.count)
     shape = "x".join(map(str, entry.shape)) or "one number"
     share = f"{100 * entry.zeros / count:.0f} %"
-    return f"  {_safe(entry.name):<36} {shape:<18} {entry.bytes:>9,} {8 * entry.bytes / count:>9.2f} {share:>7}  {entry.coder}"
+    bits = 8 * entry.bytes / count
+    return f"  {_safe(entry.name):<36} {shape:<18} {entry.bytes:>9,} {bits:>9.2f} {share:>7}  {entry.coder}"
 
 
 def _safe(text: str) -> str:

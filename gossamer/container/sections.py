@@ -49,15 +49,19 @@ def join(sections: Mapping[int, bytes]) -> bytes:
 
 def split(data: bytes, where: str) -> tuple[dict[int, bytes], list[Place], bytes]:
     """Sections by kind, their places, and the payload's digest; CorruptFile for anything that does not fit."""
+    if data[: len(MAGIC)] != MAGIC[: len(data)]:
+        raise CorruptFile(f"{where}: does not begin as a .gossamer file does; it is another kind of file, or damaged")
     if len(data) < _FIXED.size:
         raise CorruptFile(f"{where}: ends inside the header after {len(data):,} bytes; the file is truncated")
-    magic, version, count, total, digest = _FIXED.unpack_from(data)
-    if magic != MAGIC:
-        raise CorruptFile(f"{where}: does not begin as a .gossamer file does; it is another kind of file, or damaged")
+    _, version, count, total, digest = _FIXED.unpack_from(data)
     if version != VERSION:
-        raise CorruptFile(f"{where}: has format version {version}, and this program reads {VERSION}; update Gossamer")
+        raise CorruptFile(
+            f"{where}: has format version {version}, and this program reads version {VERSION}; update Gossamer"
+        )
     if count != len(KINDS):
-        raise CorruptFile(f"{where}: the header names {count:,} sections, version {VERSION} has {len(KINDS)}")
+        raise CorruptFile(
+            f"{where}: the header names {count:,} sections, version {VERSION} has {len(KINDS)}; the file is damaged"
+        )
     end = _FIXED.size + count * _ENTRY.size
     if len(data) < end + _SUM.size:
         raise CorruptFile(f"{where}: ends inside the header after {len(data):,} bytes; the file is truncated")
@@ -77,10 +81,14 @@ def _sections(
     for index, expected in zip(range(count), sorted(KINDS), strict=True):
         kind, length, checksum = _ENTRY.unpack_from(data, _FIXED.size + index * _ENTRY.size)
         if kind != expected:
-            raise CorruptFile(f"{where}: section {index} has kind {kind}, expected {expected} ({KINDS[expected]})")
+            raise CorruptFile(
+                f"{where}: section {index} has kind {kind}, expected {expected}, {KINDS[expected]}; the file is damaged"
+            )
         name = KINDS[kind]
         if length > len(data) - offset:
-            raise CorruptFile(f"{where}: section '{name}' says {length:,} bytes, {len(data) - offset:,} are left")
+            raise CorruptFile(
+                f"{where}: section '{name}' says {length:,} bytes, {len(data) - offset:,} are left; the file is damaged"
+            )
         sections[kind] = data[offset : offset + length]
         if zlib.crc32(sections[kind]) != checksum:
             raise CorruptFile(f"{where}: the checksum of section '{name}' does not hold; the file is damaged")
@@ -89,15 +97,19 @@ def _sections(
     if offset != len(data):
         raise CorruptFile(f"{where}: {len(data) - offset:,} bytes follow the last section; the file is damaged")
     if payload_digest(sections) != digest:
-        raise CorruptFile(f"{where}: the SHA-256 of the payload does not hold; the file was changed")
+        raise CorruptFile(f"{where}: the SHA-256 of the payload does not hold; the file was changed, get it again")
     return sections, places, digest
 
 
-def payload_digest(sections: Mapping[int, bytes]) -> bytes:
-    """SHA-256 over version, kinds, lengths and bytes of everything but the claims, which speak about it."""
-    digest = hashlib.sha256(struct.pack("<H", VERSION))
+def payload_bytes(sections: Mapping[int, bytes]) -> bytes:
+    """What the payload's SHA-256 is taken of: version, then kind, length and bytes of everything but the claims."""
+    pieces = [struct.pack("<H", VERSION)]
     for kind in sorted(sections):
         if kind != CLAIMS:
-            digest.update(struct.pack("<BQ", kind, len(sections[kind])))
-            digest.update(sections[kind])
-    return digest.digest()
+            pieces += [struct.pack("<BQ", kind, len(sections[kind])), sections[kind]]
+    return b"".join(pieces)
+
+
+def payload_digest(sections: Mapping[int, bytes]) -> bytes:
+    """SHA-256 of the payload: its name in claims and certificates."""
+    return hashlib.sha256(payload_bytes(sections)).digest()

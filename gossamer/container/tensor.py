@@ -7,11 +7,15 @@ the same bits on every machine.
 
 from __future__ import annotations
 
+import math
+import unicodedata
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from gossamer.container.limits import MOST_DIMS, MOST_NAME_BYTES
 
 DTYPES: dict[str, int] = {
     "float32": 0,
@@ -44,34 +48,50 @@ class Tensor:
         """A tensor whose values are stored to the bit."""
         if values.dtype.name not in DTYPES:
             raise ValueError(f"expected a dtype of {', '.join(DTYPES)}, got {values.dtype.name} for tensor '{name}'")
-        return cls(name, tuple(values.shape), values.dtype.name, values=np.ascontiguousarray(values))
+        return cls(name, tuple(values.shape), values.dtype.name, values=np.asarray(values, order="C"))
 
     @classmethod
     def grid(cls, name: str, integers: NDArray[np.int32], unit: NDArray[np.float32], axis: int = 0) -> Tensor:
         """A float32 tensor on a uniform grid."""
         unit = np.asarray(unit, np.float32).reshape(-1)
-        if integers.ndim == 0 or unit.size not in (1, integers.shape[axis]):
+        if not 0 <= axis < integers.ndim or unit.size not in (1, integers.shape[axis]):
             raise ValueError(
                 f"expected one unit or one for each slice along axis {axis} of tensor '{name}' {integers.shape}, "
                 f"got {unit.size}"
             )
         if not np.isfinite(unit).all():
             raise ValueError(f"expected finite units for tensor '{name}', got {unit[~np.isfinite(unit)][0]}")
-        return cls(
-            name,
-            tuple(integers.shape),
-            "float32",
-            integers=np.ascontiguousarray(integers, np.int32),
-            unit=unit,
-            axis=axis,
-        )
+        whole = np.asarray(integers, np.int32, order="C")
+        return cls(name, tuple(integers.shape), "float32", integers=whole, unit=unit, axis=axis)
 
     def decoded(self) -> NDArray[Any]:
         """The values that a runtime sees, of `shape` and `dtype`."""
         if self.values is not None:
             return self.values
-        assert self.integers is not None and self.unit is not None
+        assert self.integers is not None
+        assert self.unit is not None
         along = [1] * len(self.shape)
         along[self.axis] = -1
-        product: NDArray[np.float32] = self.integers.astype(np.float32) * self.unit.reshape(along)
+        with np.errstate(over="ignore", under="ignore"):  # an infinity or a denormal is what IEEE says it is
+            product: NDArray[np.float32] = self.integers.astype(np.float32) * self.unit.reshape(along)
         return product
+
+
+def decoded_bytes(shape: tuple[int, ...], dtype: str) -> int:
+    """Memory that a tensor is counted with: at least four bytes an element, as integers are decoded to int32."""
+    return math.prod(shape) * max(4, np.dtype(dtype).itemsize)
+
+
+def problem_of_name(name: str) -> str | None:
+    """Why no tensor may have this name, or None."""
+    if not name:
+        return "is empty"
+    if any(unicodedata.category(letter) in ("Cc", "Cs") for letter in name):
+        return "holds control characters or half a character"
+    length = len(name.encode())
+    return f"has {length:,} bytes where at most {MOST_NAME_BYTES:,} are allowed" if length > MOST_NAME_BYTES else None
+
+
+def problem_of_shape(shape: tuple[int, ...]) -> str | None:
+    """Why no tensor may have this shape, or None."""
+    return f"has {len(shape)} dimensions where at most {MOST_DIMS} are allowed" if len(shape) > MOST_DIMS else None

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor, fx
 from torch.utils import _pytree as pytree
 
-from gossamer.graph.calls import Call, Roles, bind, is_tensor
+from gossamer.graph.calls import Call, Roles, Space, bind, is_tensor, operator_name
 from gossamer.graph.export import Form
 from gossamer.graph.labels import Classes, Labelled, Labels, first_line, varying_dims
 from gossamer.graph.rules import RULES, UNKNOWN
@@ -37,18 +37,22 @@ class Analysis:
     calls: Mapping[bool, Sequence[Call]]
     classes: Classes
     roles: Roles
+    _axes: dict[int, tuple[int, NDArray[np.intp]]] = field(default_factory=dict)
 
     def axes(self, tensor: Labelled) -> dict[int, NDArray[np.intp]]:
         """Per dim that a cut may shorten, the class of each of its slots, (n,)."""
-        axes: dict[int, NDArray[np.intp]] = {}
-        for plane in tensor.planes:
+        return dict(self._axis(plane) for plane in tensor.planes)
+
+    def _axis(self, plane: Tensor) -> tuple[int, NDArray[np.intp]]:
+        """The one dim along which the classes of a plane vary, and the classes there."""
+        if id(plane) not in self._axes:  # one plane serves a whole chain of elementwise operators
             classes = torch.from_numpy(self.classes(plane))
             varying = varying_dims(classes)
             if len(varying) > 1:
                 raise AssertionError(f"classes of a plane of shape {tuple(plane.shape)} vary along dims {varying}")
             dim = varying[0] if varying else max(range(plane.dim()), key=lambda d: plane.shape[d])
-            axes[dim] = first_line(classes, dim).numpy()
-        return axes
+            self._axes[id(plane)] = dim, first_line(classes, dim).numpy()
+        return self._axes[id(plane)]
 
     def labelled(self) -> Iterator[Labelled]:
         """Every tensor of the network: parameters, buffers and all results."""
@@ -62,7 +66,7 @@ def analyse(
     forms: Mapping[bool, Form],
     tensors: Mapping[str, Tensor],
     inputs: Sequence[Any],
-    protect: Callable[[Labels, Mapping[str, Labelled], Roles], None],
+    protect: Callable[[Space], None],
 ) -> Analysis:
     """Label both forms in one space; `protect` may pin more before the labels are solved."""
     labels = Labels()
@@ -70,20 +74,22 @@ def analyse(
         name: Labelled(tuple(tensor.shape), labels.fresh_planes(tensor.shape), source=name)
         for name, tensor in tensors.items()
     }
-    walk = _Walk(labels, labelled, tensors, {})
+    integers = {name: tensor for name, tensor in tensors.items() if not tensor.is_floating_point()}
+    space = Space(labels, labelled, integers, {})
+    walk = _Walk(space, {name: torch.empty_like(tensor, device="meta") for name, tensor in tensors.items()})
     calls = {training: walk.form(forms[training].graph, inputs) for training in (False, True)}
-    protect(labels, labelled, walk.roles)
+    protect(space)
     results = (part for form in calls.values() for call in form for part in pytree.tree_leaves(call.result))
     planes = [p for tensor in [*labelled.values(), *filter(is_tensor, results)] for p in tensor.planes]
-    return Analysis(labelled, calls, labels.box(planes), walk.roles)
+    return Analysis(labelled, calls, labels.box(planes), space.roles)
 
 
 @dataclass
 class _Walk:
-    labels: Labels
-    labelled: Mapping[str, Labelled]
-    tensors: Mapping[str, Tensor]
-    roles: Roles
+    """A walk along the graphs; `metas` are the network's tensors without values."""
+
+    space: Space
+    metas: Mapping[str, Tensor]
 
     def form(self, graph: fx.Graph, inputs: Sequence[Any]) -> list[Call]:
         """Apply the rules along one graph; returns its operator calls."""
@@ -95,12 +101,11 @@ class _Walk:
             if node.op == "placeholder":
                 values[node], metas[node] = self._input(next(given))
             elif node.op == "get_attr":
-                values[node] = self.labelled[node.target]
-                metas[node] = _meta(self.tensors[node.target])
+                values[node], metas[node] = self.space.parameters[node.target], self.metas[node.target]
             elif node.op == "output":
                 for result in filter(is_tensor, pytree.tree_leaves(fx.map_arg(node.args, values.__getitem__))):
                     for plane in result.planes:
-                        self.labels.pin(plane, "it is an output of the network")
+                        self.space.labels.pin(plane, "it is an output of the network")
             elif isinstance(node.target, torch._ops.OpOverload):
                 call = self._call(node, values, metas)
                 calls.append(call)
@@ -115,28 +120,21 @@ class _Walk:
         if not isinstance(example, Tensor):
             return example, example
         shape = (1, *example.shape[1:])
-        planes = self.labels.fresh_planes(shape, [1] if len(shape) > 1 else [])
+        planes = self.space.labels.fresh_planes(shape, [1] if len(shape) > 1 else [])
         for plane in planes:
-            self.labels.pin(plane, "it reads an input of the network")
+            self.space.labels.pin(plane, "it reads an input of the network")
         return Labelled(shape, planes), torch.empty(shape, dtype=example.dtype, device="meta")
 
     def _call(self, node: fx.Node, values: dict[fx.Node, Any], metas: dict[fx.Node, Any]) -> Call:
-        name = operator_name(node)
         meta = bind(node, lambda given: _meta_device(fx.map_arg(given, metas.__getitem__)))
         metas[node] = _evaluate(node, meta)
         arguments = bind(node, lambda given: fx.map_arg(given, values.__getitem__))
         source = _source(arguments.values())
         result = pytree.tree_map_only(Tensor, lambda t: Labelled(tuple(t.shape), source=source), metas[node])
         result = list(result) if isinstance(result, tuple) else result
-        call = Call(node, name, self.labels, self.roles, arguments, bind(node, lambda given: given), meta, result)
-        call.result = RULES.get(name, UNKNOWN).label(call)
+        call = Call(node, self.space, arguments, bind(node, lambda given: given), meta, result)
+        call.result = RULES.get(operator_name(node), UNKNOWN).label(call)
         return call
-
-
-def operator_name(node: fx.Node) -> str:
-    """`relu` for aten.relu_.default: the operator without overload and without the mark of in-place variants."""
-    assert isinstance(node.target, torch._ops.OpOverload)
-    return str(node.target._schema.name).removeprefix("aten::").removesuffix("_")
 
 
 def _source(arguments: Iterable[Any]) -> str:
@@ -158,10 +156,6 @@ def _evaluate(node: fx.Node, arguments: Mapping[str, Any]) -> Any:
             f"the network cannot be analysed: expected shapes that follow from the input's shape, got "
             f"{type(error).__name__} at {node.target} {node.meta['where']}: {error}"
         ) from error
-
-
-def _meta(tensor: Tensor) -> Tensor:
-    return torch.empty(tensor.shape, dtype=tensor.dtype, device="meta")
 
 
 def _meta_device(value: Any) -> Any:

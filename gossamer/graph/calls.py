@@ -22,24 +22,42 @@ Roles = dict[tuple[str, int], str]
 """What a dim of a parameter, (name, dim), is to the operator that reads it: 'row', 'column', 'scale', ..."""
 
 
+@dataclass(frozen=True)
+class Space:
+    """What all calls of an analysis share. `constants` are the network's own integer tensors, with values."""
+
+    labels: Labels
+    parameters: Mapping[str, Labelled]
+    constants: Mapping[str, Tensor]
+    roles: Roles
+
+
 @dataclass
 class Call:
     """One use of an operator. `call[name]` is an argument by its name in the schema: tensors as `Labelled`,
     sizes as numbers at batch 1.
 
-    `written` holds the arguments as the graph has them: a size that depends on the batch is a node there.
-    `contracted` lists the (argument, dim) whose channels the operator sums over with weights.
+    `meta` holds the same with meta tensors; `written` as the graph has them, where a size that depends on the
+    batch is a node. `contracted` lists the (argument, dim) whose channels the operator sums over with weights.
     """
 
     node: fx.Node
-    name: str
-    labels: Labels
-    roles: Roles
+    space: Space
     arguments: dict[str, Any]
     written: dict[str, Any]
     meta: dict[str, Any]
     result: Any
     contracted: list[tuple[str, int]] = field(default_factory=list)
+
+    @property
+    def name(self) -> str:
+        """The operator, as in the table of rules."""
+        return operator_name(self.node)
+
+    @property
+    def labels(self) -> Labels:
+        """All labels of the network."""
+        return self.space.labels
 
     def __getitem__(self, argument: str) -> Any:
         return self.arguments[argument]
@@ -49,6 +67,12 @@ class Call:
         value = self.arguments[argument]
         assert is_tensor(value), f"{argument} of {self.where} is not a tensor"
         return value
+
+    def constant(self, argument: str) -> Tensor | None:
+        """The values of an argument that is one of the network's own integer tensors."""
+        node = self.written[argument]
+        is_own = isinstance(node, fx.Node) and node.op == "get_attr"
+        return self.space.constants.get(str(node.target)) if is_own else None
 
     @property
     def operands(self) -> dict[str, Labelled]:
@@ -81,6 +105,7 @@ class Call:
     def unite(self, first: Tensor | None, second: Tensor | None) -> None:
         """Unite two vectors; where one side stays whole, so does the other."""
         if first is not None and second is not None:
+            assert first.shape == second.shape, f"{tuple(first.shape)} and {tuple(second.shape)} at {self.where}"
             self.labels.unite(first, second)
         else:
             self.pin(first if second is None else second, "it meets a tensor that stays whole")
@@ -97,9 +122,18 @@ class Call:
         self.contracted.append((argument, dim % len(tensor.shape)))
 
     def role(self, tensor: Labelled | None, dim: int, role: str) -> None:
-        """What a dim of a parameter is to this operator; the first role recorded stays."""
-        if tensor is not None and tensor.source:
-            self.roles.setdefault((tensor.source, dim % len(tensor.shape)), role)
+        """What a dim of a parameter, or of a value computed from it, is to this operator; the first role stays."""
+        plane = None if tensor is None else tensor.plane(dim % len(tensor.shape))
+        if tensor is None or plane is None or not tensor.source:
+            return
+        # A layout operator moves dims but not labels: these tell which dim of the parameter it was.
+        parameter = self.space.parameters[tensor.source]
+        own = [(d, parameter.plane(d)) for d in range(len(parameter.shape))]
+        dims = [d for d, candidate in own if candidate is not None and bool(torch.isin(plane, candidate).any())]
+        if not dims and parameter.shape == tensor.shape:
+            dims = [dim % len(tensor.shape)]
+        for d in dims:
+            self.space.roles.setdefault((tensor.source, d), role)
 
     def run(self, argument: str, plane: Tensor) -> Any:
         """The operator itself, applied to labels in the place of a tensor argument: one plane per result."""
@@ -137,7 +171,10 @@ class Kept(Protocol):
 
 @dataclass(frozen=True)
 class Rule:
-    """What to do at an operator: `label` returns its result(s); `resize` the arguments that a cut changes."""
+    """What to do at an operator: `label` returns its result(s); `resize` the arguments that a cut changes.
+
+    A changed argument may be a tensor: it becomes a constant of the cut network.
+    """
 
     label: Callable[[Call], Any]
     resize: Callable[[Call, Kept], Mapping[str, Any]] | None = None
@@ -150,6 +187,12 @@ def bind(node: fx.Node, values: Callable[[Any], Any]) -> dict[str, Any]:
     bound = {argument.name: argument.default_value for argument in schema}
     bound |= {argument.name: values(given) for argument, given in zip(schema, node.args, strict=False)}
     return bound | {name: values(given) for name, given in node.kwargs.items()}
+
+
+def operator_name(node: fx.Node) -> str:
+    """`relu` for aten.relu_.default: the operator without overload and without the mark of in-place variants."""
+    assert isinstance(node.target, torch._ops.OpOverload)
+    return str(node.target._schema.name).removeprefix("aten::").removesuffix("_")
 
 
 def is_tensor(value: Any) -> TypeGuard[Labelled]:

@@ -19,12 +19,11 @@ from numpy.typing import NDArray
 from torch import Tensor, fx
 from torch.utils import _pytree as pytree
 
-from gossamer.graph.analysis import Analysis, operator_name
-from gossamer.graph.calls import bind
-from gossamer.graph.export import Form
+from gossamer.graph.analysis import Analysis
+from gossamer.graph.calls import bind, operator_name
+from gossamer.graph.export import Form, first_line
 from gossamer.graph.surgery import Cut
 
-_BATCH = 2
 _SMALLEST_EFFECT = 1e-7
 _RANDOM_FLAGS = {"dropout": "train", "feature_dropout": "train", "alpha_dropout": "train", "rrelu": "training"}
 
@@ -35,6 +34,7 @@ def cut_error(
     smaller: Mapping[bool, Form],
     tensors: Mapping[str, Tensor],
     cut: Cut,
+    cut_tensors: Mapping[str, Tensor],
     example: Sequence[Any],
     seed: int,
 ) -> float:
@@ -45,8 +45,9 @@ def cut_error(
     """
     generator = torch.Generator().manual_seed(seed)
     drawn = {name: _drawn(tensors[name], name, analysis, generator) for name in analysis.tensors}
-    left = cut.tensors(drawn)
-    inputs = [_random_input(leaf, generator) for leaf in pytree.tree_leaves(example)]
+    # Integers (an index of channels) are part of what is checked, not of what is drawn.
+    left = cut.tensors(drawn) | {name: t.cpu() for name, t in cut_tensors.items() if not t.is_floating_point()}
+    inputs = _random_inputs(pytree.tree_leaves(example), generator)
     error = effect = 0.0
     for training in (False, True):
         silence = {
@@ -59,8 +60,8 @@ def cut_error(
             cut_down = _outputs(smaller[training], left, inputs, {}, seed)
         except Exception as problem:
             raise ValueError(
-                f"expected a cut network that runs, got {type(problem).__name__}: {problem}; this is an error in "
-                "Gossamer's graph rules: please report it with the network"
+                f"expected a cut network that runs, got {type(problem).__name__}: {first_line(problem)}; this is an "
+                "error in Gossamer's graph rules: please report it with the network"
             ) from problem
         error = max(error, _difference(silenced, cut_down))
         if effect < _SMALLEST_EFFECT:
@@ -139,15 +140,24 @@ def _drawn(tensor: Tensor, name: str, analysis: Analysis, generator: torch.Gener
     rows = [dim for dim, role in roles.items() if role == "row"]
     if rows:
         return noise * math.sqrt(2 * tensor.shape[rows[0]] / tensor.numel())
-    return uniform if not tensor.any() else tensor.detach().double().cpu()
+    vanishing = isinstance(tensor, torch.nn.Parameter) and float(tensor.detach().abs().max()) < 1e-2
+    return uniform if vanishing else tensor.detach().double().cpu()
 
 
-def _random_input(leaf: Any, generator: torch.Generator) -> Any:
-    if not isinstance(leaf, Tensor):
-        return leaf
-    if not leaf.is_floating_point():
-        return torch.cat([leaf[:1].cpu()] * _BATCH)
-    return torch.randn((_BATCH, *leaf.shape[1:]), generator=generator, dtype=torch.float64)
+def _random_inputs(leaves: Sequence[Any], generator: torch.Generator) -> list[Any]:
+    """Inputs like the example's. Integers are repeated, since any others might be no valid index."""
+    pixels = min((math.prod(leaf.shape[2:]) for leaf in leaves if isinstance(leaf, Tensor)), default=1)
+    # Batch statistics over two or three values amplify rounding: where images end as one pixel, examples must do.
+    batch = min(max(2**15 // pixels, 4), 32)
+    inputs: list[Any] = []
+    for leaf in leaves:
+        if not isinstance(leaf, Tensor):
+            inputs.append(leaf)
+        elif leaf.is_floating_point():
+            inputs.append(torch.randn((batch, *leaf.shape[1:]), generator=generator, dtype=torch.float64))
+        else:
+            inputs.append(torch.cat([leaf[:1].cpu()] * batch))
+    return inputs
 
 
 def _factor(keep: NDArray[np.bool_], dim: int, rank: int) -> Tensor:

@@ -104,8 +104,10 @@ def _plain(module: fx.GraphModule, owned: Mapping[str, str], prefix: str, consta
 
     graph = fx.Graph()
     graph.output(tuple(_copy(module, graph, {}, tensor_name)))
-    for node in graph.nodes:
+    for node in list(graph.nodes):
         _simplify(node)
+        _as_index(node, prefix, constants)
+    for node in graph.nodes:
         node.meta = {"where": node.meta.get("where", "")}
     graph.lint()
     return Form(graph, cast("pytree.TreeSpec", module._out_spec))
@@ -177,6 +179,21 @@ def _simplify(node: fx.Node) -> None:
             node.args, node.kwargs = (node.args[0], sizes, dim), {}
 
 
+def _as_index(node: fx.Node, prefix: str, constants: dict[str, Tensor]) -> None:
+    """Write a stride along channels, x[:, ::2], as an index_select, whose index can lose channels."""
+    if node.target is not aten.slice.Tensor:
+        return
+    arguments: list[Any] = [*node.args, *(0, None, None, 1)[len(node.args) - 1 :]]
+    x, dim, start, end, step = arguments
+    if step == 1 or dim != 1:
+        return
+    name, value = f"{prefix}.{node.name}_index", x.meta["val"]
+    constants[name] = torch.arange(*slice(start, end, step).indices(value.shape[1]), device=value.device)
+    with node.graph.inserting_before(node):
+        index = node.graph.get_attr(name)
+    node.target, node.args = aten.index_select.default, (x, dim, index)
+
+
 # --- words for people
 
 
@@ -202,11 +219,11 @@ def _cannot_export(error: Exception, mode: str, model: nn.Module, inputs: tuple[
     except Exception as own_error:
         return (
             f"expected a network that runs on its example, got {type(own_error).__name__} in {mode} mode at "
-            f"{_place(own_error)}: {_first_line(own_error)}; check the shape of the example"
+            f"{_place(own_error)}: {first_line(own_error)}; check the shape of the example"
         )
     return (
         f"the network cannot be exported in {mode} mode: expected a forward that traces for any batch size, got "
-        f"{type(error).__name__} at {_place(error)}: {_first_line(error)}; replace Python control flow on tensor "
+        f"{type(error).__name__} at {_place(error)}: {first_line(error)}; replace Python control flow on tensor "
         "values there (torch.where, torch.cond), or trace the part of the network before it"
     )
 
@@ -217,5 +234,6 @@ def _place(error: Exception) -> str:
     return f"{Path(own[-1].filename).name}:{own[-1].lineno} `{own[-1].line}`" if own else "its forward"
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """The first line of an error's message that says anything."""
     return next((line.strip() for line in str(error).splitlines() if line.strip()), "no message")

@@ -30,7 +30,7 @@ class Member:
     """The slots of a parameter or buffer that belong to a group: `index[k]` along `dim` are those of unit k.
 
     `role`: 'row' produces the channel, 'column' reads it; 'bias'; 'scale', 'shift', 'mean', 'var' of a norm;
-    'factor' anything else that is multiplied or added.
+    'index' lists it; 'factor' is anything else that is multiplied or added.
     """
 
     tensor: str

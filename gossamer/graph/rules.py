@@ -15,25 +15,26 @@ from gossamer.graph import rules_layout as layout
 from gossamer.graph.calls import Rule
 
 _SAME = """
-    abs alias alpha_dropout bernoulli ceil celu clamp clamp_max clamp_min clone contiguous cos detach dropout elu
-    empty_like erf exp expm1 feature_alpha_dropout feature_dropout fill floor full_like gelu glu_jvp hardsigmoid
-    hardshrink hardswish hardtanh isnan leaky_relu lift_fresh lift_fresh_copy log log1p log2 log_sigmoid logical_not
-    mish nan_to_num native_dropout neg normal ones_like rand_like randn_like reciprocal relu relu6 round rrelu rsqrt
-    selu sgn sigmoid sign silu sin softplus softshrink softsign sqrt square tanh tanhshrink threshold to _to_copy
-    trunc uniform zero zeros_like
+    abs alias alpha_dropout bernoulli ceil celu clone contiguous cos detach dropout elu empty_like erf exp
+    expm1 feature_alpha_dropout feature_dropout fill floor full_like gelu hardshrink hardsigmoid hardswish
+    hardtanh isnan leaky_relu lift_fresh lift_fresh_copy log log1p log2 log_sigmoid logical_not mish
+    nan_to_num neg normal ones_like rand_like randn_like reciprocal relu relu6 round rrelu rsqrt selu sgn
+    sigmoid sign silu sin softplus softshrink softsign sqrt square tanh tanhshrink threshold to _to_copy trunc
+    uniform zero zeros_like
 """
 _ELEMENTWISE = """
-    add addcdiv addcmul copy div eq floor_divide fmod ge gt le lerp logical_and logical_or lt maximum minimum mul ne
-    pow remainder rsub sub true_divide where atan2 bitwise_and bitwise_or masked_fill
+    add addcdiv addcmul atan2 bitwise_and bitwise_or clamp clamp_max clamp_min copy div eq floor_divide fmod
+    ge gt le lerp logical_and logical_or lt masked_fill maximum minimum mul ne pow remainder rsub sub
+    true_divide where
 """
 _POOL = """
-    adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d adaptive_max_pool1d adaptive_max_pool2d avg_pool1d
-    avg_pool2d avg_pool3d max_pool1d max_pool2d max_pool2d_with_indices max_pool3d upsample_bicubic2d
-    upsample_bilinear2d upsample_linear1d upsample_nearest1d upsample_nearest2d upsample_nearest3d
-    upsample_trilinear3d _upsample_nearest_exact1d _upsample_nearest_exact2d _upsample_bilinear2d_aa
-    _upsample_bicubic2d_aa
+    adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d adaptive_max_pool1d adaptive_max_pool2d
+    avg_pool1d avg_pool2d avg_pool3d max_pool1d max_pool2d max_pool2d_with_indices max_pool3d
+    upsample_bicubic2d _upsample_bicubic2d_aa upsample_bilinear2d _upsample_bilinear2d_aa upsample_linear1d
+    upsample_nearest1d upsample_nearest2d upsample_nearest3d _upsample_nearest_exact1d
+    _upsample_nearest_exact2d upsample_trilinear3d
 """
-_REDUCTION = "all amax amin any argmax argmin logsumexp max mean min norm linalg_vector_norm prod std sum var var_mean"
+_REDUCTION = "all amax amin any logsumexp max mean min norm linalg_vector_norm prod std sum var var_mean"
 _LAYOUT = "flatten permute movedim squeeze swapaxes t transpose unsqueeze pixel_unshuffle numpy_T mT"
 _CREATION = "empty full new_empty new_full new_ones new_zeros ones rand randn zeros"
 _NO_CHANNELS = "arange eye linspace scalar_tensor sym_constrain_range_for_size sym_size sym_numel"
@@ -66,7 +67,11 @@ RULES: dict[str, Rule] = {
     "reshape": Rule(layout.layout, layout.new_shape("shape")),
     "unflatten": Rule(layout.layout, layout.unflatten_sizes),
     "expand": Rule(layout.expansion, layout.new_shape("size")),
+    "reshape_as": Rule(layout.layout_like),
+    "view_as": Rule(layout.layout_like),
+    "expand_as": Rule(layout.expansion_like),
     "slice": Rule(layout.take_slice, layout.slice_bounds),
+    "index_select": Rule(layout.take_listed, layout.listed_index),
     "select": Rule(layout.take_one, layout.select_index),
     "unbind": Rule(layout.take_each),
     "split_with_sizes": Rule(layout.layout, layout.split_sizes),

@@ -7,6 +7,7 @@ inexact. They can be cut, but silencing a channel is not the same as removing it
 
 from __future__ import annotations
 
+import operator
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -63,10 +64,17 @@ def norm_groups(call: Call, kept: Kept) -> Mapping[str, Any]:
 
 
 def softmax(call: Call) -> Labelled:
-    """Labels along the dim share one sum; all pass."""
+    """Labels along the dim alone share one sum; those that vary elsewhere too go together along it."""
     x = call.tensor("self")
-    _averaged(call, [x.plane(call["dim"] % len(x.shape))])
-    return call.output(x.planes)
+    dim = call["dim"] % len(x.shape)
+    planes = []
+    for plane in x.planes:
+        if support(plane) == [dim]:
+            _averaged(call, [plane])
+        else:
+            plane = call.labels.couple(plane, [dim])
+        planes.append(plane)
+    return call.output(planes)
 
 
 def pool(call: Call) -> Any:
@@ -87,6 +95,8 @@ def pool(call: Call) -> Any:
 def reduction(call: Call) -> Any:
     """mean, sum, amax over dims: labels along these alone are averaged away, others pass."""
     x = call.tensor("self")
+    if any(user.target is operator.getitem and user.args[1] == 1 for user in call.node.users if "var" not in call.name):
+        return call.protect("removing slots would change the positions found by")
     rank, dims = len(x.shape), call.arguments.get("dim")
     over = {d % rank for d in ([dims] if isinstance(dims, int) else dims or range(rank))}
     planes = []

@@ -12,6 +12,7 @@ from torch import Tensor, fx
 
 from gossamer.graph.calls import Call, Kept
 from gossamer.graph.labels import Labelled, along, compact, support
+from gossamer.graph.rules_elementwise import meet
 
 Resize = Callable[[Call, Kept], Mapping[str, Any]]
 
@@ -23,6 +24,11 @@ def layout(call: Call) -> Any:
     if isinstance(call.result, list):
         return [part.with_planes([run[i] for run in runs if run[i].numel() > 1]) for i, part in enumerate(call.result)]
     return call.output(runs)
+
+
+def layout_like(call: Call) -> Any:
+    """reshape_as, view_as: as layout; the result loses what the other operand loses."""
+    return call.output(meet(call, [layout(call), call.tensor("other")], len(call.shape)))
 
 
 def new_shape(argument: str) -> Resize:
@@ -53,11 +59,10 @@ def unflatten_sizes(call: Call, kept: Kept) -> Mapping[str, Any]:
 
 
 def take_slice(call: Call) -> Any:
-    """A stride along channels keeps all of them: what every second of the kept ones would be is another function."""
+    """slice: a stride passes along an image, not along labels (channels, dim 1, were made an index_select)."""
     x = call.tensor("self")
-    plane = x.plane(call["dim"] % len(x.shape))
     if call["step"] != 1:
-        call.pin(plane, f"every {call['step']}th is taken")
+        call.pin(x.plane(call["dim"] % len(x.shape)), f"every {call['step']}th is taken")
     return layout(call)
 
 
@@ -70,13 +75,38 @@ def slice_bounds(call: Call, kept: Kept) -> Mapping[str, Any]:
     return {"start": int(keep[:start].sum()), "end": int(keep[:end].sum())}
 
 
+def take_listed(call: Call) -> Any:
+    """index_select: the slots that a constant index lists, in its order."""
+    x, index = call.tensor("self"), call.constant("index")
+    if index is None:
+        return call.protect("Gossamer cannot see the index of")
+    dim = call["dim"] % len(x.shape)
+    full = [plane.expand(x.shape) for plane in x.planes]
+    result = call.output([compact(plane.index_select(dim, index.cpu())) for plane in full])
+    call.role(call.tensor("index"), 0, "index")
+    call.unite(call.vector(result, dim), call.vector(call.tensor("index"), 0))
+    return result
+
+
+def listed_index(call: Call, kept: Kept) -> Mapping[str, Any]:
+    """The index of what is kept, counted in what is kept."""
+    index = call.constant("index")
+    keep, left = kept.dim(call.tensor("self"), call["dim"]), kept.dim(call.result, call["dim"])
+    if index is None or keep.all():
+        return {}
+    place = np.cumsum(keep) - 1
+    return {"index": torch.from_numpy(place[index.cpu().numpy()[left]]).to(index.device)}
+
+
 def take_one(call: Call) -> Any:
-    """select: the slot that is read alone must stay."""
+    """select: a channel that is read alone must stay; a slice of several loses the same channels as the others."""
     x = call.tensor("self")
     dim = call["dim"] % len(x.shape)
     plane = x.plane(dim)
-    if plane is not None:
+    if plane is not None and support(plane) == [dim]:
         call.pin(plane.narrow(dim, call["index"] % x.shape[dim], 1), "it is read alone")
+    elif plane is not None:
+        call.labels.couple(plane, [dim])
     return layout(call)
 
 
@@ -87,9 +117,14 @@ def select_index(call: Call, kept: Kept) -> Mapping[str, Any]:
 
 
 def take_each(call: Call) -> Any:
-    """unbind: every slot is read alone."""
+    """unbind: as select, for every index."""
     x = call.tensor("self")
-    call.pin(x.plane(call["dim"] % len(x.shape)), "each is read alone")
+    dim = call["dim"] % len(x.shape)
+    plane = x.plane(dim)
+    if plane is not None and support(plane) == [dim]:
+        call.pin(plane, "each is read alone")
+    elif plane is not None:
+        call.labels.couple(plane, [dim])
     return layout(call)
 
 
@@ -129,7 +164,10 @@ def _agree(call: Call, operands: Sequence[Sequence[Tensor]]) -> Sequence[Tensor]
         for dim in {dim for plane in [*first, *planes] for dim in support(plane)}:
             mine = next((plane for plane in first if plane.shape[dim] > 1), None)
             other = next((plane for plane in planes if plane.shape[dim] > 1), None)
-            call.unite(mine, other)
+            if mine is not None and other is not None:
+                call.labels.unite(mine, other)
+            else:
+                call.unite(mine, other)
     return first
 
 
@@ -181,9 +219,11 @@ def pixel_shuffle(call: Call) -> Any:
     channels = call.vector(x, rank - 3)
     if channels is None:
         return call.output()
-    return call.output(
-        [along(call.labels.couple(channels.reshape(-1, call["upscale_factor"] ** 2), [1]), rank - 3, rank)]
-    )
+    for dim in (rank - 2, rank - 1):
+        call.pin(x.plane(dim), "channels become its pixels")
+    folded = [plane for plane in x.planes if plane.shape[-3:] == (1, 1, 1)]
+    coupled = call.labels.couple(channels.reshape(-1, call["upscale_factor"] ** 2), [1])
+    return call.output([*folded, along(coupled, rank - 3, rank)])
 
 
 def channel_shuffle(call: Call) -> Any:
@@ -204,6 +244,11 @@ def expansion(call: Call) -> Any:
     planes = [plane.reshape((1,) * lead + plane.shape) for plane in x.planes]
     grown = [dim for dim, size in enumerate(shape) if size > 1 and (dim < lead or x.shape[dim - lead] == 1)]
     return call.output([*planes, *call.labels.fresh_planes(shape, grown)])
+
+
+def expansion_like(call: Call) -> Any:
+    """expand_as: as expand; the result loses what the other operand loses."""
+    return call.output(meet(call, [expansion(call), call.tensor("other")], len(call.shape)))
 
 
 def creation(call: Call) -> Any:

@@ -19,11 +19,15 @@ from gossamer.graph.rules import RULES
 
 
 class Cut:
-    """What a cut leaves of each tensor, given `keep` per class; also what `resize` rules ask (`calls.Kept`)."""
+    """What a cut leaves of each tensor, given `keep` per class; also what `resize` rules ask (`calls.Kept`).
+
+    `constants` are the new tensors that the forms made so far need.
+    """
 
     def __init__(self, analysis: Analysis, keep: NDArray[np.bool_]) -> None:
         self._analysis = analysis
         self._keep = keep
+        self.constants: dict[str, Tensor] = {}
 
     def dim(self, tensor: Labelled, dim: int) -> NDArray[np.bool_]:
         """Which slots along `dim` are kept, bool (n,)."""
@@ -59,19 +63,25 @@ class Cut:
         for call in self._analysis.calls[training]:
             rule = RULES.get(call.name)
             if rule is not None and rule.resize is not None:
-                _rewrite(copies, call, rule.resize(call, self))
+                prefix = "constants.training_form" if training else "constants.evaluation_form"
+                self._rewrite(copies, call, rule.resize(call, self), prefix)
         return Form(graph, form.outputs)
 
-
-def _rewrite(copies: Mapping[fx.Node, fx.Node], call: Call, changes: Mapping[str, Any]) -> None:
-    """Write changed arguments into the copy of a call's node."""
-    node = copies[call.node]
-    names = [argument.name for argument in call.node.target._schema.arguments]  # type: ignore[union-attr]
-    for name, value in changes.items():
-        if value == call.written[name]:
-            continue
-        value = fx.map_arg(value, copies.__getitem__)
-        if names.index(name) < len(node.args):
-            node.update_arg(names.index(name), value)
-        else:
-            node.update_kwarg(name, value)
+    def _rewrite(self, copies: Mapping[fx.Node, fx.Node], call: Call, changes: Mapping[str, Any], prefix: str) -> None:
+        """Write changed arguments into the copy of a call's node."""
+        node = copies[call.node]
+        names = [argument.name for argument in call.node.target._schema.arguments]  # type: ignore[union-attr]
+        for name, value in changes.items():
+            if isinstance(value, Tensor):
+                constant = f"{prefix}.{node.name}_{name}"
+                self.constants[constant] = value
+                with node.graph.inserting_before(node):
+                    value = node.graph.get_attr(constant)
+            elif value == call.written[name]:
+                continue
+            else:
+                value = fx.map_arg(value, copies.__getitem__)
+            if names.index(name) < len(node.args):
+                node.update_arg(names.index(name), value)
+            else:
+                node.update_kwarg(name, value)

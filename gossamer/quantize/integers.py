@@ -34,15 +34,15 @@ def tensors(
 ) -> tuple[Tensor, ...]:
     """The initializers of a graph as the file stores them: integers where `units` has their grid, else values.
 
-    A unit has shape (1,) or (output channels,), output channels being dimension 0. With `half`, other float32
-    tensors and the units are rounded to float16 first.
+    A unit has shape (1,), or as many dimensions as its tensor, all of size 1 but the output channels'. With `half`,
+    other float32 tensors and the units are rounded to float16 first.
     """
     stored = []
     for name, value in weights.items():
         if name in units:
             unit = _unit_to_half(units[name]) if half else units[name]
-            integers = np.rint(value.astype(np.float32) / unit.reshape(-1, *[1] * (value.ndim - 1))).astype(np.int32)
-            stored.append(Tensor.grid(name, integers, unit))
+            integers = np.rint(value.astype(np.float32) / unit).astype(np.int32)
+            stored.append(Tensor.grid(name, integers, unit, axis=int(np.argmax(unit.shape)) if unit.ndim > 1 else 0))
         else:
             rounded = _to_half(value) if half and value.dtype == np.float32 else value
             stored.append(Tensor.exact(name, rounded))

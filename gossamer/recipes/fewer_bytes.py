@@ -12,13 +12,14 @@ where 70 % zeros on a grid of 0.35 lost 1.9 at 16.4x, so the ladder leans on the
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from gossamer.graph import Layer
 from gossamer.plan import LayerPlan, Plan
 from gossamer.quantize.folding import fold_factors
 from gossamer.quantize.integers import fine_units
@@ -27,7 +28,7 @@ from gossamer.search.candidate import Candidate, finish
 from gossamer.search.ladder import climb
 from gossamer.search.pace import Pace, measure_pace
 from gossamer.search.run import Run
-from gossamer.tuning import Distillation, GridRounding, Sparsify, effective_weights
+from gossamer.tuning import Distillation, GridRounding, Sparsify
 from gossamer.tuning.batch_norm import reestimate_batch_norms
 from gossamer.tuning.checkpoint import load_weights
 from gossamer.weights import Magnitude
@@ -89,10 +90,18 @@ def _fine_grid(run: Run) -> Candidate:
     if done := Candidate.load(folder):
         return done
     weights = split_weights(run.original_onnx())[1]
-    network = run.network
-    units = fine_units({layer.name: weights[layer.name] for layer in network.layers}, UNTRAINED_COARSENESS)
+    units = fine_units({layer.name: weights[layer.name] for layer in _coded_layers(run)}, UNTRAINED_COARSENESS)
     steps = {name: LayerPlan(step=float(unit[0])) for name, unit in units.items()}
-    return finish(run, folder, "fine grid, untrained", network, Plan().with_layers(steps), units)
+    return finish(run, folder, "fine grid, untrained", run.network, Plan().with_layers(steps), units)
+
+
+def _coded_layers(run: Run) -> list[Layer]:
+    """The layers whose weights stand in the exported graph under their own names; the others stay float32."""
+    exported = split_weights(run.original_onnx())[1]
+    found = [layer for layer in run.network.layers if layer.name in exported]
+    if others := sorted({layer.name for layer in run.network.layers} - {layer.name for layer in found}):
+        run.note(f"weights that the network computes from its parameters stay float32: {', '.join(others)}")
+    return found
 
 
 def _tuned(run: Run, pace: Pace, number: int, demand: Demand, previous: Candidate | None) -> Candidate:
@@ -103,19 +112,15 @@ def _tuned(run: Run, pace: Pace, number: int, demand: Demand, previous: Candidat
     network = run.network.copy()
     if previous is not None:
         load_weights(previous.folder / "weights.safetensors", network.module)
-    factors = fold_factors(network.layers, network.module.state_dict())
-    zeros = 0.0 if previous is None else _sparsity(previous)
+    factors = fold_factors(_coded_layers(run), network.module.state_dict())
+    zeros = _share_of_zeros(network.module.state_dict(), factors)
     rounding = GridRounding(factors, coarseness=demand.coarseness, start=0.3 if previous is None else 0.0)
     plugs = (Sparsify(factors, start=zeros, final=max(zeros, demand.sparsity)), rounding, Distillation())
-    run.tune(network.module, plugs, pace.numerics, pace.epochs, folder, demand.name)
-
-    effective = effective_weights(network.module, plugs)
+    effective = run.tune(network.module, plugs, pace.numerics, pace.epochs, folder, demand.name)
     reestimate_batch_norms(network.module, run.calibration_batches(), effective)
     network.module.load_state_dict(effective, strict=False)
-    now = fold_factors(network.layers, network.module.state_dict())
-    units = {
-        name: (step / factors[name] * now[name]).abs().flatten().cpu().numpy() for name, step in rounding.steps.items()
-    }
+    now = fold_factors(_coded_layers(run), network.module.state_dict())
+    units = {name: (step.cpu() / factors[name] * now[name]).abs().numpy() for name, step in rounding.steps.items()}
     layers = {
         name: LayerPlan(sparsity=float((effective[name] == 0).float().mean()), step=float(step))
         for name, step in rounding.steps.items()
@@ -123,16 +128,15 @@ def _tuned(run: Run, pace: Pace, number: int, demand: Demand, previous: Candidat
     return finish(run, folder, demand.name, network, Plan().with_layers(layers), units)
 
 
-def _sparsity(candidate: Candidate) -> float:
-    """The share of zeros that its demand asked for."""
-    return float(candidate.name.split(" %")[0]) / 100
+def _share_of_zeros(weights: Mapping[str, Tensor], names: Collection[str]) -> float:
+    return sum(int((weights[name] == 0).sum()) for name in names) / sum(weights[name].numel() for name in names)
 
 
 def _first_rung(run: Run) -> int:
     """The highest rung whose zeros and grids, put on without training, cost at most PROBE_DROP on selection."""
     task, module = run.task, run.network.copy().module
     probe = task.selection.subset(np.arange(min(PROBE_IMAGES, len(task.selection))), "probe")
-    factors = fold_factors(run.network.layers, module.state_dict())
+    factors = fold_factors(_coded_layers(run), module.state_dict())
     original = run.network.module.state_dict()
 
     def quality(weights: Mapping[str, Tensor]) -> float:

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from gossamer import container
@@ -16,6 +16,7 @@ from gossamer.runtime.latency import interleaved
 from gossamer.runtime.session import available, open_session, precisions
 from gossamer.runtime.weights import split_weights
 from gossamer.search.candidate import Candidate as Finished
+from gossamer.search.control import dense_control_quality, tuned_epochs
 from gossamer.search.proof import Proof
 from gossamer.search.run import Run
 
@@ -41,18 +42,23 @@ def assemble(run: Run, candidates: Sequence[Finished], proof: Proof, name: str, 
         chosen.sizes,
         {runtime: row["compressed"] for runtime, row in timings["turns"].items()},
     )
+    control = None
+    if run.settings.control and tuned_epochs(run):
+        control = replace(original, quality=dense_control_quality(run))
+    elif tuned_epochs(run):
+        run.note("no dense control was tuned beside it (--control does): compare with the original as it was given")
     stages = run.stages()
     task = run.task
     return Report(
         network=name,
         task=task.kind,
-        data=task.name,
+        data=task.name.rpartition(" on ")[2],
         recipe=run.recipe,
         minimise=run.goal.minimise,
         seed=run.settings.seed,
         original=original,
         compressed=compressed,
-        control=None,
+        control=control,
         certificate=proof.certificate.to_json(),
         environment=environment(),
         seconds=round(run.seconds, 1),

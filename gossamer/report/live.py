@@ -22,7 +22,7 @@ class TerminalWatch(Watch):
     def say(self, text: str) -> None:
         """One line that stays."""
         if not self.quiet:
-            self._bars.console.print(plain_text(text), markup=False, highlight=False)
+            self._bars.console.print(plain_text(text), markup=False, highlight=False, soft_wrap=True)
 
     def candidate(self, name: str, measured: Mapping[str, Any]) -> None:
         """One line for each candidate as it is finished."""

@@ -50,6 +50,13 @@ class Candidate:
     latency_ms: float | None
     speedup: float | None
 
+    def cost(self, minimise: str) -> float:
+        """What the goal wants small: bytes of the file, milliseconds, or multiply-adds."""
+        if minimise == "latency":
+            assert self.latency_ms is not None
+            return self.latency_ms
+        return float(self.sizes.coded if minimise == "bytes" else self.macs)
+
     @property
     def plan(self) -> Plan:
         """What becomes of the original."""
@@ -96,7 +103,7 @@ def finish(
     task, goal = run.task, run.goal
     model = write_network(folder, network, plan, task, units)
     right = right_examples(task, task.selection, model, goal.runtime)
-    verdict = judge(goal, run.original_right(), right, len(task.test))
+    verdict = judge(goal, run.original_right(), right, len(task.test), run.look)
     found = sizes(network.parameters, model, (folder / "model.gossamer").stat().st_size)
     latency_ms = speedup = None
     if goal.minimise == "latency":
@@ -127,6 +134,8 @@ def write_network(folder: Path, network: Network, plan: Plan, task: Task, units:
         images = (images for images, _ in task.numpy_batches(task.calibration, CALIBRATION_BATCH))
         model = quantize_int8(model, images)
     graph, weights = split_weights(model)
+    if lost := sorted(set(units or {}) - set(weights)):
+        raise ValueError(f"expected the weight '{lost[0]}' in the exported graph, but it is not there under its name")
     payload = container.Payload(
         graph=graph,
         tensors=tensors(weights, units or {}, half=units is not None),

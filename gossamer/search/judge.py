@@ -22,21 +22,21 @@ class Verdict:
     note: str
 
 
-def judge(goal: Goal, original: NDArray[np.bool_], candidate: NDArray[np.bool_], n_test: int) -> Verdict:
+def judge(goal: Goal, original: NDArray[np.bool_], candidate: NDArray[np.bool_], n_test: int, look: int = 1) -> Verdict:
     """Compare right-or-wrong vectors of the selection split, (N,) each.
 
     A candidate passes when the test split would prove the tolerance, were its images to answer as the selection
     split did. Where n_test images can prove the tolerance of no candidate with so many flips, the observed drop
-    decides.
+    decides. `look` is the number that this run will have among the runs on the test split.
     """
     counts = Counts.of(original, candidate)
     drop, flips = counts.drop, counts.flips / counts.n
     if goal.observed is not None and drop > goal.observed:
         return Verdict(drop, flips, False, f"drop {_points(drop)} above the {_points(goal.observed)} wanted")
     expected = Counts(n_test, round(counts.b * n_test / counts.n), round(counts.c * n_test / counts.n))
-    if p_value(expected, goal.tolerance) <= level(goal.confidence):
+    if p_value(expected, goal.tolerance) <= level(goal.confidence, look):
         return Verdict(drop, flips, True, "")
-    if smallest_provable(n_test, flips, goal.confidence) > goal.tolerance:
+    if smallest_provable(n_test, flips, goal.confidence, look=look) > goal.tolerance:
         accepted = drop <= goal.tolerance
         return Verdict(
             drop,

@@ -9,7 +9,7 @@ rung is a finished file, so the best network so far is always there.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeVar, cast
 
 from gossamer.search.candidate import Candidate
 from gossamer.search.run import Run
@@ -42,13 +42,15 @@ def climb(
     """Try `rungs` from number `first` on; returns every candidate in the order tried, refused ones included."""
     tried: list[Candidate] = []
     last_good: Candidate | None = None
-    ladder, low, number = list(rungs), None, 1
-    index, stepped_back = first, False
-    while index < len(ladder):
-        if not run.has_time_for(seconds_per_rung):
-            run.watch.say(f"stopping before '{ladder[index].name}': it needs about {seconds_per_rung / 60:.0f} min")
+    low: R | None = None
+    ladder, refused, index, number = list(rungs), len(rungs), first, 1
+    while index < refused or (index == refused < len(ladder) and low is not None):
+        half_way = index == refused
+        rung = between(cast("R", low), ladder[index]) if half_way else ladder[index]
+        # asked once: a run that starts again must come to the same candidates
+        if not run.stage(f"time for {rung.name}", lambda: run.has_time_for(seconds_per_rung)):
+            run.watch.say(f"stopping before '{rung.name}': it needs about {seconds_per_rung / 60:.0f} min")
             break
-        rung = ladder[index]
         try:
             found = list(attempt(number, rung, last_good))
         except Diverged as error:
@@ -59,13 +61,13 @@ def climb(
         accepted = [candidate for candidate in found if candidate.verdict.accepted]
         if accepted:
             last_good, low = accepted[-1], rung
-            if stepped_back:
-                break
-            index += 1
-        elif low is not None and not stepped_back:
-            ladder[index], stepped_back = between(low, rung), True
-        elif low is None and index > 0 and not stepped_back:
-            index -= 1  # started too high
-        else:
+        if half_way:
             break
+        if accepted:
+            index += 1
+        else:
+            refused = index
+            index = index if low is not None else index - 1  # started too high
+            if index < 0:
+                break
     return tried

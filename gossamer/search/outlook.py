@@ -6,19 +6,20 @@ from __future__ import annotations
 from gossamer.certify import provable_drop, smallest_provable
 from gossamer.goal import Goal
 from gossamer.graph import Network, trace
+from gossamer.search.pace import RUNGS_HOPED_FOR, epoch_time, epochs_per_rung
 from gossamer.search.run import Settings
 from gossamer.task import Task
 
 USUAL_FLIPS = (0.02, 0.05)  # share of images whose answer changes between right and wrong
 
 
-def provable(task: Task, goal: Goal) -> list[str]:
+def provable(task: Task, goal: Goal, look: int = 1) -> list[str]:
     """Sentences on what the test split can prove, worst news first."""
     n = len(task.test)
     lines = []
     for flips in USUAL_FLIPS:
-        drop = provable_drop(n, flips, goal.tolerance, goal.confidence)
-        least = smallest_provable(n, flips, goal.confidence)
+        drop = provable_drop(n, flips, goal.tolerance, goal.confidence, look=look)
+        least = smallest_provable(n, flips, goal.confidence, look=look)
         if drop is None:
             lines.append(
                 f"warning: where {100 * flips:.0f} % of images change, {n:,} test images cannot prove "
@@ -48,12 +49,15 @@ def removable(network: Network) -> str:
 def outlook(task: Task, goal: Goal, settings: Settings) -> list[str]:
     """What `--dry-run` prints."""
     network = trace(task.model, task.example, freeze=settings.protect)
-    epochs = settings.epochs or "as many epochs as --hours allow"
+    numerics, epoch_seconds, _ = epoch_time(task, network, settings)
+    epochs = epochs_per_rung(goal, settings, epoch_seconds)
+    minutes = RUNGS_HOPED_FOR * epochs * epoch_seconds / 60
     return [
         str(task),
         f"goal: {goal}",
         f"network: {network.parameters:,} parameters, {network.macs:,} multiply-adds",
         removable(network),
         *provable(task, goal),
-        f"tuning: {epochs} a rung",
+        f"training: {numerics}, about {epoch_seconds:.0f} s an epoch, {epochs} epochs a rung; "
+        f"{RUNGS_HOPED_FOR} rungs take about {minutes:.0f} min",
     ]

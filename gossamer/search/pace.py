@@ -7,10 +7,13 @@ from dataclasses import dataclass
 
 import torch
 
-from gossamer.search.run import Run
+from gossamer.goal import Goal
+from gossamer.graph import Network
+from gossamer.search.run import Run, Settings
+from gossamer.task import Task
 from gossamer.tuning.numerics import Numerics, fastest_numerics
 
-TRIAL_IMAGES = 64  # enough to tell the arithmetics apart
+TRIAL_PIXELS, FEWEST_TRIAL_IMAGES = 2**16, 8  # a batch that tells the arithmetics apart, and no larger
 TEACHER_SHARE = 1 / 3  # a forward pass costs about half a backward pass
 DEFAULT_EPOCHS, FEWEST_EPOCHS, MOST_EPOCHS = 12, 4, 15
 RUNGS_HOPED_FOR = 3
@@ -36,14 +39,8 @@ def measure_pace(run: Run) -> Pace:
     """Time a few training steps in each arithmetic; remembered by the run, so that it resumes in the same one."""
 
     def compute() -> dict[str, object]:
-        task, settings = run.task, run.settings
-        size = min(settings.batch_size, TRIAL_IMAGES, len(task.train))
-        inputs, _ = next(
-            task.batches(task.train, size, generator=torch.Generator().manual_seed(0), device=settings.device)
-        )
-        numerics, trials_ms = fastest_numerics(run.network.module, inputs)
-        epoch_seconds = len(task.train) / size * trials_ms[str(numerics)] / 1000 * (1 + TEACHER_SHARE)
-        epochs = settings.epochs or _epochs(run.goal.hours, epoch_seconds)
+        numerics, epoch_seconds, trials_ms = epoch_time(run.task, run.network, run.settings)
+        epochs = epochs_per_rung(run.goal, run.settings, epoch_seconds)
         return {
             "numerics": str(numerics),
             "epoch_seconds": epoch_seconds,
@@ -55,8 +52,21 @@ def measure_pace(run: Run) -> Pace:
     return Pace(**stored | {"numerics": Numerics.parse(stored["numerics"])})
 
 
-def _epochs(hours: float | None, epoch_seconds: float) -> int:
-    if hours is None:
+def epoch_time(task: Task, network: Network, settings: Settings) -> tuple[Numerics, float, dict[str, float]]:
+    """The fastest arithmetic, the seconds that an epoch with a teacher takes in it, and all trials in milliseconds."""
+    pixels = task.preprocess.height * task.preprocess.width
+    size = min(settings.batch_size, max(FEWEST_TRIAL_IMAGES, TRIAL_PIXELS // pixels), len(task.train))
+    inputs, _ = next(task.batches(task.train, size, generator=torch.Generator().manual_seed(0), device=settings.device))
+    numerics, trials_ms = fastest_numerics(network.module, inputs)
+    seconds = len(task.train) / size * trials_ms[str(numerics)] / 1000 * (1 + TEACHER_SHARE)
+    return numerics, seconds, trials_ms
+
+
+def epochs_per_rung(goal: Goal, settings: Settings, epoch_seconds: float) -> int:
+    """What was asked for, or as many as let some rungs fit into the goal's hours."""
+    if settings.epochs is not None:
+        return settings.epochs
+    if goal.hours is None:
         return DEFAULT_EPOCHS
-    fit = int(SHARE_FOR_TRAINING * 3600 * hours / epoch_seconds / RUNGS_HOPED_FOR)
+    fit = int(SHARE_FOR_TRAINING * 3600 * goal.hours / epoch_seconds / RUNGS_HOPED_FOR)
     return min(MOST_EPOCHS, max(FEWEST_EPOCHS, fit))

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from gossamer import container
 from gossamer.certify import Certificate, certify
 from gossamer.certify_ledger import Ledger, fixed_sequence, order_hash
+from gossamer.files import sha256
 from gossamer.measure.quality import right_examples
 from gossamer.search.candidate import Candidate
 from gossamer.search.run import Run
@@ -31,27 +32,29 @@ class Proof:
 def prove(run: Run, candidates: Sequence[Candidate], ledger: Ledger) -> Proof:
     """Test accepted candidates from conservative to aggressive until the first failure; the last proven is delivered.
 
-    Where not even the first is proven, the first is delivered with a certificate that says so.
+    Conservative is what gains least of what the goal minimises, so the last proven is the best proven. Where not
+    even the first is proven, the first is delivered with a certificate that says so.
     """
     task, goal = run.task, run.goal
     accepted = [candidate for candidate in candidates if candidate.verdict.accepted]
+    accepted.sort(key=lambda candidate: candidate.cost(goal.minimise), reverse=True)
     if not accepted:
         best = min(candidates, key=lambda candidate: candidate.verdict.drop)
         raise ToleranceNotMet(
             f"no candidate kept the promise of at most {100 * goal.tolerance:g} points on the selection split; "
             f"the best, '{best.name}', lost {100 * best.verdict.drop:.2f} and is in {best.folder}; "
-            "raise --tolerance or give more --hours"
+            "raise --tolerance, or give more --hours and another --out"
         )
     by_name = {candidate.name: candidate for candidate in accepted}
     payload = {name: container.read(candidate.file).payload_sha256 for name, candidate in by_name.items()}
     order = order_hash(list(by_name), task.test.sha256, goal.tolerance, goal.confidence)
     look = ledger.record(task.test.sha256, order, list(payload.values()))
-    original = _answers(run, "original", run.original_onnx())
+    original = _answers(run, sha256(run.original_onnx()), run.original_onnx())
 
     def test(name: str) -> Certificate:
         certificate = certify(
             original,
-            _answers(run, by_name[name].folder.name, by_name[name].onnx()),
+            _answers(run, payload[name], by_name[name].onnx()),
             goal.tolerance,
             goal.confidence,
             data_sha256=task.test.sha256,
@@ -71,14 +74,14 @@ def prove(run: Run, candidates: Sequence[Candidate], ledger: Ledger) -> Proof:
     return Proof(accepted[index], certificate, quality, quality - certificate.observed_drop)
 
 
-def _answers(run: Run, name: str, model: bytes) -> NDArray[np.bool_]:
-    """Right or wrong on each test image, remembered by the run: the split is opened once."""
+def _answers(run: Run, digest: str, model: bytes) -> NDArray[np.bool_]:
+    """Right or wrong on each test image, remembered by the network's hash: the split is opened once."""
     task = run.task
 
     def compute() -> str:
         return np.packbits(right_examples(task, task.test, model, run.goal.runtime)).tobytes().hex()
 
-    packed = np.frombuffer(bytes.fromhex(run.stage(f"test of {name}", compute)), np.uint8)
+    packed = np.frombuffer(bytes.fromhex(run.stage(f"test of {digest[:16]}", compute)), np.uint8)
     return np.unpackbits(packed, count=len(task.test)).astype(np.bool_)
 
 

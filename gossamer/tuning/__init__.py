@@ -16,3 +16,5 @@ from gossamer.tuning.plug import Batch as Batch
 from gossamer.tuning.plug import Clock as Clock
 from gossamer.tuning.plug import Plug as Plug
 from gossamer.tuning.sparsify import Sparsify as Sparsify
+
+METHODS = {"distillation": Distillation, "sparsify": Sparsify, "grid-rounding": GridRounding}

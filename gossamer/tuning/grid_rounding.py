@@ -39,14 +39,14 @@ class GridRounding(Plug):
         if clock.fraction < self.start or (self.steps and clock.fraction > self.freeze):
             return
         for name, factor in self.factors.items():
-            spread = (weights[name].detach() * factor).square().mean().sqrt()
+            spread = (weights[name].detach() * factor.to(weights[name].device)).square().mean().sqrt()
             self.steps[name] = self.coarseness * torch.where(spread > 0, spread, 1.0)
 
     def transform(self, weights: Weights) -> Weights:
         """Folded, rounded, unfolded; gradients as if nothing had been rounded."""
         rounded = {}
         for name, step in self.steps.items():
-            unit = step / self.factors[name]
+            unit = (step.cpu() / self.factors[name]).to(weights[name].device)
             rounded[name] = straight_through(weights[name], torch.round(weights[name].detach() / unit) * unit)
         return weights | rounded
 

@@ -53,13 +53,16 @@ class Sparsify(Plug):
         every = max(1, ramp_steps // self.refreshes)
         if self.keep and (clock.step > ramp_steps or (clock.step % every and clock.step != ramp_steps)):
             return
-        folded = {name: (weights[name].detach() * factor).cpu().numpy() for name, factor in self.factors.items()}
+        folded = {name: (weights[name].detach().cpu() * factor).numpy() for name, factor in self.factors.items()}
         keep = self.method.keep(folded, self.sparsity_at(clock.step / clock.steps))
-        self.keep = {name: torch.from_numpy(k).to(weights[name].device) for name, k in keep.items()}
+        self.keep = {name: torch.from_numpy(row).to(weights[name].device) for name, row in keep.items()}
 
     def transform(self, weights: Weights) -> Weights:
         """Zeros where nothing is kept, gradients everywhere."""
-        zeroed = {name: straight_through(weights[name], weights[name] * keep) for name, keep in self.keep.items()}
+        zeroed = {
+            name: straight_through(weights[name], weights[name] * keep.to(weights[name].device))
+            for name, keep in self.keep.items()
+        }
         return weights | zeroed
 
     def state(self) -> Weights:

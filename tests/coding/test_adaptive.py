@@ -47,7 +47,9 @@ def test_filters_and_channels_of_unlike_size_go_below_the_entropy(axis):
 
 
 def test_signs_that_repeat_are_learned():
-    values = np.sign(np.random.default_rng(7).normal(size=(64, 16, 1, 1))).astype(np.int32) * np.ones((1, 1, 3, 3), np.int32)
+    values = np.sign(np.random.default_rng(7).normal(size=(64, 16, 1, 1))).astype(np.int32) * np.ones(
+        (1, 1, 3, 3), np.int32
+    )
     assert len(adaptive.encode(values)) < 0.5 * entropy_bytes(values)
 
 
@@ -117,7 +119,11 @@ def test_a_value_never_costs_less_than_the_bound_assumes():
 
 def test_plain_python_writes_and_reads_the_same_bytes(monkeypatch):
     rng = np.random.default_rng(9)
-    cases = [sparse_layer(3)[:4], rng.integers(-(2**31) + 1, 2**31, (9, 5)).astype(np.int32), np.zeros((7, 2), np.int32)]
+    cases = [
+        sparse_layer(3)[:4],
+        rng.integers(-(2**31) + 1, 2**31, (9, 5)).astype(np.int32),
+        np.zeros((7, 2), np.int32),
+    ]
     compiled = [adaptive.encode(values) for values in cases]
     monkeypatch.setattr(adaptive, "_compiled", lambda: None)
     for values, data in zip(cases, compiled, strict=True):

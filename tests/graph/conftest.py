@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import copy
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gossamer.graph import Network, trace
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _one_thread() -> Iterator[None]:
+    """These networks are too small for two threads, which only wait for each other."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 def conv(i: int, o: int, k: int = 3, **options: Any) -> nn.Sequential:
@@ -191,7 +200,7 @@ class TwoHeads(nn.Module):
         self.register_buffer("bias", torch.ones(12, 1, 1), persistent=False)
 
     def forward(self, x: Tensor, y: Tensor) -> dict[str, Tensor]:
-        z = self.left(x) + self.right(y)
+        z = F.avg_pool2d(self.left(x), 2) + self.right(y)
         a, b = (self.mix(z) + self.bias).split([4, 8], 1)
         joined = torch.stack([self.parts[0](a), self.parts[1](b)]).sum(0)
         out = {"logits": self.fc(joined.mean((2, 3)))}
@@ -201,7 +210,7 @@ class TwoHeads(nn.Module):
 
 
 class Slices(nn.Module):
-    """Partial convolutions (FasterNet, Res2Net): slices computed apart, an in-place update of a slice, unflatten."""
+    """Partial convolutions (FasterNet, Res2Net): slices computed apart or updated in place; unflatten, reshape_as."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -214,8 +223,45 @@ class Slices(nn.Module):
         x = torch.cat([self.partial(x[:, :4]), x[:, 4:]], 1)
         x = x.clone()
         x[:, 8:] += self.second(x[:, :8].relu())
-        x = x.unflatten(1, (2, 8)).flatten(1, 2)
+        x = x.unflatten(1, (2, 8)).flatten(1, 2).flatten(2).reshape_as(x)
         return self.fc(x.mean((2, 3)))
+
+
+class Strided(nn.Module):
+    """Every second channel, and channels in an order given by a list and by a buffer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.even, self.odd = conv(3, 16), conv(8, 8), conv(8, 8)
+        self.register_buffer("order", torch.tensor([3, 1, 0, 2, 7, 6, 5, 4]))
+        self.fc = nn.Linear(8, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x)
+        even, odd = self.even(x[:, ::2]), self.odd(x[:, 1::2])
+        x = even + odd.index_select(1, self.order)
+        return self.fc(x.mean((2, 3)))
+
+
+class Attention(nn.Module):
+    """Heads of attention over pixels, softmax over branches (selective kernels), expand_as."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.qkv, self.proj = conv(3, 12), nn.Conv2d(12, 36, 1), nn.Conv2d(12, 12, 1)
+        self.branches = nn.ModuleList([conv(12, 8), conv(12, 8, 1)])
+        self.select = nn.Conv2d(8, 16, 1)
+        self.fc = nn.Linear(8, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x)
+        n, c, h, w = x.shape
+        q, k, v = self.qkv(x).reshape(n, 3, 2, 6, h * w).unbind(1)
+        weights = (q.transpose(-2, -1) @ k * 6**-0.5).softmax(-1)
+        x = x + self.proj((v @ weights.transpose(-2, -1)).reshape(n, c, h, w))
+        y = torch.stack([branch(x) for branch in self.branches], 1)
+        share = self.select(y.sum(1).mean((2, 3), keepdim=True)).view(n, 2, 8, 1, 1).softmax(1)
+        return self.fc((y * share.expand_as(y)).sum(1).amax((2, 3)))
 
 
 PATTERNS: dict[str, tuple[Callable[[], nn.Module], tuple[tuple[int, ...], ...]]] = {
@@ -227,7 +273,9 @@ PATTERNS: dict[str, tuple[Callable[[], nn.Module], tuple[tuple[int, ...], ...]]]
     "excite": (Excite, ((1, 3, 8, 8),)),
     "decoder": (Decoder, ((1, 3, 16, 16),)),
     "shared": (Shared, ((1, 3, 8, 8),)),
-    "two heads": (TwoHeads, ((1, 3, 8, 8), (1, 1, 8, 8))),
+    "two heads": (TwoHeads, ((1, 3, 16, 16), (1, 1, 8, 8))),
+    "strided": (Strided, ((1, 3, 8, 8),)),
+    "attention": (Attention, ((1, 3, 4, 4),)),
     "slices": (Slices, ((1, 3, 8, 8),)),
 }
 

@@ -22,11 +22,11 @@ def test_exact_cuts_pass(pattern, random_keep, seed):
 
 
 def _found(network, keep):
-    """Whether check() finds a wrong cut, by its error or because the cut network does not even run."""
+    """Whether check() finds a wrong cut, by its error, by a shape, or because the cut network does not even run."""
     try:
         return network.check(network.cut(keep)) > 1e-6
     except ValueError as error:
-        return "expected a cut network that runs" in str(error)
+        return "expected a cut" in str(error)
 
 
 def _tampering(monkeypatch, wrong):
@@ -76,7 +76,7 @@ def test_wrong_slots_are_found(monkeypatch, traced, random_keep, name, tensor, d
 
 
 def test_a_forgotten_bias_is_found(monkeypatch, traced, random_keep):
-    """Too long for its convolution: the cut network does not run."""
+    """Too long for its layer."""
     _tampering(monkeypatch, lambda n, d, keep: keep | (n == "hidden.bias"))
     _, network = traced("plain")
     assert _found(network, random_keep(network))

@@ -32,6 +32,8 @@ def test_equals_the_silenced_module(pattern, random_keep, silenced, training):
     model, network = pattern
     if training and any(call.name == "dropout" for call in network._analysis.calls[True]):
         pytest.skip("dropout draws other numbers for other shapes; check() compares this form without it")
+    if any(call.name == "matmul" for call in network._analysis.calls[False]):
+        pytest.skip("in attention activations read activations: there are no weights to set to zero")
     keep = random_keep(network)
     smaller = network.cut(keep)
     inputs = _doubles(network)

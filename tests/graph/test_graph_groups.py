@@ -166,3 +166,26 @@ def test_a_norm_over_channels_is_not_exact():
     smaller = network.cut({group.name: np.arange(8) < 4})
     assert smaller.module(torch.zeros(2, 3, 4, 4)).shape == (2, 2)
     assert network.check(smaller) > 1e-3
+
+
+def test_heads_lose_the_same_positions_and_branches_the_same_channels(traced):
+    sizes = _sizes(traced("attention")[1])
+    assert sizes == {"stem.0.weight": 12, "qkv.weight": 6, "branches.0.0.weight": 8, "fc.weight": 5}
+
+
+def test_a_channel_that_is_read_alone_stays():
+    class Alone(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.fc = nn.Conv2d(3, 8, 1), nn.Linear(8, 2)
+
+        def forward(self, x):
+            x = self.conv(x)
+            return self.fc(x.mean((2, 3))), x[:, 3].mean((1, 2))
+
+    network = trace(Alone(), torch.zeros(1, 3, 4, 4))
+    one = next(group for group in network.groups if not group.removable and group.size == 1)
+    assert one.members[0].index.tolist() == [[3]]
+    assert "it is read alone, at select" in one.reason
+    keep = {group.name: np.arange(group.size) > 1 for group in network.groups if group.removable}
+    assert network.check(network.cut(keep)) < 1e-10

@@ -134,7 +134,7 @@ def test_regions_without_gradient_or_autocast_are_inlined():
 def test_wrong_number_of_inputs(traced):
     _, network = traced("two heads")
     with pytest.raises(ValueError, match="the network takes 2 input tensors, got 1"):
-        network.module(torch.zeros(1, 3, 8, 8))
+        network.module(torch.zeros(1, 3, 16, 16))
 
 
 def test_a_network_that_cannot_be_exported_names_the_line():

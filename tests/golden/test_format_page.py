@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The decoder printed in docs/format.md, run as it stands: the page is the format."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from gossamer.coding import adaptive
+from gossamer.container import limits
+
+PAGE = (Path(__file__).resolve().parents[2] / "docs" / "format.md").read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def printed() -> dict:
+    """The names that the page's one block of Python defines."""
+    (block,) = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+    names: dict = {}
+    exec(block, names)
+    return names
+
+
+@pytest.mark.parametrize("shape", [(6, 5, 3, 3), (30, 9), (1, 1), (50,), (), (2, 3, 4, 2, 2), (3, 0), (8, 1, 3, 3)])
+@pytest.mark.parametrize("spread", [0.3, 4, 1e6])
+def test_the_printed_decoder_reads_what_the_encoder_writes(printed, shape, spread):
+    rng = np.random.default_rng(int(10 * spread) + len(shape))
+    values = np.rint(rng.laplace(0, spread, shape)).astype(np.int32)
+    assert printed["decode"](adaptive.encode(values), shape) == values.ravel().tolist()
+
+
+def test_the_printed_decoder_refuses_what_ours_refuses(printed):
+    values = np.arange(-40, 40, dtype=np.int32)
+    data = adaptive.encode(values)
+    for wrong in (data[:20], data + b"\0", data[:-1] + bytes([data[-1] ^ 128])):
+        for decode in (printed["decode"], adaptive.decode):
+            try:
+                assert list(decode(wrong, (80,))) != values.tolist()
+            except ValueError as error:
+                assert re.search("truncated|end", str(error))
+
+
+def test_the_printed_tables_are_ours(printed):
+    squash, stretch, _ = adaptive.tables()
+    assert (printed["SQUASH"], printed["STRETCH"]) == (squash, stretch)
+
+
+def test_the_printed_limits_are_ours():
+    for value in (limits.MOST_TENSORS, limits.MOST_NAME_BYTES):
+        assert f"| {value:,}" in PAGE
+    assert limits.MOST_FILE_BYTES == 2**32 - 1
+    assert (limits.MOST_GRAPH_BYTES, limits.MOST_TABLE_BYTES, limits.MOST_JSON_BYTES) == (2**26, 2**24, 2**22)
+    assert (limits.MOST_DIMS, limits.MOST_ELEMENTS, limits.MOST_DECODED_BYTES) == (8, 2**31 - 1, 2**32)
+    assert limits.MOST_JSON_DEPTH == 32

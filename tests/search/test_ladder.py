@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The climb: up to the first refusal, one attempt half-way, down when it started too high, and the same on a restart."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from types import SimpleNamespace
+
+import pytest
+
+from gossamer.search.ladder import climb
+from gossamer.search.watch import Watch
+from gossamer.tuning import Diverged
+
+
+@dataclass(frozen=True)
+class Step:
+    height: float
+
+    @property
+    def name(self):
+        return str(self.height)
+
+
+class FakeRun:
+    """A run that remembers its stages, and has time for so many rungs."""
+
+    def __init__(self, rungs_of_time=99, stages=None):
+        self.left, self.stages, self.notes, self.watch = (
+            rungs_of_time,
+            stages if stages is not None else {},
+            [],
+            Watch(),
+        )
+
+    def stage(self, name, compute):
+        return self.stages.setdefault(name, compute()) if name not in self.stages else self.stages[name]
+
+    def has_time_for(self, seconds):
+        self.left -= 1
+        return self.left >= 0
+
+    def note(self, text):
+        self.notes.append(text)
+
+
+def half_way(low, high):
+    return Step((low.height + high.height) / 2)
+
+
+def climb_to(limit, run=None, first=0, diverges_at=None):
+    """Heights tried and their verdicts, and what each started from, when everything up to `limit` is accepted."""
+    tried = []
+
+    def attempt(number, rung, previous):
+        if rung.height == diverges_at:
+            raise Diverged("planted")
+        tried.append((number, rung.height, previous.height if previous else None))
+        return [SimpleNamespace(height=rung.height, verdict=SimpleNamespace(accepted=rung.height <= limit))]
+
+    rungs = [Step(h) for h in (1, 2, 3, 4)]
+    found = climb(run or FakeRun(), rungs, attempt, between=half_way, seconds_per_rung=1, first=first)
+    return tried, [candidate.height for candidate in found if candidate.verdict.accepted]
+
+
+def test_everything_is_accepted():
+    tried, accepted = climb_to(9)
+    assert accepted == [1, 2, 3, 4]
+    assert tried == [(1, 1, None), (2, 2, 1), (3, 3, 2), (4, 4, 3)]
+
+
+def test_after_a_refusal_one_attempt_half_way_from_the_last_accepted():
+    tried, accepted = climb_to(2.6)
+    assert [height for _, height, _ in tried] == [1, 2, 3, 2.5]
+    assert tried[-1] == (4, 2.5, 2)
+    assert accepted == [1, 2, 2.5]
+
+
+def test_started_too_high_it_goes_down_until_something_holds():
+    tried, accepted = climb_to(1.6, first=3)
+    assert [height for _, height, _ in tried] == [4, 3, 2, 1, 1.5]
+    assert accepted == [1, 1.5]
+    assert len({height for _, height, _ in tried}) == len(tried), "no rung is tried twice"
+
+
+def test_when_nothing_holds_it_ends():
+    assert climb_to(0, first=1) == ([(1, 2, None), (2, 1, None)], [])
+
+
+def test_it_stops_when_the_time_is_up_and_a_restart_comes_to_the_same():
+    run = FakeRun(rungs_of_time=2)
+    tried, _ = climb_to(9, run)
+    assert [height for _, height, _ in tried] == [1, 2]
+    with_no_time = FakeRun(rungs_of_time=0, stages=run.stages)
+    again, _ = climb_to(9, with_no_time)
+    assert again == tried, "rungs that were finished must not be dropped because the time is over now"
+
+
+def test_divergence_ends_the_climb_with_a_note():
+    run = FakeRun()
+    tried, accepted = climb_to(9, run, diverges_at=3)
+    assert accepted == [1, 2]
+    assert run.notes == ["rung '3' was given up: planted"]
+
+
+@pytest.mark.parametrize("first", [0, 2])
+def test_it_always_ends(first):
+    for limit in (0, 1, 1.5, 2, 2.5, 3, 3.5, 4):
+        tried, accepted = climb_to(limit, first=first)
+        assert len(tried) <= 6
+        assert max(accepted, default=0) <= limit
