@@ -30,7 +30,7 @@ def test_provable_or_not(worse, better, accepted):
 def test_a_later_look_is_judged_more_strictly():
     pair = answers(5000, 120, 103)
     assert judge(Goal(0.01), *pair, n_test=5000, look=1).accepted
-    assert not judge(Goal(0.01), *pair, n_test=5000, look=20).accepted
+    assert not judge(Goal(0.01), *pair, n_test=5000, look=4).accepted
 
 
 def test_the_observed_limit_refuses_what_could_be_proven():
