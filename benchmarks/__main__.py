@@ -76,7 +76,7 @@ def arguments(claim: Claim) -> list[str]:
 
 def run(name: str, claim: Claim) -> int:
     """Run one claim to its end and file its results; the exit status of its command."""
-    out, filed = runs_folder() / name, RESULTS / name
+    out = runs_folder() / name
     out.parent.mkdir(parents=True, exist_ok=True)
     command = [*arguments(claim), "--out", str(out), "--ledger", str(runs_folder() / "ledger.json")]
     log = out.with_suffix(".log")
@@ -89,16 +89,23 @@ def run(name: str, claim: Claim) -> int:
     if status:
         print(f"{name}: ended with status {status} after {time.time() - started:.0f} s; see {log}", flush=True)
         return status
+    file_results(name, claim)
+    print(f"{name}: finished", flush=True)
+    return 0
+
+
+def file_results(name: str, claim: Claim) -> None:
+    """Copy what a finished run delivered into results/, without the paths of this machine."""
+    out, filed = runs_folder() / name, RESULTS / name
     filed.mkdir(parents=True, exist_ok=True)
     for file in DELIVERED:
         shutil.copyfile(out / file, filed / file)
     _remove_paths(filed / "report.json")
     shown = "gossamer " + claim.arguments.replace("{data}", "$GOSSAMER_DATA") + f" --out runs/{name}\n"
     write_atomically(filed / "command.txt", shown.encode())
-    write_atomically(filed / "log.txt", _without_paths(log.read_text(encoding="utf-8")).encode())
+    log = out.with_suffix(".log").read_text(encoding="utf-8")
+    write_atomically(filed / "log.txt", _without_paths(log).encode())
     write_json(filed / "environment.json", environment())
-    print(f"{name}: finished", flush=True)
-    return 0
 
 
 def _remove_paths(report: Path) -> None:

@@ -83,7 +83,9 @@ def test_readers_of_files_need_neither_torch_nor_onnx(name):
 
 
 def test_importing_the_package_and_decoding_loads_no_torch():
-    code = "import sys, gossamer, gossamer.container, gossamer.cli; sys.exit(bool({'torch', 'onnx'} & set(sys.modules)))"
+    code = (
+        "import sys, gossamer, gossamer.container, gossamer.cli; sys.exit(bool({'torch', 'onnx'} & set(sys.modules)))"
+    )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

@@ -11,8 +11,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
-from gossamer.container import Tensor
 from numpy.typing import NDArray
+
+from gossamer.container import Tensor
 
 FloatArray = NDArray[np.float32]
 

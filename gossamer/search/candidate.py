@@ -108,7 +108,8 @@ def finish(
     latency_ms = speedup = None
     if goal.minimise == "latency":
         latency_ms, speedup = run.latency(model)
-        if verdict.accepted and speedup <= 1:
+        untouched = not plan.channels and not plan.int8  # where nothing is faster, the original is the answer
+        if verdict.accepted and speedup <= 1 and not untouched:
             verdict = replace(verdict, accepted=False, note=f"not faster: {speedup:.2f}x in {goal.runtime}")
     candidate = Candidate(
         name=name,

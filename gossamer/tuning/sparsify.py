@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -54,6 +55,8 @@ class Sparsify(Plug):
         if self.keep and (clock.step > ramp_steps or (clock.step % every and clock.step != ramp_steps)):
             return
         folded = {name: (weights[name].detach().cpu() * factor).numpy() for name, factor in self.factors.items()}
+        if not all(np.isfinite(values).all() for values in folded.values()):
+            return  # training has diverged: the loss of this very step will say so
         keep = self.method.keep(folded, self.sparsity_at(clock.step / clock.steps))
         self.keep = {name: torch.from_numpy(row).to(weights[name].device) for name, row in keep.items()}
 

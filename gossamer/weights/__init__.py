@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Zero single weights: one method a file.
 
-A method is a frozen dataclass with `keep(weights, sparsity)`: weights by name in, bool arrays come back, True where a weight stays.
+A method is a frozen dataclass with `keep(weights, sparsity)`: weights by name go in, bool arrays come back, True
+where a weight stays.
 Zeros make the file smaller, not the arithmetic faster; channels do that (see `gossamer.filters`).
 """
 

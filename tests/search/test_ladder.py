@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The climb: up to the first refusal, one attempt half-way, down when it started too high, and the same on a restart."""
+"""The climb: up to the first refusal, half-way back once, down when it started too high, the same on a restart."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def test_it_stops_when_the_time_is_up_and_a_restart_comes_to_the_same():
 
 def test_divergence_ends_the_climb_with_a_note():
     run = FakeRun()
-    tried, accepted = climb_to(9, run, diverges_at=3)
+    _, accepted = climb_to(9, run, diverges_at=3)
     assert accepted == [1, 2]
     assert run.notes == ["rung '3' was given up: planted"]
 
