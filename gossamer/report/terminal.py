@@ -55,7 +55,7 @@ def candidates_table(candidates: Sequence[Candidate], chosen: str | None = None)
     for column in ("size", "MACs", "batch 1", "quality", "change"):
         table.add_column(column, justify="right", no_wrap=True)
     table.add_column("accepted")
-    table.add_column("note", overflow="fold")
+    table.add_column("note", overflow="fold", min_width=16)
     for candidate in candidates:
         cells = [
             candidate.name,
