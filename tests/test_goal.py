@@ -13,7 +13,7 @@ from gossamer.goal import Goal
 
 def test_the_usual_goal() -> None:
     goal = Goal()
-    assert (goal.tolerance, goal.confidence, goal.minimise, goal.runtime) == (0.005, 0.95, "bytes", "onnxruntime")
+    assert (goal.tolerance, goal.confidence, goal.minimise, goal.runtime) == (0.01, 0.95, "bytes", "onnxruntime")
     assert str(goal) == "least bytes, drop at most 0.5 points at 95 % confidence, in onnxruntime"
 
 
@@ -33,7 +33,7 @@ def test_json_inverts(goal: Goal) -> None:
     ("fields", "message"),
     [
         ({"tolerance": 0.5, "observed": 0.6}, "observed must be between 0 and the tolerance 0.5, got 0.6"),
-        ({"observed": -0.001}, "observed must be between 0 and the tolerance 0.005, got -0.001"),
+        ({"observed": -0.001}, "observed must be between 0 and the tolerance 0.01, got -0.001"),
         ({"tolerance": 0}, "tolerance must be a fraction between 0 and 1, got 0; half a point is 0.005"),
         ({"tolerance": 1}, "tolerance must be a fraction between 0 and 1, got 1"),
         ({"tolerance": float("nan")}, "tolerance must be a fraction between 0 and 1, got nan"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
+from itertools import product
 from typing import Any
 
 from gossamer import container
@@ -12,7 +13,7 @@ from gossamer.graph import Network
 from gossamer.measure.environment import environment
 from gossamer.measure.sizes import Sizes, sizes, zeros
 from gossamer.report.record import Bytes, Candidate, Epoch, Latency, LayerRow, Report, Side, SpeedRow, SplitRow
-from gossamer.runtime.latency import interleaved
+from gossamer.runtime.latency import interleaved, thread_counts
 from gossamer.runtime.session import available, open_session, precisions
 from gossamer.runtime.weights import split_weights
 from gossamer.search.candidate import Candidate as Finished
@@ -97,24 +98,25 @@ def _side(
 
 
 def _latencies(run: Run, model: bytes) -> dict[str, Any]:
-    """Original and compressed in turns, at batch 1, in every runtime and precision that is here."""
+    """Original and compressed in turns, at batch 1, in every runtime, precision and number of threads that is here."""
     x = run.task.example[:1].numpy()
     turns: dict[str, Any] = {}
     speed = []
+    asked = run.settings.threads
     for runtime in available():
-        for precision in precisions(runtime):
+        for precision, threads in product(precisions(runtime), sorted({asked, *thread_counts()})):
             sessions = {
-                "original": open_session(run.original_onnx(), runtime, run.settings.threads, precision),
-                "compressed": open_session(model, runtime, run.settings.threads, precision),
+                "original": open_session(run.original_onnx(), runtime, threads, precision),
+                "compressed": open_session(model, runtime, threads, precision),
             }
             both = interleaved(sessions, x)
             ratio = both.ratio("original", "compressed")
-            if precision == "f32":
+            if (precision, threads) == ("f32", asked):
                 turns[runtime] = {side: asdict(both[side]) for side in sessions}
             speed.append(
                 {
                     "runtime": runtime,
-                    "precision": precision,
+                    "precision": precision if threads == asked else f"{precision}, {threads} threads",
                     "original_ms": both["original"].median,
                     "compressed_ms": both["compressed"].median,
                     "ratio": ratio.median,
