@@ -14,7 +14,7 @@ from gossamer.goal import Goal
 def test_the_usual_goal() -> None:
     goal = Goal()
     assert (goal.tolerance, goal.confidence, goal.minimise, goal.runtime) == (0.01, 0.95, "bytes", "onnxruntime")
-    assert str(goal) == "least bytes, drop at most 0.5 points at 95 % confidence, in onnxruntime"
+    assert str(goal) == "least bytes, drop at most 1 points at 95 % confidence, in onnxruntime"
 
 
 def test_a_time_limit_is_printed() -> None:
