@@ -76,7 +76,7 @@ def _latency_rows(report: Report, row: Callable[..., Row]) -> list[Row]:
                 key=report.minimise == "latency" and runtime == reference_runtime(report),
             )
         )
-    dense, best = fastest_dense(report), fastest(report.compressed)
+    dense, best = fastest_dense(report), fastest(report)
     if dense and best and best[1] > 0 and (len(rows) > 1 or report.speed):
         where = dense[0] if dense[0] == best[0] else f"{dense[0]} / {best[0]}"
         label = f"fastest of each ({where})"
