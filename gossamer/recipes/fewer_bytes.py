@@ -112,14 +112,15 @@ def _tuned(run: Run, pace: Pace, number: int, demand: Demand, previous: Candidat
     network = run.network.copy()
     if previous is not None:
         load_weights(previous.folder / "weights.safetensors", network.module)
-    factors = fold_factors(_coded_layers(run), network.module.state_dict())
+    coded = _coded_layers(run)
+    factors = fold_factors(coded, network.module.state_dict())
     zeros = _share_of_zeros(network.module.state_dict(), factors)
     rounding = GridRounding(factors, coarseness=demand.coarseness, start=0.3 if previous is None else 0.0)
     plugs = (Sparsify(factors, start=zeros, final=max(zeros, demand.sparsity)), rounding, Distillation())
     effective = run.tune(network.module, plugs, pace.numerics, pace.epochs, folder, demand.name)
     reestimate_batch_norms(network.module, run.calibration_batches(), effective)
     network.module.load_state_dict(effective, strict=False)
-    now = fold_factors(_coded_layers(run), network.module.state_dict())
+    now = fold_factors(coded, network.module.state_dict())
     units = {name: (step.cpu() / factors[name] * now[name]).abs().numpy() for name, step in rounding.steps.items()}
     layers = {
         name: LayerPlan(sparsity=float((effective[name] == 0).float().mean()), step=float(step))

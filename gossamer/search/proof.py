@@ -14,7 +14,6 @@ from gossamer import container
 from gossamer.certify import Certificate, certify
 from gossamer.certify_ledger import Ledger, fixed_sequence, order_hash
 from gossamer.files import sha256
-from gossamer.measure.quality import right_examples
 from gossamer.search.candidate import Candidate
 from gossamer.search.run import Run
 
@@ -76,13 +75,7 @@ def prove(run: Run, candidates: Sequence[Candidate], ledger: Ledger) -> Proof:
 
 def _answers(run: Run, digest: str, model: bytes) -> NDArray[np.bool_]:
     """Right or wrong on each test image, remembered by the network's hash: the split is opened once."""
-    task = run.task
-
-    def compute() -> str:
-        return np.packbits(right_examples(task, task.test, model, run.goal.runtime)).tobytes().hex()
-
-    packed = np.frombuffer(bytes.fromhex(run.stage(f"test of {digest[:16]}", compute)), np.uint8)
-    return np.unpackbits(packed, count=len(task.test)).astype(np.bool_)
+    return run.answers(f"test of {digest[:16]}", run.task.test, lambda: model)
 
 
 class ToleranceNotMet(ValueError):

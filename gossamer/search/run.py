@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from gossamer import tuning
+from gossamer.data.images import Split
 from gossamer.files import read_json, sha256, write_atomically, write_json
 from gossamer.goal import Goal
 from gossamer.graph import Network
@@ -168,14 +169,16 @@ class Run:
 
     def original_right(self) -> NDArray[np.bool_]:
         """The original's answers on the selection split, right or wrong; (N,)."""
-        task = self.task
+        return self.answers("original", self.task.selection, self.original_onnx)
+
+    def answers(self, stage: str, split: Split, model: Callable[[], bytes]) -> NDArray[np.bool_]:
+        """Right or wrong on each image of `split`, (N,), asked of a network once and remembered as a stage."""
 
         def compute() -> str:
-            right = right_examples(task, task.selection, self.original_onnx(), self.goal.runtime)
-            return np.packbits(right).tobytes().hex()
+            return np.packbits(right_examples(self.task, split, model(), self.goal.runtime)).tobytes().hex()
 
-        packed = np.frombuffer(bytes.fromhex(self.stage("original", compute)), np.uint8)
-        return np.unpackbits(packed, count=len(task.selection)).astype(np.bool_)
+        packed = np.frombuffer(bytes.fromhex(self.stage(stage, compute)), np.uint8)
+        return np.unpackbits(packed, count=len(split)).astype(np.bool_)
 
     # -- work on candidates ---------------------------------------------------------------------------------
 
