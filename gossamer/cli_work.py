@@ -77,6 +77,11 @@ def _run_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--no-augment", action="store_true", help="no random crops and mirroring (digits, text, maps)")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--numerics",
+        choices=("plain float32", "plain bfloat16", "channels_last float32", "channels_last bfloat16"),
+        help="arithmetic of training; default: the fastest here, found by trial, so two runs may end with other digits",
+    )
     parser.add_argument("--out", type=Path, help="folder of the run; the same command goes on there")
     parser.add_argument("--quiet", action="store_true")
 
@@ -121,6 +126,7 @@ def run_compress(options: argparse.Namespace) -> int:
         batch_size=options.batch_size,
         epochs=options.epochs,
         learning_rate=options.learning_rate,
+        numerics=options.numerics,
         threads=options.threads,
         augment=not options.no_augment,
         control=options.control,
@@ -184,6 +190,7 @@ def run_train(options: argparse.Namespace) -> int:
         out=options.out,
         device=options.device,
         smoothing=options.smoothing,
+        numerics=options.numerics,
         watch=TerminalWatch(quiet=options.quiet),
     )
     print(f"quality on the selection split {100 * quality:.2f} %")

@@ -37,6 +37,7 @@ def train(
     out: Path,
     device: str = "cpu",
     smoothing: float = 0.1,
+    numerics: str | None = None,
     watch: Watch | None = None,
 ) -> float:
     """Train the task's network; returns its quality on the selection split, measured on the exported file.
@@ -48,15 +49,16 @@ def train(
     first, _ = next(task.batches(task.train, min(settings.batch_size, len(task.train)), device=device))
     chosen = out / "numerics.json"  # remembered, so that an interrupted training goes on in the same arithmetic
     if not chosen.exists():
-        write_json(chosen, str(fastest_numerics(network.module, first)[0]))
-    numerics = Numerics.parse(read_json(chosen))
+        asked = Numerics.parse(numerics) if numerics else fastest_numerics(network.module, first)[0]
+        write_json(chosen, str(asked))
+    arithmetic = Numerics.parse(read_json(chosen))
     with watch.bar(f"training {task.name}") as step:
         losses = tune(
             network.module,
             task,
             settings,
             (Smoothing(smoothing),),
-            numerics=numerics,
+            numerics=arithmetic,
             checkpoint=out / "training.safetensors",
             device=device,
             progress=step,
@@ -65,6 +67,6 @@ def train(
     save_weights(out / "weights.safetensors", network.module)
     right = right_examples(task, task.selection, export_onnx(network.module, network.example))
     write_json(
-        out / "history.json", {"losses": losses, "selection_quality": float(right.mean()), "numerics": str(numerics)}
+        out / "history.json", {"losses": losses, "selection_quality": float(right.mean()), "numerics": str(arithmetic)}
     )
     return float(right.mean())

@@ -111,7 +111,7 @@ def command(trained: Path, out: Path, *more: str) -> list[str]:
     words = f"compress --model {trained / 'net.py'}:SmallNet --weights {trained / 'weights.safetensors'} "
     words += f"--data {trained / 'data.npz'} --mean .5 .5 .5 --std .25 .25 .25 --tolerance 3 --epochs 2 "
     words += f"--batch-size 64 --no-augment --out {out} --ledger {out}.json --quiet"
-    return [sys.executable, "-m", "gossamer", *words.split(), *more]
+    return [sys.executable, "-m", "gossamer", *words.split(), "--numerics", "plain float32", *more]
 
 
 def files(folder: Path) -> set[Path]:

@@ -11,7 +11,7 @@ from gossamer.goal import Goal
 from gossamer.graph import Network
 from gossamer.search.run import Run, Settings
 from gossamer.task import Task
-from gossamer.tuning.numerics import Numerics, fastest_numerics
+from gossamer.tuning.numerics import ALL_NUMERICS, Numerics, fastest_numerics
 
 TRIAL_PIXELS, FEWEST_TRIAL_IMAGES = 2**16, 8  # a batch that tells the arithmetics apart, and no larger
 TEACHER_SHARE = 1 / 3  # a forward pass costs about half a backward pass
@@ -36,7 +36,10 @@ class Pace:
 
 
 def measure_pace(run: Run) -> Pace:
-    """Time a few training steps in each arithmetic; remembered by the run, so that it resumes in the same one."""
+    """Time a few training steps in each arithmetic; remembered by the run, so that it resumes in the same one.
+
+    Two runs may still choose differently, and end with other digits: `Settings.numerics` settles it beforehand.
+    """
 
     def compute() -> dict[str, object]:
         numerics, epoch_seconds, trials_ms = epoch_time(run.task, run.network, run.settings)
@@ -57,7 +60,8 @@ def epoch_time(task: Task, network: Network, settings: Settings) -> tuple[Numeri
     pixels = task.preprocess.height * task.preprocess.width
     size = min(settings.batch_size, max(FEWEST_TRIAL_IMAGES, TRIAL_PIXELS // pixels), len(task.train))
     inputs, _ = next(task.batches(task.train, size, generator=torch.Generator().manual_seed(0), device=settings.device))
-    numerics, trials_ms = fastest_numerics(network.module, inputs)
+    among = ALL_NUMERICS if settings.numerics is None else (Numerics.parse(settings.numerics),)
+    numerics, trials_ms = fastest_numerics(network.module, inputs, among)
     seconds = len(task.train) / size * trials_ms[str(numerics)] / 1000 * (1 + TEACHER_SHARE)
     return numerics, seconds, trials_ms
 

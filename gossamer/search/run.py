@@ -47,17 +47,26 @@ CALIBRATION_PASSES = 2
 
 @dataclass(frozen=True)
 class Settings:
-    """How a run is made, beside its goal. `epochs` is per rung of the ladder; None lets the run choose."""
+    """How a run is made, beside its goal.
+
+    `epochs` is per rung of the ladder, `numerics` the arithmetic of training ("channels_last bfloat16"): None lets
+    the run choose, by what this machine does fastest.
+    """
 
     seed: int = 0
     device: str = "cpu"
     batch_size: int = 128
     epochs: int | None = None
     learning_rate: float = 0.04
+    numerics: str | None = None
     threads: int = 1
     augment: bool = True
     control: bool = False
     protect: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.numerics is not None:
+            Numerics.parse(self.numerics)
 
 
 class Run:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import time
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
@@ -51,17 +52,25 @@ class Numerics:
         >>> Numerics.parse(str(Numerics(channels_last=True)))
         Numerics(channels_last=True, bfloat16=False)
         """
-        layout, precision = word.split()
-        return cls(layout == "channels_last", precision == "bfloat16")
+        known = {str(numerics): numerics for numerics in ALL_NUMERICS}
+        if word not in known:
+            raise ValueError(f"numerics must be one of {', '.join(known)}, got '{word}'; leave it out for a trial")
+        return known[word]
 
 
-def fastest_numerics(module: nn.Module, inputs: Tensor, *, steps: int = 4) -> tuple[Numerics, dict[str, float]]:
+#: The likeliest to be fast first.
+ALL_NUMERICS = tuple(Numerics(c, b) for b in (True, False) for c in (True, False))
+
+
+def fastest_numerics(
+    module: nn.Module, inputs: Tensor, among: Sequence[Numerics] = ALL_NUMERICS, *, steps: int = 4
+) -> tuple[Numerics, dict[str, float]]:
     """Time forward and backward on a copy of `module`; returns the fastest and the milliseconds of each.
 
     The first step of each only warms up; an arithmetic that starts hopelessly slow is not tried further.
     """
     times: dict[str, float] = {}
-    for numerics in (Numerics(c, b) for b in (True, False) for c in (True, False)):
+    for numerics in among:
         trial = copy.deepcopy(module).to(inputs.device).train()
         numerics.lay_out(trial)
         batch = numerics.lay_out_input(inputs)
