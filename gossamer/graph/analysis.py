@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -19,9 +19,10 @@ from numpy.typing import NDArray
 from torch import Tensor, fx
 from torch.utils import _pytree as pytree
 
-from gossamer.graph.calls import Call, Roles, Space, bind, is_tensor, operator_name
+from gossamer.graph.calls import Call, Choices, Roles, Space, bind, is_tensor, operator_name
 from gossamer.graph.export import Form
 from gossamer.graph.labels import Classes, Labelled, Labels, first_line, varying_dims
+from gossamer.graph.parts import find_parts
 from gossamer.graph.rules import RULES, UNKNOWN
 
 
@@ -31,16 +32,23 @@ class Analysis:
 
     `tensors` and `calls` carry labels, `classes` says which labels go together, `roles` what the dims of
     parameters are to the operators that read them. `calls` are in the order of the graphs, evaluation first.
+    `ragged`: the classes of weights whose rows may keep different columns, (rows, columns). `part`: per class the
+    part of its group in which equally many must be kept.
     """
 
     tensors: Mapping[str, Labelled]
     calls: Mapping[bool, Sequence[Call]]
     classes: Classes
     roles: Roles
+    ragged: Mapping[str, NDArray[np.intp]]
+    part: NDArray[np.intp]
     _axes: dict[int, tuple[int, NDArray[np.intp]]] = field(default_factory=dict)
 
     def axes(self, tensor: Labelled) -> dict[int, NDArray[np.intp]]:
-        """Per dim that a cut may shorten, the class of each of its slots, (n,)."""
+        """Per dim that a cut may shorten, the class of each of its slots, (n,); the columns of a ragged weight have
+        none."""
+        if tensor.source in self.ragged and tensor is self.tensors[tensor.source]:
+            return dict(self._axis(plane) for plane in tensor.planes if plane.shape[1] == 1)
         return dict(self._axis(plane) for plane in tensor.planes)
 
     def _axis(self, plane: Tensor) -> tuple[int, NDArray[np.intp]]:
@@ -67,6 +75,7 @@ def analyse(
     tensors: Mapping[str, Tensor],
     inputs: Sequence[Any],
     protect: Callable[[Space], None],
+    choices: Choices,
 ) -> Analysis:
     """Label both forms in one space; `protect` may pin more before the labels are solved."""
     labels = Labels()
@@ -75,13 +84,21 @@ def analyse(
         for name, tensor in tensors.items()
     }
     integers = {name: tensor for name, tensor in tensors.items() if not tensor.is_floating_point()}
-    space = Space(labels, labelled, integers, {})
+    space = Space(labels, labelled, integers, {}, choices)
     walk = _Walk(space, {name: torch.empty_like(tensor, device="meta") for name, tensor in tensors.items()})
     calls = {training: walk.form(forms[training].graph, inputs) for training in (False, True)}
     protect(space)
     results = (part for form in calls.values() for call in form for part in pytree.tree_leaves(call.result))
     planes = [p for tensor in [*labelled.values(), *filter(is_tensor, results)] for p in tensor.planes]
-    return Analysis(labelled, calls, labels.box(planes), space.roles)
+    while True:
+        classes = labels.box(planes)
+        ragged = {name: classes(rows) for name, rows in space.ragged.items()}
+        analysis = Analysis(labelled, calls, classes, space.roles, ragged, np.zeros(0, np.intp))
+        part, irregular = find_parts(analysis, labels.equal)
+        if not irregular:
+            return replace(analysis, part=part)
+        for parts in irregular:
+            labels.couple(parts, [0])
 
 
 @dataclass

@@ -23,13 +23,43 @@ Roles = dict[tuple[str, int], str]
 
 
 @dataclass(frozen=True)
+class Choices:
+    """Where channels can go in more than one way, which way they go.
+
+    `grouped`: convolutions with several channels a group keep their groups, each with equally many channels
+    ("equal"), or lose whole groups ("whole"). `heads`: attention loses the same positions of every head ("narrow"),
+    or whole heads ("whole"). `norms`: a norm over channels stays as it is, and removing a channel is not exact
+    ("plain"), or it goes on as if removed channels were there and zero, which is exact ("zeros").
+    """
+
+    grouped: str = "equal"
+    heads: str = "narrow"
+    norms: str = "plain"
+
+    def __post_init__(self) -> None:
+        allowed = {"grouped": ("equal", "whole"), "heads": ("narrow", "whole"), "norms": ("plain", "zeros")}
+        for name, values in allowed.items():
+            if getattr(self, name) not in values:
+                raise ValueError(f"{name} must be one of {', '.join(values)}, got '{getattr(self, name)}'")
+
+
+USUAL = Choices()
+
+
+@dataclass(frozen=True)
 class Space:
-    """What all calls of an analysis share. `constants` are the network's own integer tensors, with values."""
+    """What all calls of an analysis share. `constants` are the network's own integer tensors, with values.
+
+    `ragged`: weights of grouped convolutions, (C_out, C_in / groups, ...), of which every group of rows may keep other
+    columns: their labels, full size in the first two dims. A transposed one is (C_in, C_out / groups, ...).
+    """
 
     labels: Labels
     parameters: Mapping[str, Labelled]
     constants: Mapping[str, Tensor]
     roles: Roles
+    choices: Choices
+    ragged: dict[str, Tensor] = field(default_factory=dict)
 
 
 @dataclass
@@ -114,6 +144,18 @@ class Call:
         """These labels stay, because of this operator."""
         if labels is not None:
             self.labels.pin(labels, f"{reason}, at {self.where}")
+
+    def ragged(self, argument: str, parts: Tensor) -> bool:
+        """Let each group of rows of a weight have columns of its own: `parts` (groups, n). False where it cannot."""
+        weight, node = self.tensor(argument), self.written[argument]
+        if self.space.choices.grouped != "equal" or not isinstance(node, fx.Node) or node.op != "get_attr":
+            return False
+        rows = weight.shape[0] // parts.shape[0]
+        labels = parts.repeat_interleave(rows, 0)
+        self.labels.unite(self.space.ragged.setdefault(weight.source, labels), labels)
+        self.labels.equal_counts(parts)
+        self.space.roles.setdefault((weight.source, 1), "row" if "transpose" in self.name else "column")
+        return True
 
     def contract(self, argument: str, dim: int, labels: Tensor | None) -> None:
         """The operator sums over `dim` of a tensor argument, weighted by what carries `labels`."""

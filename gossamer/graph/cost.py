@@ -2,8 +2,9 @@
 """What a network costs, layer by layer, and what it would cost with fewer channels.
 
 Multiply-adds are counted where weights are: in convolutions and linear layers, for one example. The size of every
-tensor dim is a fixed number plus, per group, slots times channels kept; so a cost is a few products of a matrix
-with the counts, and a bisection can ask for it thousands of times.
+tensor dim is a fixed number plus, per group, slots times channels kept (a share of them for the columns of a grouped
+convolution); so a cost is a few products of a matrix with the counts, and a bisection can ask for it thousands of
+times.
 """
 
 from __future__ import annotations
@@ -123,27 +124,36 @@ class Prediction:
 
     def _affine(
         self, analysis: Analysis, tensors: Sequence[Labelled], group_of: NDArray[np.int64]
-    ) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    ) -> list[tuple[NDArray[np.float64], NDArray[np.int64]]]:
         """Per position of a shape: slots per channel (tensors, groups) and fixed slots (tensors,)."""
         rank = max((len(tensor.shape) for tensor in tensors), default=0)
         result = []
         for dim in range(rank):
-            slots = np.zeros((len(tensors), len(self._sizes)), np.int64)
+            slots = np.zeros((len(tensors), len(self._sizes)))
             fixed = np.array([t.shape[dim] if dim < len(t.shape) else 1 for t in tensors], np.int64)
             for row, tensor in enumerate(tensors):
-                classes = analysis.axes(tensor).get(dim)
+                classes = _line(analysis, tensor, dim)
                 owners = np.zeros(0, np.int64) if classes is None else group_of[classes]
                 columns, counts = np.unique(owners[owners >= 0], return_counts=True)
-                slots[row, columns] = counts // self._sizes[columns]
+                slots[row, columns] = counts / self._sizes[columns]
                 fixed[row] -= counts.sum()
             result.append((slots, fixed))
         return result
 
     def _products(
-        self, affine: Sequence[tuple[NDArray[np.int64], NDArray[np.int64]]], counts: Mapping[str, int]
+        self, affine: Sequence[tuple[NDArray[np.float64], NDArray[np.int64]]], counts: Mapping[str, int]
     ) -> NDArray[np.int64]:
         kept = self._sizes.copy()
         for name, count in counts.items():
             kept[self._columns[name]] = count
-        product: NDArray[np.int64] = np.prod([slots @ kept + fixed for slots, fixed in affine], axis=0, dtype=np.int64)
+        sizes = [np.rint(slots @ kept + fixed).astype(np.int64) for slots, fixed in affine]
+        product: NDArray[np.int64] = np.prod(sizes, axis=0, dtype=np.int64)
         return product
+
+
+def _line(analysis: Analysis, tensor: Labelled, dim: int) -> NDArray[np.intp] | None:
+    """The classes along a dim; of a ragged weight those of its first row, of which each part of a group has a share."""
+    if dim == 1 and tensor.source in analysis.ragged and tensor is analysis.tensors[tensor.source]:
+        first: NDArray[np.intp] = analysis.ragged[tensor.source][0]
+        return first
+    return analysis.axes(tensor).get(dim)

@@ -20,14 +20,20 @@ from torch.utils import _pytree as pytree
 
 from gossamer.graph.analysis import Analysis
 from gossamer.graph.calls import is_tensor
+from gossamer.graph.parts import Signature, signatures
 
 Slots = tuple[str, int, NDArray[np.intp]]
 """Where one unit is in one tensor: name, dim, and the slots along it."""
+
+_RAGGED = -1  # the dim of slots in a ragged weight: columns, counted over its first two dims flattened
 
 
 @dataclass(frozen=True, eq=False)
 class Member:
     """The slots of a parameter or buffer that belong to a group: `index[k]` along `dim` are those of unit k.
+
+    The weight of a grouped convolution is read with its first two dims flattened into one, `ragged`: each group of
+    rows has columns of its own.
 
     `role`: 'row' produces the channel, 'column' reads it; 'bias'; 'scale', 'shift', 'mean', 'var' of a norm;
     'index' lists it; 'factor' is anything else that is multiplied or added.
@@ -37,10 +43,12 @@ class Member:
     dim: int
     role: str
     index: NDArray[np.intp]
+    ragged: bool = False
 
     def matrix(self, tensors: Mapping[str, Tensor]) -> Tensor:
         """The slots of every unit as one row, (K, features)."""
-        tensor = tensors[self.tensor].movedim(self.dim, 0)
+        tensor = tensors[self.tensor]
+        tensor = tensor.flatten(0, 1) if self.ragged else tensor.movedim(self.dim, 0)
         return tensor[torch.from_numpy(self.index).to(tensor.device)].reshape(len(self.index), -1)
 
 
@@ -49,7 +57,9 @@ class Group:
     """K channels, each removable with what depends on it. Named after the first parameter that produces them.
 
     `removable` is False where a `reason` keeps all of them. `exact` is False where a removal changes what the
-    remaining channels compute (a norm over channels): such a group is cut only if its name is given.
+    remaining channels compute (a norm over channels): such a group is cut only if its name is given. `part`, (K,),
+    says which part of the group a channel belongs to: every part must keep equally many (the groups of a grouped
+    convolution), so the number kept is a `multiple_of` the number of parts.
     """
 
     name: str
@@ -59,7 +69,28 @@ class Group:
     removable: bool
     exact: bool
     reason: str
-    multiple_of: int = 1
+    part: NDArray[np.intp]
+
+    @property
+    def multiple_of(self) -> int:
+        """What the number of channels kept must be a multiple of."""
+        return int(self.part.max()) + 1
+
+    def best(self, score: NDArray[np.floating], count: int) -> NDArray[np.bool_]:
+        """What to keep, bool (K,), to keep the `count` channels of highest `score` (K,), equally many of each part.
+
+        Ties go to the first. Raises ValueError for a count that is no multiple of `multiple_of`.
+        """
+        each, rest = divmod(count, self.multiple_of)
+        if rest or not 0 < count <= self.size:
+            raise ValueError(
+                f"group '{self.name}' must keep a multiple of {self.multiple_of} of its {self.size} channels, "
+                f"got {count}"
+            )
+        ranked = np.lexsort((-np.asarray(score), self.part))  # part by part, the best first
+        keep = np.zeros(self.size, np.bool_)
+        keep[ranked.reshape(self.multiple_of, -1)[:, :each]] = True
+        return keep
 
     def rows(self, tensors: Mapping[str, Tensor]) -> list[Tensor]:
         """The filters that produce the channels, one matrix (K, features) per convolution or linear layer."""
@@ -87,7 +118,8 @@ class Group:
         state = "removable" if self.removable else f"stays: {self.reason}"
         if self.removable and not self.exact:
             state = f"removable, not exact: {self.reason}"
-        lines = [f"{self.name}: {self.size} channels, {state}"]
+        parts = f", equally many of each of {self.multiple_of} parts" if self.multiple_of > 1 else ""
+        lines = [f"{self.name}: {self.size} channels, {state}{parts}"]
         for member in self.members:
             slots = "" if member.index.shape[1] == 1 else f", {member.index.shape[1]} slots each"
             lines.append(f"  {member.role:<6} {member.tensor} dim {member.dim}{slots}")
@@ -100,18 +132,20 @@ def find_groups(analysis: Analysis) -> tuple[Group, ...]:
     slots: dict[int, list[Slots]] = defaultdict(list)
     produced: set[int] = set()
     for name in sorted(order, key=order.__getitem__):
-        for dim, line in analysis.axes(analysis.tensors[name]).items():
+        lines = analysis.axes(analysis.tensors[name])
+        if name in analysis.ragged:
+            lines[_RAGGED] = analysis.ragged[name].ravel()
+        for dim, line in lines.items():
             units, starts = np.unique(np.sort(line), return_index=True)
             for unit, index in zip(units.tolist(), np.split(np.argsort(line, kind="stable"), starts[1:]), strict=True):
                 slots[unit].append((name, dim, index))
-            if analysis.roles.get((name, dim), "column") != "column":
+            if analysis.roles.get((name, abs(dim)), "column") != "column":
                 produced.update(units.tolist())
-    classes = analysis.classes
-    places = _places(analysis)
-    together: dict[tuple[int, str, str], list[int]] = defaultdict(list)
+    signature = signatures(analysis)
+    together: dict[Signature, list[int]] = defaultdict(list)
     for unit in slots:
         if unit in produced:
-            together[int(places[unit]), classes.pinned[unit], classes.inexact[unit]].append(unit)
+            together[signature[unit]].append(unit)
     groups = [
         _group(analysis, {unit: slots[unit] for unit in units}, pinned, inexact)
         for (_, pinned, inexact), units in together.items()
@@ -128,7 +162,13 @@ def _group(
     """One group of units that have their slots in the same places; units in the order of their first slots."""
     units = sorted(slots, key=lambda unit: slots[unit][0][2][0])
     members = [
-        Member(name, dim, analysis.roles.get((name, dim), "factor"), np.stack([slots[unit][i][2] for unit in units]))
+        Member(
+            name,
+            abs(dim),
+            analysis.roles.get((name, abs(dim)), "factor"),
+            np.stack([slots[unit][i][2] for unit in units]),
+            ragged=dim == _RAGGED,
+        )
         for i, (name, dim, _) in enumerate(slots[units[0]])
     ]
     members.sort(key=lambda member: member.role != "row")  # stable: producers first
@@ -141,6 +181,7 @@ def _group(
         removable=not (pinned or alone),
         exact=not inexact,
         reason=pinned or alone or inexact,
+        part=np.unique(analysis.part[units], return_inverse=True)[1],
     )
 
 
@@ -165,21 +206,3 @@ def _first_use(analysis: Analysis) -> dict[str, int]:
                 if is_tensor(value) and value.source in analysis.tensors:
                     order.setdefault(value.source, len(order))
     return order
-
-
-def _places(analysis: Analysis) -> NDArray[np.uint64]:
-    """Per class a number that is equal for classes that appear equally often in the same dims of the same tensors.
-
-    Each (tensor, dim) draws a random number; a class sums those of its places (a Zobrist hash).
-    """
-    random = np.random.default_rng(0)
-    places = np.zeros(len(analysis.classes.pinned), np.uint64)
-    seen: set[int] = set()
-    for tensor in analysis.labelled():
-        if all(id(plane) in seen for plane in tensor.planes):
-            continue
-        seen.update(id(plane) for plane in tensor.planes)
-        for line in analysis.axes(tensor).values():
-            units, counts = np.unique(line, return_counts=True)
-            places[units] += counts.astype(np.uint64) * random.integers(1, 2**63, dtype=np.uint64)
-    return places

@@ -61,6 +61,7 @@ class Labels:
     def __init__(self) -> None:
         self._count = 0
         self._pairs: list[tuple[NDArray[np.int64], NDArray[np.int64]]] = []
+        self._equal: list[Tensor] = []
         self._pinned: list[tuple[Tensor, str]] = []
         self._inexact: list[tuple[Tensor, str]] = []
 
@@ -89,6 +90,16 @@ class Labels:
     def mark_inexact(self, labels: Tensor, reason: str) -> None:
         """Removing one of these labels changes what the others compute."""
         self._inexact.append((labels, reason))
+
+    def equal_counts(self, parts: Tensor) -> None:
+        """Of the labels (parts, n), every row must keep equally many; which ones is free."""
+        if parts.shape[0] > 1:
+            self._equal.append(parts)
+
+    @property
+    def equal(self) -> Sequence[Tensor]:
+        """All arrays of labels (parts, n) whose rows must keep equally many."""
+        return tuple(self._equal)
 
     def couple(self, plane: Tensor, dims: Sequence[int]) -> Tensor:
         """Unite everything along `dims`; returns the plane, now constant (size 1) there."""

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from gossamer.graph.analysis import Analysis, analyse
-from gossamer.graph.calls import Space
+from gossamer.graph.calls import USUAL, Choices, Space
 from gossamer.graph.check import cut_error
 from gossamer.graph.cost import Layer, Prediction, find_layers
 from gossamer.graph.export import Form, canonical_names, export_forms
@@ -35,11 +35,17 @@ from gossamer.graph.traced import TracedModule
 Keep = NDArray[np.bool_]
 
 
-def trace(model: nn.Module, example: Tensor | tuple[Any, ...], freeze: Iterable[str] = ()) -> Network:
+def trace(
+    model: nn.Module,
+    example: Tensor | tuple[Any, ...],
+    freeze: Iterable[str] = (),
+    choices: Choices = USUAL,
+) -> Network:
     """The network of a module: exported, analysed, and independent of `model`, which is never changed.
 
     `example`: an input (N, C, H, W), or a tuple of inputs; the batch stays free. `freeze`: names of parameters or
-    modules whose output channels must all stay. Raises ValueError naming the line that cannot be exported.
+    modules whose output channels must all stay. `choices`: where channels can go in several ways, which way they go.
+    Raises ValueError naming the line that cannot be exported.
     """
     inputs = tuple(example) if isinstance(example, (tuple, list)) else (example,)
     frozen = tuple(freeze)
@@ -52,7 +58,7 @@ def trace(model: nn.Module, example: Tensor | tuple[Any, ...], freeze: Iterable[
     }
     tensors = {name: own[id(tensor)] for name, tensor in (tensors | dict(exported.constants)).items()}
     module = TracedModule(tensors, exported.forms, transient).train(model.training)
-    return Network(module, inputs, exported.forms, frozen, frozenset(transient), {})
+    return Network(module, inputs, exported.forms, frozen, frozenset(transient), choices, {})
 
 
 class Network:
@@ -69,6 +75,7 @@ class Network:
         forms: Mapping[bool, Form],
         frozen: tuple[str, ...],
         transient: frozenset[str],
+        choices: Choices,
         kept: Mapping[str, Keep],
     ) -> None:
         self.module = module
@@ -77,6 +84,7 @@ class Network:
         self._forms = forms
         self._frozen = frozen
         self._transient = transient
+        self._choices = choices
 
     # --- what it is
 
@@ -123,7 +131,7 @@ class Network:
         transient = self._transient | set(cut.constants)
         module = TracedModule(tensors | cut.constants, forms, transient).train(self.module.training)
         module.norm_momentum = self.module.norm_momentum
-        return Network(module, self.example, forms, self._frozen, transient, kept)
+        return Network(module, self.example, forms, self._frozen, transient, self._choices, kept)
 
     def check(self, smaller: Network, seed: int = 0) -> float:
         """How far `smaller`, a cut of this network, is from exact: relative error, below 1e-10 where it is.
@@ -175,6 +183,7 @@ class Network:
             {name: tensors[name] for name in dict.fromkeys(names.values())},
             self.example,
             self._protect,
+            self._choices,
         )
 
     def _protect(self, space: Space) -> None:
@@ -207,8 +216,12 @@ def _checked(group: Group, keep: Keep) -> Keep:
         )
     if not keep.any():
         raise ValueError(f"group '{group.name}' must keep at least one of its {group.size} channels, got none")
-    if keep.sum() % group.multiple_of:
-        raise ValueError(f"group '{group.name}' must keep a multiple of {group.multiple_of} channels, got {keep.sum()}")
+    counts = np.bincount(group.part, keep)
+    if (counts != counts[0]).any():
+        raise ValueError(
+            f"group '{group.name}' must keep equally many channels of each of its {group.multiple_of} parts, got "
+            f"{int(counts.min())} to {int(counts.max())}; see group.part"
+        )
     return keep.copy()
 
 

@@ -31,17 +31,21 @@ def convolution(call: Call) -> Labelled:
 
 
 def _grouped(call: Call, channels: Tensor | None, rows: Tensor | None, columns: Tensor | None) -> None:
-    """Input (groups, c), output (groups, r): lose whole groups, or the same position of every group.
+    """Input (groups, c), output (groups, r).
 
-    Whichever leaves more to choose from: 32 groups of 4 lose groups, 2 groups of 64 lose positions. A depthwise
-    convolution is the first case with c = 1.
+    Where c = 1 (depthwise) a channel is a group and they go together. Otherwise every group keeps equally many of
+    its inputs, and of its outputs, whichever they are. Where that cannot be (the weight is computed), whole groups
+    go, or the same position of every group: whichever leaves more to choose from.
     """
     if channels is None or rows is None:
         call.unite(channels, rows)
         call.pin(columns, "it meets a tensor that stays whole")
         return
     channels, rows = channels.reshape(call["groups"], -1), rows.reshape(call["groups"], -1)
-    if channels.shape[0] >= channels.shape[1]:
+    if channels.shape[1] > 1 and call.ragged("weight", channels):
+        call.labels.equal_counts(rows)
+        call.contracted.append(("input", 1))
+    elif channels.shape[0] >= channels.shape[1]:
         call.unite(call.labels.couple(channels, [1]), call.labels.couple(rows, [1]))
         call.pin(columns, _INSIDE)
     else:
@@ -53,7 +57,7 @@ def _grouped(call: Call, channels: Tensor | None, rows: Tensor | None, columns: 
 
 
 def transposed_convolution(call: Call) -> Labelled:
-    """The weight is (C_in, C_out / groups, ...); a grouped one loses whole groups."""
+    """The weight is (C_in, C_out / groups, ...). A grouped one as `_grouped`, with rows and columns exchanged."""
     x, weight, groups = call.tensor("input"), call.tensor("weight"), call["groups"]
     passed = _window(call, x, weight)
     if groups == 1:
@@ -62,16 +66,27 @@ def transposed_convolution(call: Call) -> Labelled:
         call.contract("input", 1, call.vector(weight, 0))
         call.role(weight, 0, "column")
     else:
-        channels = call.vector(x, 1)
+        channels, rows = call.vector(x, 1), None
         call.unite(channels, call.vector(weight, 0))
-        call.role(weight, 0, "row")
-        call.pin(call.vector(weight, 1), _INSIDE)
-        rows = None
         if channels is not None:
-            group = call.labels.couple(channels.reshape(groups, -1), [1])
-            rows = group.expand(groups, call.shape[1] // groups).flatten()
+            rows = _grouped_outputs(call, channels.reshape(groups, -1), weight)
     _add_bias(call, rows)
     return call.output(passed if rows is None else [*passed, along(rows, 1, len(x.shape))])
+
+
+def _grouped_outputs(call: Call, channels: Tensor, weight: Labelled) -> Tensor:
+    """The output labels of a grouped transposed convolution of `channels` (groups, c)."""
+    groups, outputs = len(channels), call.shape[1]
+    if channels.shape[1] > 1 and outputs > groups:
+        rows = call.labels.fresh(outputs).reshape(groups, -1)
+        if call.ragged("weight", rows):
+            call.labels.equal_counts(channels)
+            call.role(weight, 0, "column")
+            call.contracted.append(("input", 1))
+            return rows.flatten()
+    call.role(weight, 0, "row")
+    call.pin(call.vector(weight, 1), _INSIDE)
+    return call.labels.couple(channels, [1]).expand(groups, outputs // groups).flatten()
 
 
 def conv_groups(call: Call, kept: Kept) -> Mapping[str, Any]:

@@ -40,7 +40,15 @@ class Cut:
         shape = list(tensor.shape)
         for dim, classes in self._analysis.axes(tensor).items():
             shape[dim] = int(self._keep[classes].sum())
+        if (columns := self._columns(tensor)) is not None:
+            shape[1] = int(columns[0].sum())
         return tuple(shape)
+
+    def _columns(self, tensor: Labelled) -> NDArray[np.bool_] | None:
+        """The columns that each row of a ragged weight keeps, equally many, bool (rows, columns)."""
+        if tensor.source not in self._analysis.ragged or tensor is not self._analysis.tensors[tensor.source]:
+            return None
+        return np.asarray(self._keep[self._analysis.ragged[tensor.source]])
 
     def tensors(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Copies of the network's tensors (by their first names) without the removed slots."""
@@ -48,6 +56,9 @@ class Cut:
 
     def _compacted(self, tensor: Tensor, labelled: Labelled) -> Tensor:
         left = tensor.detach()
+        if (columns := self._columns(labelled)) is not None and not columns.all():
+            kept = torch.from_numpy(columns).to(left.device)  # in row-major order, so rows stay apart
+            left = left[kept].reshape(left.shape[0], -1, *left.shape[2:])
         for dim in self._analysis.axes(labelled):
             keep = self.dim(labelled, dim)
             if not keep.all():

@@ -6,7 +6,6 @@ A rule is a frozen dataclass with `counts(scores, share)`: scores per group in, 
 
 from __future__ import annotations
 
-from gossamer.rates.budget import best_channels as best_channels
 from gossamer.rates.budget import counts_within as counts_within
 from gossamer.rates.global_threshold import Global as Global
 from gossamer.rates.uniform import Uniform as Uniform

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Budget: turn a rule's dial until the network costs what it may cost, and pick the channels.
+"""Budget: turn a rule's dial until the network costs what it may cost.
 
 Counts are predicted, not cut: bisection asks a cost function of channel counts some forty times.
 """
@@ -48,16 +48,6 @@ def counts_within(
         middle = (low + high) / 2
         low, high = (middle, high) if cost(rounded(middle)) <= budget else (low, middle)
     return rounded(low)
-
-
-def best_channels(scores: Scores, counts: Mapping[str, int]) -> dict[str, NDArray[np.bool_]]:
-    """Per group the `counts` channels of highest score, as bool vectors; ties go to the first."""
-    keep = {}
-    for name, count in counts.items():
-        row = np.zeros(scores[name].size, dtype=np.bool_)
-        row[np.argsort(-scores[name], kind="stable")[:count]] = True
-        keep[name] = row
-    return keep
 
 
 def _round_up(count: int, size: int, multiple: int) -> int:

@@ -22,7 +22,7 @@ from gossamer.filters import GroupMatrices, L1Norm
 from gossamer.graph import Group, Network
 from gossamer.plan import Plan
 from gossamer.quantize.folding import fold_factors
-from gossamer.rates import Global, best_channels, counts_within
+from gossamer.rates import Global, counts_within
 from gossamer.search.candidate import Candidate, finish
 from gossamer.search.ladder import climb
 from gossamer.search.pace import Pace, measure_pace
@@ -107,7 +107,7 @@ def choose_channels(network: Network, macs: float) -> dict[str, NDArray[np.bool_
         counts = counts_within(Global(scaled=True), scores, network.macs_if, macs, multiples)
         if network.macs_if(counts) <= macs:
             break
-    return best_channels(scores, counts)
+    return {group.name: group.best(scores[group.name], counts[group.name]) for group in chosen}
 
 
 def _multiple(group: Group) -> int:

@@ -315,9 +315,9 @@ def _random_keep(network: Network, seed: int = 0) -> dict[str, np.ndarray]:
     keep = {}
     for group in network.groups:
         if group.removable and group.exact:
-            keep[group.name] = rng.random(group.size) < 0.5
-            one, other = rng.permutation(group.size)[:2]
-            keep[group.name][one], keep[group.name][other] = True, False
+            most = group.size // group.multiple_of - 1  # of each part; at least one goes
+            count = group.multiple_of * max(1, min(most, int(rng.binomial(group.size // group.multiple_of, 0.5))))
+            keep[group.name] = group.best(rng.random(group.size), count)
     return keep
 
 
@@ -335,7 +335,8 @@ def _silenced(model: nn.Module, network: Network, keep: dict[str, np.ndarray]) -
             for member in group.members:
                 if member.role == "column" and group.name in keep:
                     drop = torch.from_numpy(member.index[~keep[group.name]].ravel())
-                    weights[member.tensor].movedim(member.dim, 0)[drop] = 0
+                    weight = weights[member.tensor]
+                    (weight.flatten(0, 1) if member.ragged else weight.movedim(member.dim, 0))[drop] = 0
     return silent
 
 

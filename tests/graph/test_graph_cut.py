@@ -85,7 +85,8 @@ def test_cutting_nothing_changes_nothing(traced):
 
 def test_keeps_only_one_channel_of_everything(pattern):
     _, network = pattern
-    keep = {group.name: np.arange(group.size) == 0 for group in network.groups if group.removable}
+    keep = {g.name: g.best(-np.arange(g.size), g.multiple_of) for g in network.groups if g.removable}
+    assert all(keep[g.name].sum() == g.multiple_of for g in network.groups if g.removable)
     assert network.check(network.cut(keep)) < 1e-10
 
 
@@ -144,14 +145,33 @@ def test_errors_say_what_is_wrong(traced):
 
 
 def test_multiples_are_respected(traced):
-    import dataclasses
-
-    network = traced("plain")[1].copy()
-    network.groups = tuple(dataclasses.replace(group, multiple_of=4) for group in network.groups)
-    assert _error(network, {"hidden.weight": np.arange(20) < 6}) == (
-        "group 'hidden.weight' must keep a multiple of 4 channels, got 6"
+    """A convolution in 8 groups of 3 reads 'reduce': every group keeps as many, whichever they are."""
+    _, network = traced("grouped")
+    group = next(group for group in network.groups if group.name == "reduce.0.weight")
+    assert (group.size, group.multiple_of, group.part.tolist()) == (24, 8, [k // 3 for k in range(24)])
+    assert _error(network, {"reduce.0.weight": np.arange(24) < 16}) == (
+        "group 'reduce.0.weight' must keep equally many channels of each of its 8 parts, got 0 to 3; see group.part"
     )
-    assert network.cut({"hidden.weight": np.arange(20) < 8}).kept["hidden.weight"].sum() == 8
+    with pytest.raises(ValueError, match="must keep a multiple of 8 of its 24 channels, got 12"):
+        group.best(np.arange(24), 12)
+    free = np.zeros(24, bool)
+    free[[0, 4, 8, 10, 12, 17, 18, 23]] = True  # another position in each
+    smaller = network.cut({"reduce.0.weight": free})
+    assert network.check(smaller) < 1e-10
+    assert smaller.tensors["many.0.weight"].shape == (24, 1, 3, 3)
+    assert smaller.macs == network.macs_if({"reduce.0.weight": 8})
+
+
+def test_the_best_of_each_part_stay(traced):
+    group = next(group for group in traced("grouped")[1].groups if group.multiple_of > 1)
+    score = np.random.default_rng(0).random(group.size)
+    keep = group.best(score, 2 * group.multiple_of)
+    assert [int(keep[group.part == part].sum()) for part in range(group.multiple_of)] == [2] * group.multiple_of
+    for part in range(group.multiple_of):
+        inside = group.part == part
+        assert score[inside & keep].min() > score[inside & ~keep].max()
+    plain = traced("plain")[1].groups[0]
+    assert plain.best(np.array([1, 9, 9, 0, 5, 5, 5, 2.0]), 3).nonzero()[0].tolist() == [1, 2, 4], "ties: the first"
 
 
 # --- networks nobody wrote
@@ -219,6 +239,6 @@ def test_random_networks(steps, seed):
     keep = {}
     for group in network.groups:
         if group.removable:
-            keep[group.name] = rng.random(group.size) < 0.6
-            keep[group.name][rng.integers(group.size)] = True
+            count = group.multiple_of * int(rng.integers(1, group.size // group.multiple_of + 1))
+            keep[group.name] = group.best(rng.random(group.size), count)
     assert network.check(network.cut(keep), seed) < 1e-10

@@ -40,11 +40,13 @@ def test_every_pattern_has_the_expected_groups(traced):
     assert list(_sizes(traced("dense")[1]).values()) == [8, 4, 4, 4, 5]
     assert _sizes(traced("grouped")[1]) == {
         "stem.0.weight": 16,
-        "reduce.0.weight": 8,  # 8 groups of 3: whole groups
-        "widen.0.weight": 9,  # 2 groups of 9: positions
-        "few.0.weight": 6,
+        "reduce.0.weight": 24,
+        "many.0.weight": 24,
+        "widen.0.weight": 18,
+        "few.0.weight": 12,
         "fc.weight": 5,
     }
+    assert [group.multiple_of for group in traced("grouped")[1].groups] == [1, 8, 8, 2, 2, 1]
     assert _sizes(traced("excite")[1]) == {"stem.0.weight": 8, "expand.weight": 16, "squeeze.weight": 6, "fc.weight": 5}
     assert _sizes(traced("shared")[1]) == {"stem.weight": 4, "fc.weight": 5}  # 4 groups of a group norm
     assert _sizes(traced("two heads")[1])["mix.0.weight[0:4]"] == 4

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Rates meet budgets, respect multiples and floors, and pick the best channels."""
+"""Rates meet budgets, and respect multiples and floors."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from gossamer.rates import METHODS, Global, Uniform, best_channels, counts_within
+from gossamer.rates import METHODS, Global, Uniform, counts_within
 
 RNG = np.random.default_rng(0)
 SCORES = {"a": RNG.random(64), "b": 2 * RNG.random(32), "c": RNG.random(16)}
@@ -40,8 +40,3 @@ def test_global_takes_from_the_weak_group_and_keeps_a_floor():
     weak = {"weak": np.full(8, 0.1), "strong": np.full(8, 1.0)}
     assert Global(floor=0.25).counts(weak, 0.5) == {"weak": 2, "strong": 8}
     assert Global(floor=0.25, scaled=True).counts(weak, 1.0) == {"weak": 8, "strong": 8}
-
-
-def test_best_channels_are_those_of_highest_score():
-    keep = best_channels({"a": np.array([0.1, 0.9, 0.5])}, {"a": 2})
-    assert keep["a"].tolist() == [False, True, True]
