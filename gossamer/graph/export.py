@@ -3,8 +3,8 @@
 
 `torch.export` specialises on the mode: dropout, batch norm and auxiliary heads differ between the two forms, so
 both are exported, with a dynamic batch. They share the network's tensors by name and are analysed together. Each
-form is then made plain: no guards (they would pin sizes that a cut changes), no nested graphs, `view` as `reshape`
-(so that channels_last works), `chunk` and `split` with their sizes written out (so that a cut can change them).
+form is then made plain: no guards (they would pin sizes that a cut changes), no nested graphs, and rewritten so that
+more can be cut (`rewrites`).
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ import torch
 from torch import Tensor, fx, nn
 from torch.utils import _pytree as pytree
 
+from gossamer.graph.rewrites import fold_weights, rewrite
+
 aten = torch.ops.aten
 
 
@@ -39,14 +41,23 @@ class Form:
 
 @dataclass(frozen=True)
 class Exported:
-    """Both forms (`forms[True]` trains) and the constants they use beside the network's own tensors."""
+    """Both forms (`forms[True]` trains) and the constants they use beside the network's own tensors.
+
+    `folded`: new values of parameters that the network standardised in its forward; `absorbed`: names of parameters
+    that are in these values now.
+    """
 
     forms: Mapping[bool, Form]
     constants: Mapping[str, Tensor]
+    folded: Mapping[str, Tensor]
+    absorbed: frozenset[str]
 
 
-def export_forms(model: nn.Module, example: tuple[Any, ...]) -> Exported:
-    """Export copies of `model` in both modes; raises ValueError naming the line that cannot be exported."""
+def export_forms(model: nn.Module, example: tuple[Any, ...], zeros: bool = False) -> Exported:
+    """Export copies of `model` in both modes; raises ValueError naming the line that cannot be exported.
+
+    With `zeros`, norms over channels go on as if removed channels were there and zero.
+    """
     owned = canonical_names(model)
     forms: dict[bool, Form] = {}
     constants: dict[str, Tensor] = {}
@@ -61,15 +72,19 @@ def export_forms(model: nn.Module, example: tuple[Any, ...]) -> Exported:
             module = torch.export.export(_clone(model, training), inputs, dynamic_shapes=shapes).module()
         except Exception as error:
             raise ValueError(_cannot_export(error, mode, model, inputs)) from error
-        forms[training] = _plain(module, owned, f"constants.{mode}_form", constants)
-    return Exported(forms, constants)
+        forms[training] = _plain(module, owned, f"constants.{mode}_form", constants, zeros)
+    tensors = {name: tensor for name, tensor in _named_tensors(model) if owned[name] == name}
+    return Exported(forms, constants, *fold_weights([form.graph for form in forms.values()], tensors))
 
 
 def canonical_names(model: nn.Module) -> dict[str, str]:
     """Every name of a parameter or buffer -> the first name of the same tensor (shared modules have several)."""
     first: dict[int, str] = {}
-    named = [*model.named_parameters(remove_duplicate=False), *model.named_buffers(remove_duplicate=False)]
-    return {name: first.setdefault(id(tensor), name) for name, tensor in named}
+    return {name: first.setdefault(id(tensor), name) for name, tensor in _named_tensors(model)}
+
+
+def _named_tensors(model: nn.Module) -> list[tuple[str, Tensor]]:
+    return [*model.named_parameters(remove_duplicate=False), *model.named_buffers(remove_duplicate=False)]
 
 
 def _clone(model: nn.Module, training: bool) -> nn.Module:
@@ -93,8 +108,10 @@ def _batch_of_two(leaf: Tensor) -> Tensor:
 # --- from an exported module to a plain graph
 
 
-def _plain(module: fx.GraphModule, owned: Mapping[str, str], prefix: str, constants: dict[str, Tensor]) -> Form:
-    """The graph of an exported module, simplified as the header says; its own constants go to `constants`."""
+def _plain(
+    module: fx.GraphModule, owned: Mapping[str, str], prefix: str, constants: dict[str, Tensor], zeros: bool
+) -> Form:
+    """The graph of an exported module, made plain as the header says; its own constants go to `constants`."""
 
     def tensor_name(target: str, tensor: Tensor) -> str:
         if target in owned:
@@ -104,9 +121,7 @@ def _plain(module: fx.GraphModule, owned: Mapping[str, str], prefix: str, consta
 
     graph = fx.Graph()
     graph.output(tuple(_copy(module, graph, {}, tensor_name)))
-    for node in list(graph.nodes):
-        _simplify(node)
-        _as_index(node, prefix, constants)
+    rewrite(graph, prefix, constants, zeros)
     for node in graph.nodes:
         node.meta = {"where": node.meta.get("where", "")}
     graph.lint()
@@ -130,6 +145,8 @@ def _copy(
             value = functools.reduce(getattr, node.target.split("."), source)
             is_nested = isinstance(value, fx.GraphModule)
             values[node] = value if is_nested else graph.get_attr(tensor_name(node.target, cast("Tensor", value)))
+            if not is_nested:
+                values[node].meta = {"val": value}
         elif isinstance(node.target, torch._ops.HigherOrderOperator):
             values[node] = _inline(node, graph, values, tensor_name)
         elif node.target is operator.getitem and isinstance(values[node.args[0]], tuple):
@@ -165,33 +182,6 @@ def _inline(
     if name == "wrap_with_set_grad_enabled" and operands[0] is False:
         outputs = [graph.call_function(aten.detach.default, (output,)) for output in outputs]
     return tuple(outputs)
-
-
-def _simplify(node: fx.Node) -> None:
-    """Write an operator so that a cut only has to change its sizes."""
-    if node.target in (aten.view.default, aten._unsafe_view.default):
-        node.target = aten.reshape.default
-    elif node.target in (aten.chunk.default, aten.split.Tensor, aten.tensor_split.sections):
-        dim = node.args[2] if len(node.args) > 2 else node.kwargs.get("dim", 0)
-        sizes = [part.shape[dim] for part in node.meta["val"]]
-        if all(isinstance(size, int) for size in sizes):
-            node.target = aten.split_with_sizes.default
-            node.args, node.kwargs = (node.args[0], sizes, dim), {}
-
-
-def _as_index(node: fx.Node, prefix: str, constants: dict[str, Tensor]) -> None:
-    """Write a stride along channels, x[:, ::2], as an index_select, whose index can lose channels."""
-    if node.target is not aten.slice.Tensor:
-        return
-    arguments: list[Any] = [*node.args, *(0, None, None, 1)[len(node.args) - 1 :]]
-    x, dim, start, end, step = arguments
-    if step == 1 or dim != 1:
-        return
-    name, value = f"{prefix}.{node.name}_index", x.meta["val"]
-    constants[name] = torch.arange(*slice(start, end, step).indices(value.shape[1]), device=value.device)
-    with node.graph.inserting_before(node):
-        index = node.graph.get_attr(name)
-    node.target, node.args = aten.index_select.default, (x, dim, index)
 
 
 # --- words for people

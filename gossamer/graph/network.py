@@ -51,12 +51,18 @@ def trace(
     frozen = tuple(freeze)
     tensors = _all_tensors(model)
     _check_names("freeze", frozen, {prefix for name in tensors for prefix in _prefixes(name)}, "parameter or module")
-    exported = export_forms(model, inputs)
+    exported = export_forms(model, inputs, zeros=choices.norms == "zeros")
     transient = {name for name in tensors if name not in model.state_dict()} | set(exported.constants)
     own: dict[int, Tensor] = {
         id(tensor): _copied(tensor) for tensor in [*tensors.values(), *exported.constants.values()]
     }
-    tensors = {name: own[id(tensor)] for name, tensor in (tensors | dict(exported.constants)).items()}
+    for name, value in exported.folded.items():
+        own[id(tensors[name])] = _copied(nn.Parameter(value, tensors[name].requires_grad))
+    tensors = {
+        name: own[id(tensor)]
+        for name, tensor in (tensors | dict(exported.constants)).items()
+        if name not in exported.absorbed
+    }
     module = TracedModule(tensors, exported.forms, transient).train(model.training)
     return Network(module, inputs, exported.forms, frozen, frozenset(transient), choices, {})
 

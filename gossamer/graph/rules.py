@@ -12,6 +12,7 @@ from gossamer.graph import rules_average as average
 from gossamer.graph import rules_contraction as contraction
 from gossamer.graph import rules_elementwise as elementwise
 from gossamer.graph import rules_layout as layout
+from gossamer.graph import rules_product as product
 from gossamer.graph.calls import Rule
 
 _SAME = """
@@ -55,9 +56,10 @@ RULES: dict[str, Rule] = {
     "conv_transpose2d": Rule(contraction.transposed_convolution, contraction.conv_groups),
     "conv_transpose3d": Rule(contraction.transposed_convolution, contraction.conv_groups),
     "linear": Rule(contraction.linear),
-    "matmul": Rule(contraction.matrix_product),
-    "bmm": Rule(contraction.matrix_product),
-    "mm": Rule(contraction.matrix_product),
+    "matmul": Rule(product.matrix_product),
+    "bmm": Rule(product.matrix_product),
+    "mm": Rule(product.matrix_product),
+    "scaled_dot_product_attention": Rule(product.attention, product.frozen_scale),
     "batch_norm": Rule(average.batch_norm),
     "instance_norm": Rule(average.batch_norm),
     "layer_norm": Rule(average.layer_norm, average.normalized_shape),
@@ -72,6 +74,7 @@ RULES: dict[str, Rule] = {
     "expand_as": Rule(layout.expansion_like),
     "slice": Rule(layout.take_slice, layout.slice_bounds),
     "index_select": Rule(layout.take_listed, layout.listed_index),
+    "index": Rule(layout.take_indexed),
     "select": Rule(layout.take_one, layout.select_index),
     "unbind": Rule(layout.take_each),
     "split_with_sizes": Rule(layout.layout, layout.split_sizes),
@@ -82,6 +85,11 @@ RULES: dict[str, Rule] = {
     "constant_pad_nd": Rule(layout.padding, layout.pad_amounts),
     "pixel_shuffle": Rule(layout.pixel_shuffle),
     "channel_shuffle": Rule(layout.channel_shuffle),
+    "unfold": Rule(layout.along_image("dimension")),
+    "roll": Rule(layout.along_image("dims")),
+    "flip": Rule(layout.along_image("dims")),
+    "im2col": Rule(layout.patches),
+    "repeat": Rule(layout.repetition, layout.repeats),
 }
 
 UNKNOWN = Rule(lambda call: call.protect("Gossamer has no rule for the operator"))

@@ -17,6 +17,8 @@ from torch import Tensor
 from gossamer.graph.calls import Call, Kept, is_tensor
 from gossamer.graph.labels import Labelled, support
 
+_SUMS = ("sum", "linalg_vector_norm")
+
 
 def batch_norm(call: Call) -> Labelled:
     """batch_norm, instance_norm: channels lie along dim 1, averages run over the others."""
@@ -93,7 +95,10 @@ def pool(call: Call) -> Any:
 
 
 def reduction(call: Call) -> Any:
-    """mean, sum, amax over dims: labels along these alone are averaged away, others pass."""
+    """mean, sum, amax over dims: labels along these alone are averaged away, others pass.
+
+    A sum reads its channels with weights of one, so that a silent one is the same as none.
+    """
     x = call.tensor("self")
     if any(user.target is operator.getitem and user.args[1] == 1 for user in call.node.users if "var" not in call.name):
         return call.protect("removing slots would change the positions found by")
@@ -102,7 +107,10 @@ def reduction(call: Call) -> Any:
     planes = []
     for plane in x.planes:
         if set(support(plane)) <= over:
-            _averaged(call, [plane])
+            if call.name in _SUMS and len(support(plane)) == 1:
+                call.contracted.append(("self", support(plane)[0]))
+            else:
+                _averaged(call, [plane])
             continue
         plane = call.labels.couple(plane, sorted(over))
         left = [size for dim, size in enumerate(plane.shape) if dim not in over]

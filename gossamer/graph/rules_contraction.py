@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Rules for operators that sum over channels with weights: convolutions, linear layers, matrix products."""
+"""Rules for operators that sum over channels with weights: convolutions and linear layers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from torch import Tensor
 
 from gossamer.graph.calls import Call, Kept
 from gossamer.graph.labels import Labelled, along
-from gossamer.graph.rules_elementwise import meet
 
 _INSIDE = "it lies inside the groups of a grouped convolution"
 
@@ -105,22 +104,6 @@ def linear(call: Call) -> Labelled:
     call.role(weight, 1, "column")
     passed = [plane for plane in x.planes if plane.shape[-1] == 1]
     return call.output(passed if rows is None else [*passed, along(rows, len(x.shape) - 1, len(x.shape))])
-
-
-def matrix_product(call: Call) -> Any:
-    """matmul, bmm: (..., M, K) times (..., K, N); leading dims meet as in an elementwise operator."""
-    (name, left), (_, right) = call.operands.items()
-    if min(len(left.shape), len(right.shape)) < 2:
-        return call.protect("Gossamer has no rule for a vector in")
-    rank = len(call.shape)
-    rows, columns = call.vector(left, -2), call.vector(right, -1)
-    call.contract(name, -1, call.vector(right, -2))
-    leading = [
-        Labelled((*x.shape[:-2], 1, 1), tuple(plane for plane in x.planes if plane.shape[-2:] == (1, 1)))
-        for x in (left, right)
-    ]
-    ends = [along(v, dim, rank) for v, dim in ((rows, rank - 2), (columns, rank - 1)) if v is not None]
-    return call.output([*meet(call, leading, rank), *ends])
 
 
 def _window(call: Call, x: Labelled, weight: Labelled) -> list[Tensor]:

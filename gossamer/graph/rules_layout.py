@@ -98,6 +98,47 @@ def listed_index(call: Call, kept: Kept) -> Mapping[str, Any]:
     return {"index": torch.from_numpy(place[index.cpu().numpy()[left]]).to(index.device)}
 
 
+def take_indexed(call: Call) -> Any:
+    """x[:, index]: what is picked by an index that is data stays; the other dims pass."""
+    x, given = call.tensor("self"), call.meta["indices"]
+    if any(index is not None and index.dtype == torch.bool for index in given):
+        return call.protect("what is kept depends on the data in")
+    picked = {dim for dim, index in enumerate(given) if index is not None}
+    indices = [None if index is None else torch.zeros(index.shape, dtype=torch.int64) for index in given]
+    runs = [torch.ops.aten.index(plane.expand(x.shape), indices) for plane in _passing(call, x, picked)]
+    return call.output([compact(run) for run in runs])
+
+
+def along_image(argument: str) -> Callable[[Call], Any]:
+    """For an operator that moves values along dims: these stay whole, others pass."""
+
+    def label(call: Call) -> Any:
+        x, dims = call.tensor("self"), call[argument]
+        moved = {dim % len(x.shape) for dim in ([dims] if isinstance(dims, int) else dims)}
+        return call.output([call.run("self", plane) for plane in _passing(call, x, moved)])
+
+    return label
+
+
+def patches(call: Call) -> Any:
+    """im2col: (N, C, H, W) to (N, C k k, L): each channel becomes k k neighbouring ones."""
+    channels = call.vector(call.tensor("self"), 1)
+    if channels is None:
+        return call.output()
+    return call.output([along(channels.repeat_interleave(call.shape[1] // len(channels)), 1, len(call.shape))])
+
+
+def _passing(call: Call, x: Labelled, dims: set[int]) -> list[Tensor]:
+    """The planes that do not vary along `dims`; those that do stay."""
+    passing = []
+    for plane in x.planes:
+        if set(support(plane)) <= dims:
+            call.pin(plane, "its position is data")
+        else:
+            passing.append(call.labels.couple(plane, sorted(dims)))
+    return passing
+
+
 def take_one(call: Call) -> Any:
     """select: a channel that is read alone must stay; a slice of several loses the same channels as the others."""
     x = call.tensor("self")
@@ -249,6 +290,23 @@ def expansion(call: Call) -> Any:
 def expansion_like(call: Call) -> Any:
     """expand_as: as expand; the result loses what the other operand loses."""
     return call.output(meet(call, [expansion(call), call.tensor("other")], len(call.shape)))
+
+
+def repetition(call: Call) -> Any:
+    """repeat: channels come again in the same order; a dim of size 1 that is repeated gets new labels."""
+    x, lead = call.tensor("self"), len(call.shape) - len(call.tensor("self").shape)
+    grown = [d for d, size in enumerate(call.shape) if size > 1 and (d < lead or x.shape[d - lead] == 1)]
+    return call.output([*(call.run("self", plane) for plane in x.planes), *call.labels.fresh_planes(call.shape, grown)])
+
+
+def repeats(call: Call, kept: Kept) -> Mapping[str, Any]:
+    """How often a dim of size 1 is repeated is its size."""
+    x, counts, lead = call.tensor("self"), kept.shape(call.result), len(call.shape) - len(call.tensor("self").shape)
+    written = list(call.written["repeats"])
+    for dim, count in enumerate(counts):
+        if count != call.shape[dim] and (dim < lead or x.shape[dim - lead] == 1):
+            written[dim] = count
+    return {"repeats": written}
 
 
 def creation(call: Call) -> Any:
