@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Any CNN as an exported graph: channel labels, groups that go together, exact cuts, and the check."""
 
+from gossamer.graph.calls import USUAL as USUAL
+from gossamer.graph.calls import Choices as Choices
 from gossamer.graph.cost import Layer as Layer
 from gossamer.graph.cost import Norm as Norm
 from gossamer.graph.explain import Row as Row

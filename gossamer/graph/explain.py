@@ -27,8 +27,10 @@ def explain(network: Network) -> list[Row]:
         for group in network.groups:
             members = [m for m in group.members if m.tensor == layer.name and m.role == "row"]
             for member in members:
-                rows.append(Row(layer.name, group.name, member.index.size, group.removable, group.reason))
-                listed += member.index.size
+                # in a ragged weight a channel has a slot in every row of its group
+                count = member.index.size // (layer.shape[0] // layer.groups if member.ragged else 1)
+                rows.append(Row(layer.name, group.name, count, group.removable, group.reason))
+                listed += count
         outputs = layer.outputs
         if listed < outputs:
             why = "it is a single channel" if outputs == 1 else "no rule follows these channels"

@@ -33,6 +33,8 @@ _LAYOUTS = {
     aten.flatten.using_ints,
     aten.unflatten.int,
 }
+_UNREAD = {*_LAYOUTS, aten.select.int, aten.slice.Tensor}
+"""Erased where nothing reads it: ends of rewritten chains, and traces of questions such as weight[0].numel()."""
 _MOVES = {aten.transpose.int, aten.permute.default, aten.swapaxes.default}
 _AVERAGES = {
     "aten::batch_norm",
@@ -63,7 +65,9 @@ def rewrite(graph: fx.Graph, prefix: str, constants: dict[str, Tensor], zeros: b
                 node.target, node.args, node.kwargs = aten.index_select.default, (x, dim, index), {}
         if zeros:
             _as_if_zero(node)
-    _erase_unused_layouts(graph)
+    for node in reversed(list(graph.nodes)):
+        if node.target in _UNREAD and not node.users:
+            graph.erase_node(node)
 
 
 def _with_sizes_written_out(node: fx.Node) -> None:
@@ -144,12 +148,6 @@ def _hint(size: Any) -> int:
     return int(cast("Any", size.node).hint) if isinstance(size, torch.SymInt) else int(size)
 
 
-def _erase_unused_layouts(graph: fx.Graph) -> None:
-    for node in reversed(list(graph.nodes)):
-        if node.target in _LAYOUTS and not node.users:
-            graph.erase_node(node)
-
-
 # --- norms over channels, as if removed channels were there and zero
 
 
@@ -171,7 +169,7 @@ def _given(node: fx.Node, *defaults: Any) -> list[Any]:
     """The first five arguments of a norm, those left out by their defaults."""
     names = [argument.name for argument in node.target._schema.arguments]  # type: ignore[union-attr]
     given = [*node.args, *defaults[len(node.args) - 2 :]]
-    return [node.kwargs.get(name, value) for name, value in zip(names, given, strict=False)]
+    return [node.kwargs.get(name, value) for name, value in zip(names[:5], given, strict=False)]
 
 
 def _as_sum(node: fx.Node) -> None:

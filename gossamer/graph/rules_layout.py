@@ -22,8 +22,19 @@ def layout(call: Call) -> Any:
     (name, x), *_ = call.operands.items()
     runs = [call.run(name, plane) for plane in x.planes]
     if isinstance(call.result, list):
-        return [part.with_planes([run[i] for run in runs if run[i].numel() > 1]) for i, part in enumerate(call.result)]
-    return call.output(runs)
+        return [part.with_planes(_apart(call, [run[i] for run in runs])) for i, part in enumerate(call.result)]
+    return call.output(_apart(call, runs))
+
+
+def _apart(call: Call, planes: Sequence[Tensor]) -> list[Tensor]:
+    """Where two planes now vary along one dim (heads and d flattened into channels), only the longer one can go on."""
+    kept: list[Tensor] = []
+    for plane in sorted(planes, key=lambda p: -len(np.unique(p.numpy()))):
+        if any(set(support(plane)) & set(support(other)) for other in kept):
+            call.pin(plane, "it is laid out along one dim with other channels")
+        elif plane.numel() > 1:
+            kept.append(plane)
+    return kept
 
 
 def layout_like(call: Call) -> Any:

@@ -28,8 +28,10 @@ class Numerics:
 
     def lay_out(self, module: nn.Module) -> None:
         """Put the module's four-dimensional weights in this memory layout, in place."""
-        if self.channels_last:
-            module.to(memory_format=torch.channels_last)
+        if self.channels_last:  # module.to(memory_format=...) refuses weights of three-dimensional convolutions
+            for parameter in module.parameters():
+                if parameter.ndim == 4:
+                    parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
 
     def lay_out_input(self, inputs: Tensor) -> Tensor:
         """The same batch (N, C, H, W) in this memory layout."""

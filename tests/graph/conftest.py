@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gossamer.graph import Network, trace
+from gossamer.graph import USUAL, Choices, Network, trace
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -264,6 +264,109 @@ class Attention(nn.Module):
         return self.fc((y * share.expand_as(y)).sum(1).amax((2, 3)))
 
 
+class Upward(nn.Module):
+    """A grouped transposed convolution, 1-d and 3-d convolutions, patches, repeated channels, an image rolled."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = conv(3, 12)
+        self.up = nn.ConvTranspose2d(12, 18, 2, stride=2, groups=3)
+        self.norm = nn.BatchNorm2d(18)
+        self.patches = nn.Conv2d(18 * 4, 6, 1)
+        self.line, self.volume = nn.Conv1d(6, 8, 3, padding=1), nn.Conv3d(8, 10, (1, 3, 1), padding=(0, 1, 0))
+        self.fc = nn.Linear(20, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.relu(self.norm(self.up(self.stem(x)))).roll((1, 2), (2, 3)).flip(3)
+        n, _, h, w = x.shape
+        x = self.patches(F.unfold(x, 2, stride=2).view(n, -1, h // 2, w // 2))
+        x = F.relu(self.line(x.flatten(2))).view(n, 8, 1, h // 2, w // 2)
+        return self.fc(F.relu(self.volume(x)).mean((2, 3, 4)).repeat(1, 2))
+
+
+class ShuffledGroups(nn.Module):
+    """ShuffleNet V1: two grouped convolutions with a shuffle between them; a native shuffle; an order of channels."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = conv(3, 16)
+        self.first, self.second = conv(16, 16, 1, groups=2), conv(16, 16, groups=2)
+        self.shuffle = nn.ChannelShuffle(4)
+        self.register_buffer("order", torch.randperm(16))
+        self.fc = nn.Linear(16, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.first(self.stem(x))
+        n, c, h, w = x.shape
+        x = self.second(x.view(n, 2, c // 2, h, w).transpose(1, 2).reshape(n, c, h, w))
+        return self.fc(self.shuffle(x)[:, self.order].amax((2, 3)))
+
+
+class Positions(nn.Module):
+    """Attention with a table of relative positions, once by products and once by the fused operator."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.qkv, self.proj = conv(3, 12), nn.Linear(12, 36), nn.Linear(12, 12)
+        self.fused, self.fc = nn.Linear(12, 36), nn.Linear(12, 5)
+        self.table = nn.Parameter(torch.randn(3, 31))
+        self.register_buffer("index", torch.arange(16)[:, None] - torch.arange(16)[None] + 15)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x).flatten(2).transpose(1, 2)
+        n, tokens, c = x.shape
+        q, k, v = self.qkv(x).reshape(n, tokens, 3, 3, 4).permute(2, 0, 3, 1, 4).unbind(0)
+        bias = self.table[:, self.index]
+        weights = (q @ k.transpose(-2, -1) * 0.5 + bias).softmax(-1)
+        x = x + self.proj((weights @ v).transpose(1, 2).reshape(n, tokens, c))
+        q, k, v = self.fused(x).reshape(n, tokens, 3, 3, 4).permute(2, 0, 3, 1, 4).unbind(0)
+        x = F.scaled_dot_product_attention(q, k, v, attn_mask=bias[None])
+        return self.fc(x.transpose(1, 2).reshape(n, tokens, c).mean(1))
+
+
+class StandardConv(nn.Conv2d):
+    """Weight standardisation with a gain, as in NF-ResNet."""
+
+    def __init__(self, i: int, o: int) -> None:
+        super().__init__(i, o, 3, padding=1)
+        self.gain = nn.Parameter(torch.rand(o, 1, 1, 1) + 0.5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        flat = F.batch_norm(self.weight.reshape(1, self.out_channels, -1), None, None, training=True, momentum=0.0)
+        weight = self.gain * flat.reshape_as(self.weight) * (self.weight[0].numel()) ** -0.5
+        return F.conv2d(x, weight, self.bias, padding=1)
+
+
+class Standardised(nn.Module):
+    """Convolutions that standardise their weights in forward."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.body, self.fc = StandardConv(3, 8), StandardConv(8, 12), nn.Linear(12, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc(F.relu(self.body(F.relu(self.stem(x)))).mean((2, 3)))
+
+
+class LayerNorms(nn.Module):
+    """Norms over channels: ConvNeXt's block with its global response norm, a group norm with one group."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.norm = nn.Conv2d(3, 12, 3, padding=1), nn.LayerNorm(12)
+        self.widen, self.narrow = nn.Linear(12, 20), nn.Linear(20, 12)
+        self.weight, self.bias = nn.Parameter(torch.rand(20)), nn.Parameter(torch.rand(20))
+        self.one, self.last, self.fc = nn.GroupNorm(1, 12), nn.Conv2d(12, 8, 1), nn.Linear(8, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x)
+        y = F.gelu(self.widen(self.norm(x.permute(0, 2, 3, 1))))
+        strength = y.norm(p=2, dim=(1, 2), keepdim=True)
+        y = y + self.weight * (y * strength / (strength.mean(-1, keepdim=True) + 1e-6)) + self.bias
+        x = x + self.narrow(y).permute(0, 3, 1, 2)
+        return self.fc(F.relu(self.last(self.one(x))).mean((2, 3)))
+
+
 PATTERNS: dict[str, tuple[Callable[[], nn.Module], tuple[tuple[int, ...], ...]]] = {
     "plain": (Plain, ((2, 3, 16, 16),)),
     "padded residual": (PaddedResidual, ((1, 3, 16, 16),)),
@@ -277,7 +380,15 @@ PATTERNS: dict[str, tuple[Callable[[], nn.Module], tuple[tuple[int, ...], ...]]]
     "strided": (Strided, ((1, 3, 8, 8),)),
     "attention": (Attention, ((1, 3, 4, 4),)),
     "slices": (Slices, ((1, 3, 8, 8),)),
+    "upward": (Upward, ((1, 3, 4, 4),)),
+    "shuffled groups": (ShuffledGroups, ((1, 3, 8, 8),)),
+    "positions": (Positions, ((1, 3, 4, 4),)),
+    "layer norms": (LayerNorms, ((1, 3, 6, 6),)),
 }
+
+
+#: Not with the parameters of the user's module: some are folded into others.
+REWRITTEN = {"standardised": (Standardised, ((1, 3, 8, 8),))}
 
 
 def spread_norms(model: nn.Module) -> nn.Module:
@@ -291,11 +402,11 @@ def spread_norms(model: nn.Module) -> nn.Module:
 
 
 @functools.cache
-def _traced(name: str) -> tuple[nn.Module, Network]:
-    build, shapes = PATTERNS[name]
+def _traced(name: str, choices: Choices = USUAL) -> tuple[nn.Module, Network]:
+    build, shapes = (PATTERNS | REWRITTEN)[name]
     torch.manual_seed(0)
     model = spread_norms(build())
-    return model, trace(model, tuple(torch.zeros(shape) for shape in shapes))
+    return model, trace(model, tuple(torch.zeros(shape) for shape in shapes), choices=choices)
 
 
 @pytest.fixture(params=PATTERNS)
@@ -305,8 +416,8 @@ def pattern(request: pytest.FixtureRequest) -> tuple[nn.Module, Network]:
 
 
 @pytest.fixture
-def traced() -> Callable[[str], tuple[nn.Module, Network]]:
-    """The network and the trace of one pattern by name."""
+def traced() -> Callable[..., tuple[nn.Module, Network]]:
+    """The network and the trace of one pattern by name, with choices or the usual ones."""
     return _traced
 
 
