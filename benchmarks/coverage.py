@@ -3,6 +3,7 @@
 
     python -m benchmarks.coverage run             every network that has no row yet
     python -m benchmarks.coverage run NAME ...    these, anew; NAME is a part of source:name
+    python -m benchmarks.coverage peers           Torch-Pruning on every network whose row lacks it
     python -m benchmarks.coverage one SOURCE:NAME one network in this process; prints its row
     python -m benchmarks.coverage page            docs/coverage.md
 
@@ -48,7 +49,7 @@ ONNX_TOLERANCE = 2e-3
 def main() -> int:
     """Run networks, or write the page."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.coverage", description=__doc__.splitlines()[0])
-    parser.add_argument("verb", choices=("run", "one", "peer", "page"))
+    parser.add_argument("verb", choices=("run", "peers", "one", "peer", "page"))
     parser.add_argument("names", nargs="*", metavar="NAME")
     options = parser.parse_args()
     if options.verb == "page":
@@ -64,20 +65,28 @@ def main() -> int:
         print(json.dumps(torch_pruning(entries[0])))
         return 0
     for entry in entries:
-        path = ROWS / f"{entry.source}.json"
-        rows = {known["network"]: known for known in (read_json(path) if path.exists() else [])}
-        if entry.name in rows and not options.names:
-            continue
-        found = _apart("one", entry, SECONDS_FOR_ONE)
-        theirs = rows.get(entry.name, {}).get("torch_pruning", {"outcome": "not installed"})
-        if theirs["outcome"] == "not installed":  # their answer does not change with our code
+        row_before = _rows(entry.source).get(entry.name, {})
+        theirs = row_before.get("torch_pruning")  # does not change with our code
+        if options.verb == "run" and (not row_before or options.names):
+            found = _apart("one", entry, SECONDS_FOR_ONE)
+            _file(entry, {"network": entry.name, **found, "torch_pruning": theirs})
+            print(entry.source, entry.name, found.get("outcome"), found.get("error"), flush=True)
+        elif options.verb == "peers" and row_before and theirs is None:
             theirs = _apart("peer", entry, SECONDS_FOR_PEER)
-        found["torch_pruning"] = theirs
-        rows[entry.name] = {"network": entry.name, **found}
-        write_json(path, list(rows.values()))
-        write_json(ROWS / "environment.json", environment())
-        print(entry.source, entry.name, found.get("outcome"), found.get("error"), flush=True)
+            _file(entry, {**row_before, "torch_pruning": theirs})
+            print(entry.source, entry.name, "torch-pruning:", theirs["outcome"], flush=True)
+    write_json(ROWS / "environment.json", environment())
     return 0
+
+
+def _rows(source: str) -> dict[str, dict[str, Any]]:
+    path = ROWS / f"{source}.json"
+    return {row["network"]: row for row in (read_json(path) if path.exists() else [])}
+
+
+def _file(entry: Entry, row: dict[str, Any]) -> None:
+    """Put a row into its list; others may have been filed meanwhile."""
+    write_json(ROWS / f"{entry.source}.json", list((_rows(entry.source) | {entry.name: row}).values()))
 
 
 def _named(entry: Entry, names: list[str]) -> bool:

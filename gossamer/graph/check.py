@@ -45,9 +45,10 @@ def cut_error(
     """
     generator = torch.Generator().manual_seed(seed)
     drawn = {name: _drawn(tensors[name], name, analysis, generator) for name in analysis.tensors}
+    inputs = _random_inputs(pytree.tree_leaves(example), generator)
+    drawn |= _statistics(original[True], drawn, inputs, analysis, generator, seed)
     # Integers (an index of channels) are part of what is checked, not of what is drawn.
     left = cut.tensors(drawn) | {name: t.cpu() for name, t in cut_tensors.items() if not t.is_floating_point()}
-    inputs = _random_inputs(pytree.tree_leaves(example), generator)
     error = effect = 0.0
     for training in (False, True):
         silence = {
@@ -82,24 +83,42 @@ def _outputs(
     seed: int,
 ) -> list[Tensor]:
     """The float outputs of one form; tensors are copied first, since a training form updates its statistics."""
-    copies = {name: tensor.clone() for name, tensor in tensors.items()}
-    with torch.no_grad(), torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        outputs = _Double(form.graph, copies, silence).run(
-            *[pytree.tree_map_only(Tensor, Tensor.clone, x) for x in inputs]
-        )
+    outputs = _run(form, {name: tensor.clone() for name, tensor in tensors.items()}, inputs, silence, seed)
     return [leaf for leaf in pytree.tree_leaves(outputs) if isinstance(leaf, Tensor) and leaf.is_floating_point()]
 
 
+def _run(
+    form: Form,
+    tensors: Mapping[str, Tensor],
+    inputs: Sequence[Any],
+    silence: Mapping[tuple[fx.Node, str], Tensor],
+    seed: int,
+    momentum: float | None = None,
+) -> Any:
+    """The outputs of one form; a training form updates the running statistics among `tensors`."""
+    with torch.no_grad(), torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        copies = [pytree.tree_map_only(Tensor, Tensor.clone, x) for x in inputs]
+        return _Double(form.graph, tensors, silence, momentum).run(*copies)
+
+
 class _Double(fx.Interpreter):
-    """Runs a graph in float64, deterministic, with some arguments of some operators multiplied by a factor."""
+    """Runs a graph in float64, deterministic, with some arguments of some operators multiplied by a factor.
+
+    `momentum` replaces that of the batch norms.
+    """
 
     def __init__(
-        self, graph: fx.Graph, tensors: Mapping[str, Tensor], silence: Mapping[tuple[fx.Node, str], Tensor]
+        self,
+        graph: fx.Graph,
+        tensors: Mapping[str, Tensor],
+        silence: Mapping[tuple[fx.Node, str], Tensor],
+        momentum: float | None,
     ) -> None:
         super().__init__(torch.nn.Module(), graph=graph)
         self._tensors = tensors
         self._silence = silence
+        self._momentum = momentum
 
     def fetch_attr(self, target: str) -> Tensor:
         return self._tensors[target]
@@ -116,7 +135,32 @@ class _Double(fx.Interpreter):
             arguments[_RANDOM_FLAGS[name]] = False
         if name == "bernoulli" and isinstance(arguments.get("p"), float):
             arguments["p"] = 1.0  # stochastic depth
+        if name == "batch_norm" and self._momentum is not None:
+            arguments["momentum"] = self._momentum
         return n.target(**arguments)
+
+
+def _statistics(
+    form: Form,
+    drawn: Mapping[str, Tensor],
+    inputs: Sequence[Any],
+    analysis: Analysis,
+    generator: torch.Generator,
+    seed: int,
+) -> dict[str, Tensor]:
+    """Running means and variances near those of these weights on these inputs, as after training.
+
+    Drawn without regard to the activations, they let a deep network's outputs grow by powers of ten, and its rounding
+    errors with them (EfficientNetV2-L: 1e15).
+    """
+    roles = {name: role for (name, _), role in analysis.roles.items() if role in ("mean", "var")}
+    seen = {name: tensor.clone() for name, tensor in drawn.items()}
+    _run(form, seen, inputs, {}, seed, momentum=1.0)
+    found = {}
+    for name, role in roles.items():
+        shift = torch.rand(seen[name].shape, generator=generator, dtype=torch.float64) + 0.5
+        found[name] = seen[name] * shift if role == "mean" else seen[name].clamp_min(1e-2) * shift
+    return found
 
 
 def _plain(value: Any) -> Any:

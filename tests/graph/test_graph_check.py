@@ -136,3 +136,26 @@ def test_another_networks_cut_is_refused(traced, random_keep):
     once.kept, twice.kept = {}, {}
     with pytest.raises(ValueError, match=r"with 'hidden.weight' of shape \(20, 192\), got \(5, 192\)"):
         plain.check(twice)
+
+
+class _Deep(nn.Module):
+    """Residual blocks gated by sigmoids: on statistics that do not fit, outputs grow by powers of ten."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem = nn.Conv2d(3, 8, 1)
+        self.blocks = nn.ModuleList(nn.Sequential(nn.Conv2d(8, 8, 1), nn.BatchNorm2d(8)) for _ in range(60))
+        self.gates = nn.ModuleList(nn.Conv2d(8, 8, 1) for _ in range(60))
+        self.fc = nn.Linear(8, 2)
+
+    def forward(self, x):
+        x = self.stem(x)
+        for block, gate in zip(self.blocks, self.gates, strict=True):
+            y = nn.functional.silu(block(x))
+            x = x + 2 * y * gate(y.mean((2, 3), keepdim=True)).sigmoid()
+        return self.fc(x.mean((2, 3)))
+
+
+def test_depth_does_not_drown_the_comparison(random_keep):
+    network = trace(_Deep(), torch.zeros(1, 3, 4, 4))
+    assert network.check(network.cut(random_keep(network))) < 1e-12
