@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from gossamer.compress import compress as compress
     from gossamer.compress import load as load
     from gossamer.goal import Goal as Goal
+    from gossamer.graph import resize as resize
     from gossamer.graph import trace as trace
     from gossamer.plan import Plan as Plan
     from gossamer.search.run import Settings as Settings
@@ -36,6 +37,7 @@ _HOMES = {
     "Task": "gossamer.task",
     "compress": "gossamer.compress",
     "load": "gossamer.compress",
+    "resize": "gossamer.graph",
     "task_from": "gossamer.task",
     "trace": "gossamer.graph",
 }

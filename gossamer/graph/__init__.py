@@ -10,5 +10,6 @@ from gossamer.graph.explain import explain as explain
 from gossamer.graph.groups import Group as Group
 from gossamer.graph.groups import Member as Member
 from gossamer.graph.network import Network as Network
+from gossamer.graph.network import resize as resize
 from gossamer.graph.network import trace as trace
 from gossamer.graph.traced import TracedModule as TracedModule

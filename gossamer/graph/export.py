@@ -209,16 +209,17 @@ def _cannot_export(error: Exception, mode: str, model: nn.Module, inputs: tuple[
     except Exception as own_error:
         return (
             f"expected a network that runs on its example, got {type(own_error).__name__} in {mode} mode at "
-            f"{_place(own_error)}: {first_line(own_error)}; check the shape of the example"
+            f"{user_line(own_error)}: {first_line(own_error)}; check the shape of the example"
         )
     return (
         f"the network cannot be exported in {mode} mode: expected a forward that traces for any batch size, got "
-        f"{type(error).__name__} at {_place(error)}: {first_line(error)}; replace Python control flow on tensor "
+        f"{type(error).__name__} at {user_line(error)}: {first_line(error)}; replace Python control flow on tensor "
         "values there (torch.where, torch.cond), or trace the part of the network before it"
     )
 
 
-def _place(error: Exception) -> str:
+def user_line(error: Exception) -> str:
+    """The innermost line of the user's own code in an error's traceback."""
     frames = traceback.extract_tb(error.__traceback__)
     own = [f for f in frames if not _inside_torch(f.filename) and f.filename != __file__]
     return f"{Path(own[-1].filename).name}:{own[-1].lineno} `{own[-1].line}`" if own else "its forward"

@@ -16,8 +16,9 @@ from __future__ import annotations
 import copy
 import difflib
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +32,8 @@ from gossamer.graph.export import Form, canonical_names, export_forms
 from gossamer.graph.groups import Group, find_groups
 from gossamer.graph.surgery import Cut
 from gossamer.graph.traced import TracedModule
+from gossamer.graph.write_back import write_back
+from gossamer.plan import Plan
 
 Keep = NDArray[np.bool_]
 
@@ -64,7 +67,30 @@ def trace(
         if name not in exported.absorbed
     }
     module = TracedModule(tensors, exported.forms, transient).train(model.training)
-    return Network(module, inputs, exported.forms, frozen, frozenset(transient), choices, {})
+    source = Source(model, frozen, frozenset(transient), choices)
+    return Network(module, inputs, exported.forms, source, {})
+
+
+def resize(model: nn.Module, plan: Plan, example: Tensor | tuple[Any, ...]) -> nn.Module:
+    """The user's module at the widths that a plan leaves it: a copy, ready for `load_state_dict` of a cut network.
+
+    `example` as in `trace`; `plan` in the channels of `model`. Raises ValueError where the module's own forward holds
+    a width, naming the line.
+    """
+    return trace(model, example).cut(plan.keep(), into="module")
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a network comes from and how it was asked for; the same for all that is cut from it.
+
+    `model` is the user's module, never changed; `transient` names tensors that no state dict holds.
+    """
+
+    model: nn.Module
+    frozen: tuple[str, ...]
+    transient: frozenset[str]
+    choices: Choices
 
 
 class Network:
@@ -79,18 +105,14 @@ class Network:
         module: TracedModule,
         example: tuple[Any, ...],
         forms: Mapping[bool, Form],
-        frozen: tuple[str, ...],
-        transient: frozenset[str],
-        choices: Choices,
+        source: Source,
         kept: Mapping[str, Keep],
     ) -> None:
         self.module = module
         self.example = example
         self.kept = kept
         self._forms = forms
-        self._frozen = frozen
-        self._transient = transient
-        self._choices = choices
+        self._source = source
 
     # --- what it is
 
@@ -124,20 +146,31 @@ class Network:
 
     # --- what can be done with it
 
-    def cut(self, keep: Mapping[str, Keep]) -> Network:
+    @overload
+    def cut(self, keep: Mapping[str, Keep], into: Literal["network"] = "network") -> Network: ...
+
+    @overload
+    def cut(self, keep: Mapping[str, Keep], into: Literal["module"]) -> nn.Module: ...
+
+    def cut(self, keep: Mapping[str, Keep], into: str = "network") -> Network | nn.Module:
         """A smaller network without the channels where `keep[group]`, bool (K,), is False; this one is untouched.
 
-        Raises ValueError for a group that does not exist or must stay, and for a keep of the wrong length or
-        with nothing in it.
+        `into="module"` gives an object of the user's own class instead, with narrower layers, where its forward runs
+        unchanged at the new widths. Raises ValueError for a group that does not exist or must stay, for a keep of the
+        wrong length or with nothing in it, and for a forward with a width written into it, naming the line.
         """
+        if into not in ("network", "module"):
+            raise ValueError(f"into must be 'network' or 'module', got '{into}'")
         cut, kept = self._planned("cut", keep)
         forms = {training: cut.form(training, form) for training, form in self._forms.items()}
         left = cut.tensors(self.tensors)
         tensors = {name: left[first] for name, first in canonical_names(self.module).items()}
-        transient = self._transient | set(cut.constants)
-        module = TracedModule(tensors | cut.constants, forms, transient).train(self.module.training)
+        source = replace(self._source, transient=self._source.transient | set(cut.constants))
+        module = TracedModule(tensors | cut.constants, forms, source.transient).train(self.module.training)
         module.norm_momentum = self.module.norm_momentum
-        return Network(module, self.example, forms, self._frozen, transient, self._choices, kept)
+        if into == "module":
+            return write_back(source.model, module, tensors, self._forms, forms, self.example)
+        return Network(module, self.example, forms, source, kept)
 
     def check(self, smaller: Network, seed: int = 0) -> float:
         """How far `smaller`, a cut of this network, is from exact: relative error, below 1e-10 where it is.
@@ -189,13 +222,13 @@ class Network:
             {name: tensors[name] for name in dict.fromkeys(names.values())},
             self.example,
             self._protect,
-            self._choices,
+            self._source.choices,
         )
 
     def _protect(self, space: Space) -> None:
         """Pin the output channels of everything that the user froze."""
         names = canonical_names(self.module)
-        for frozen in self._frozen:
+        for frozen in self._source.frozen:
             for name in {first for name, first in names.items() if frozen in _prefixes(name)}:
                 for dim in range(len(space.parameters[name].shape)):
                     plane = space.parameters[name].plane(dim)

@@ -13,6 +13,7 @@ from gossamer.graph import rules_contraction as contraction
 from gossamer.graph import rules_elementwise as elementwise
 from gossamer.graph import rules_layout as layout
 from gossamer.graph import rules_product as product
+from gossamer.graph import rules_taking as taking
 from gossamer.graph.calls import Rule
 
 _SAME = """
@@ -72,12 +73,12 @@ RULES: dict[str, Rule] = {
     "reshape_as": Rule(layout.layout_like),
     "view_as": Rule(layout.layout_like),
     "expand_as": Rule(layout.expansion_like),
-    "slice": Rule(layout.take_slice, layout.slice_bounds),
-    "index_select": Rule(layout.take_listed, layout.listed_index),
-    "index": Rule(layout.take_indexed),
-    "select": Rule(layout.take_one, layout.select_index),
-    "unbind": Rule(layout.take_each),
-    "split_with_sizes": Rule(layout.layout, layout.split_sizes),
+    "slice": Rule(taking.take_slice, taking.slice_bounds),
+    "index_select": Rule(taking.take_listed, taking.listed_index),
+    "index": Rule(taking.take_indexed),
+    "select": Rule(taking.take_one, taking.select_index),
+    "unbind": Rule(taking.take_each),
+    "split_with_sizes": Rule(layout.layout, taking.split_sizes),
     "cat": Rule(layout.concatenation),
     "concat": Rule(layout.concatenation),
     "stack": Rule(layout.stacking),
@@ -85,10 +86,10 @@ RULES: dict[str, Rule] = {
     "constant_pad_nd": Rule(layout.padding, layout.pad_amounts),
     "pixel_shuffle": Rule(layout.pixel_shuffle),
     "channel_shuffle": Rule(layout.channel_shuffle),
-    "unfold": Rule(layout.along_image("dimension")),
-    "roll": Rule(layout.along_image("dims")),
-    "flip": Rule(layout.along_image("dims")),
-    "im2col": Rule(layout.patches),
+    "unfold": Rule(taking.along_image("dimension")),
+    "roll": Rule(taking.along_image("dims")),
+    "flip": Rule(taking.along_image("dims")),
+    "im2col": Rule(taking.patches),
     "repeat": Rule(layout.repetition, layout.repeats),
 }
 
