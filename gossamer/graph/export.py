@@ -53,10 +53,13 @@ class Exported:
     absorbed: frozenset[str]
 
 
-def export_forms(model: nn.Module, example: tuple[Any, ...], zeros: bool = False) -> Exported:
+def export_forms(
+    model: nn.Module, example: tuple[Any, ...], *, zeros: bool = False, any_size: bool = False
+) -> Exported:
     """Export copies of `model` in both modes; raises ValueError naming the line that cannot be exported.
 
-    With `zeros`, norms over channels go on as if removed channels were there and zero.
+    With `zeros`, norms over channels go on as if removed channels were there and zero. With `any_size`, images
+    (N, C, H, W) may have another height and width than the example.
     """
     owned = canonical_names(model)
     forms: dict[bool, Form] = {}
@@ -67,7 +70,7 @@ def export_forms(model: nn.Module, example: tuple[Any, ...], zeros: bool = False
         batch = torch.export.Dim("batch")
         for leaf in pytree.tree_leaves(inputs):
             if isinstance(leaf, Tensor):
-                shapes[leaf] = {0: batch}
+                shapes[leaf] = {0: batch} | ({2: torch.export.Dim.AUTO, 3: torch.export.Dim.AUTO} if any_size else {})
         try:
             module = torch.export.export(_clone(model, training), inputs, dynamic_shapes=shapes).module()
         except Exception as error:

@@ -23,8 +23,10 @@ from typing import Any, Literal, overload
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.utils import _pytree as pytree
 
 from gossamer.graph.analysis import Analysis, analyse
+from gossamer.graph.any_size import check_other_size
 from gossamer.graph.calls import USUAL, Choices, Space
 from gossamer.graph.check import cut_error
 from gossamer.graph.cost import Layer, Prediction, find_layers
@@ -43,18 +45,20 @@ def trace(
     example: Tensor | tuple[Any, ...],
     freeze: Iterable[str] = (),
     choices: Choices = USUAL,
+    any_size: bool = False,
 ) -> Network:
     """The network of a module: exported, analysed, and independent of `model`, which is never changed.
 
     `example`: an input (N, C, H, W), or a tuple of inputs; the batch stays free. `freeze`: names of parameters or
     modules whose output channels must all stay. `choices`: where channels can go in several ways, which way they go.
-    Raises ValueError naming the line that cannot be exported.
+    `any_size`: images of other heights and widths than the example's are taken too, where the network's own forward
+    allows it. Raises ValueError naming the line that cannot be exported.
     """
     inputs = tuple(example) if isinstance(example, (tuple, list)) else (example,)
     frozen = tuple(freeze)
     tensors = _all_tensors(model)
     _check_names("freeze", frozen, {prefix for name in tensors for prefix in _prefixes(name)}, "parameter or module")
-    exported = export_forms(model, inputs, zeros=choices.norms == "zeros")
+    exported = export_forms(model, inputs, zeros=choices.norms == "zeros", any_size=any_size)
     transient = {name for name in tensors if name not in model.state_dict()} | set(exported.constants)
     own: dict[int, Tensor] = {
         id(tensor): _copied(tensor) for tensor in [*tensors.values(), *exported.constants.values()]
@@ -66,8 +70,11 @@ def trace(
         for name, tensor in (tensors | dict(exported.constants)).items()
         if name not in exported.absorbed
     }
-    module = TracedModule(tensors, exported.forms, transient).train(model.training)
-    source = Source(model, frozen, frozenset(transient), choices)
+    shapes = [_shape(leaf, any_size) for leaf in pytree.tree_leaves(inputs)]
+    module = TracedModule(tensors, exported.forms, transient, shapes).train(model.training)
+    if any_size:
+        check_other_size(model, module, inputs)
+    source = Source(model, frozen, frozenset(transient), choices, tuple(shapes))
     return Network(module, inputs, exported.forms, source, {})
 
 
@@ -84,13 +91,15 @@ def resize(model: nn.Module, plan: Plan, example: Tensor | tuple[Any, ...]) -> n
 class Source:
     """Where a network comes from and how it was asked for; the same for all that is cut from it.
 
-    `model` is the user's module, never changed; `transient` names tensors that no state dict holds.
+    `model` is the user's module, never changed; `transient` names tensors that no state dict holds; `shapes` are those
+    of the inputs behind the batch, None where a size is free.
     """
 
     model: nn.Module
     frozen: tuple[str, ...]
     transient: frozenset[str]
     choices: Choices
+    shapes: tuple[tuple[int | None, ...], ...]
 
 
 class Network:
@@ -166,7 +175,8 @@ class Network:
         left = cut.tensors(self.tensors)
         tensors = {name: left[first] for name, first in canonical_names(self.module).items()}
         source = replace(self._source, transient=self._source.transient | set(cut.constants))
-        module = TracedModule(tensors | cut.constants, forms, source.transient).train(self.module.training)
+        module = TracedModule(tensors | cut.constants, forms, source.transient, source.shapes)
+        module.train(self.module.training)
         module.norm_momentum = self.module.norm_momentum
         if into == "module":
             return write_back(source.model, module, tensors, self._forms, forms, self.example)
@@ -283,6 +293,13 @@ def _all_tensors(module: nn.Module) -> dict[str, Tensor]:
     """Parameters and buffers by all their names."""
     parameters = module.named_parameters(remove_duplicate=False)
     return {**dict(parameters), **dict(module.named_buffers(remove_duplicate=False))}
+
+
+def _shape(leaf: Any, any_size: bool) -> tuple[int | None, ...]:
+    """What an input has behind its batch; height and width of an image may be free."""
+    if not isinstance(leaf, Tensor):
+        return ()
+    return (leaf.shape[1], None, None) if any_size and leaf.dim() == 4 else tuple(leaf.shape[1:])
 
 
 def _copied(tensor: Tensor) -> Tensor:

@@ -117,9 +117,9 @@ def _shuffle(node: fx.Node) -> tuple[Any, int, Tensor] | None:
     if len(chain) < 3 or not any(link.target in _MOVES for link in chain):
         return None
     x, value = chain[0].args[0], node.meta["val"]
-    if x.meta["val"].shape != value.shape or value.dim() < 2:  # type: ignore[union-attr]
-        return None
     shape = [_hint(size) for size in value.shape]
+    if [_hint(size) for size in x.meta["val"].shape] != shape or len(shape) < 2:  # type: ignore[union-attr]
+        return None
     channels = torch.arange(shape[1])
     values: dict[Any, Any] = {x: channels.reshape(-1, *[1] * (len(shape) - 2)).expand(shape)}
     for link in chain:

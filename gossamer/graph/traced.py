@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import copy
 import functools
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, cast
 
 import torch
@@ -23,14 +23,24 @@ from gossamer.graph.export import Form
 class TracedModule(nn.Module):
     """A network made of generated code; `tensors` become its parameters and buffers under their dotted names.
 
+    `shapes`: per input what follows the batch, None where a size is free. The code has the other sizes written into
+    it, so that an image of another size is refused, not computed wrongly.
+
     `norm_momentum` replaces the momentum of every batch norm while it is a number: set it to 1 / (batches + 1)
     before each batch to re-estimate running statistics as a plain average. None: each norm keeps its own.
     """
 
     norm_momentum: float | None
 
-    def __init__(self, tensors: Mapping[str, Tensor], forms: Mapping[bool, Form], transient: Collection[str]) -> None:
+    def __init__(
+        self,
+        tensors: Mapping[str, Tensor],
+        forms: Mapping[bool, Form],
+        transient: Collection[str],
+        shapes: Sequence[tuple[int | None, ...]],
+    ) -> None:
         super().__init__()
+        self._shapes = tuple(shapes)
         self.norm_momentum = None
         for name, tensor in tensors.items():
             path, _, leaf = name.rpartition(".")
@@ -49,6 +59,14 @@ class TracedModule(nn.Module):
         leaves = pytree.tree_leaves(inputs)
         if len(leaves) != self._arity:
             raise ValueError(f"the network takes {self._arity} input tensors, got {len(leaves)}")
+        for leaf, expected in zip(leaves, self._shapes, strict=True):
+            got = tuple(leaf.shape[1:]) if isinstance(leaf, Tensor) else ()
+            if len(got) != len(expected) or any(e not in (None, g) for e, g in zip(expected, got, strict=True)):
+                words = ", ".join("any" if size is None else str(size) for size in ("N", *expected))
+                raise ValueError(
+                    f"the network was traced for inputs ({words}), got {tuple(leaf.shape)}; trace it with an example "
+                    "of that size, or with any_size=True"
+                )
         return pytree.tree_unflatten(self._run[self.training](self, *leaves), self._outputs[self.training])
 
     def _compile(self) -> None:

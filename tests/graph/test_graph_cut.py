@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.utils import _pytree as pytree
 
-from gossamer.graph import trace
+from gossamer.graph import Choices, trace
 
 
 def _difference(expected, got):
@@ -203,6 +203,14 @@ class Random(nn.Module):
                 self.parts[f"p{i}"] = nn.Conv2d(last, last, 3, padding=1, groups=last)
             elif step == "pad":
                 widths.append(last + 2)
+            elif step == "upward":
+                self.parts[f"p{i}"] = nn.ConvTranspose2d(last, last, 2, stride=2, groups=2)
+            elif step == "attention":
+                self.parts[f"p{i}"] = nn.Linear(last, 3 * last)
+            elif step == "norm":
+                self.parts[f"p{i}"] = nn.GroupNorm(1, last)
+            elif step == "twice":
+                self.parts[f"p{i}"] = nn.Conv2d(last, last, 1)
         self.parts["fc"] = nn.Linear(widths[-1], 3)
 
     def forward(self, x):
@@ -223,23 +231,42 @@ class Random(nn.Module):
                 x = torch.cat([F.relu(right), left], 1)
             elif step == "pad":
                 x = F.pad(x, (0, 0, 0, 0, 1, 1), value=0.5)
+            elif step == "order":
+                x = x[:, torch.arange(c - 1, -1, -1)]
+            elif step == "native shuffle":
+                x = F.channel_shuffle(x, 2)
+            elif step == "upward":
+                x = F.avg_pool2d(F.leaky_relu(part(x), 0.1), 2)
+            elif step == "attention":
+                q, k, v = part(x.flatten(2).transpose(1, 2)).reshape(n, h * w, 3, 2, c // 2).permute(2, 0, 3, 1, 4)
+                y = F.scaled_dot_product_attention(q, k, v)
+                x = x + y.transpose(1, 2).reshape(n, h * w, c).transpose(1, 2).reshape(n, c, h, w)
+            elif step == "twice":
+                x = x + F.relu(part(F.relu(part(x))))
             else:
                 x = F.leaky_relu(part(x), 0.1)
         return self.parts["fc"](F.adaptive_avg_pool2d(x, 1).flatten(1))
 
 
-STEPS = ["conv", "residual", "dense", "excite", "grouped", "depthwise", "shuffle", "swap", "pad"]
+STEPS = ["conv", "residual", "dense", "excite", "grouped", "depthwise", "shuffle", "native shuffle", "swap", "pad"]
+STEPS += ["upward", "attention", "norm", "twice", "order"]
+CHOICES = st.builds(
+    Choices,
+    grouped=st.sampled_from(["equal", "whole"]),
+    heads=st.sampled_from(["narrow", "whole"]),
+    norms=st.sampled_from(["plain", "zeros"]),
+)
 
 
-@settings(max_examples=15, deadline=None, derandomize=True)
-@given(steps=st.lists(st.sampled_from(STEPS), min_size=2, max_size=6), seed=st.integers(0, 99))
-def test_random_networks(steps, seed):
+@settings(max_examples=25, deadline=None, derandomize=True)
+@given(steps=st.lists(st.sampled_from(STEPS), min_size=2, max_size=6), seed=st.integers(0, 99), choices=CHOICES)
+def test_random_networks(steps, seed, choices):
     torch.manual_seed(seed)
-    network = trace(Random(steps, 8), torch.zeros(1, 3, 6, 6))
+    network = trace(Random(steps, 8), torch.zeros(1, 3, 6, 6), choices=choices)
     rng = np.random.default_rng(seed)
     keep = {}
     for group in network.groups:
-        if group.removable:
+        if group.removable and group.exact:
             count = group.multiple_of * int(rng.integers(1, group.size // group.multiple_of + 1))
             keep[group.name] = group.best(rng.random(group.size), count)
     assert network.check(network.cut(keep), seed) < 1e-10
