@@ -7,7 +7,8 @@
     python -m benchmarks.coverage one SOURCE:NAME one network in this process; prints its row
     python -m benchmarks.coverage page            docs/coverage.md
 
-Each network runs in a process of its own, limited in time. Its row says: analysed in how many seconds; half of its
+Each network runs in a process of its own, limited in time. Its row says: analysed in how many seconds (of the
+processor, on one thread, so that other work on the machine does not count); half of its
 removable channels cut at random; error against the silenced original in float64, both forms; one training step at
 another batch size; ONNX Runtime's output on the exported cut network; and what Torch-Pruning does when asked for the
 same in the way of its README (where it is installed; it is no dependency).
@@ -119,16 +120,16 @@ def row(entry: Entry) -> dict[str, Any]:
     warnings.simplefilter("ignore")
     torch.manual_seed(0)
     model = _built(entry)
-    started = time.perf_counter()
+    started = time.process_time()
     network = trace(model, torch.zeros(2, entry.channels, entry.pixels, entry.pixels))
-    traced = time.perf_counter()
+    traced = time.process_time()
     groups = network.groups
-    analysed = time.perf_counter()
+    analysed = time.process_time()
     small, pixels = _small(entry, model, network)
     keep = half(small)
-    begun = time.perf_counter()
+    begun = time.process_time()
     smaller = small.cut(keep)
-    cut = time.perf_counter()
+    cut = time.process_time()
     error = small.check(smaller)
     free = [group for group in groups if group.removable and group.exact]
     share = 1 - network.parameters_if({group.name: group.multiple_of for group in free}) / network.parameters

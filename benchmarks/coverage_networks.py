@@ -31,6 +31,7 @@ LEFT_OUT = {
     "torchvision:swin_*, vit_*": "transformers",
 }
 
+_IN_BLOCKS = ("halo", "bat_", "inception")
 _TORCHVISION_PIXELS = {"inception_v3": 299}
 _NOT_CNN = ("swin", "vit_")
 
@@ -173,11 +174,10 @@ def _timm() -> Iterator[Entry]:
 
 
 def timm_is_fixed(name: str) -> bool:
-    """Whether a network only takes images of its own size."""
+    """Whether a network only takes images of its own size, or of multiples of its blocks."""
     import timm
 
-    config = timm.get_pretrained_cfg(name)
-    return bool(config.fixed_input_size) or name.startswith("inception")
+    return bool(timm.get_pretrained_cfg(name).fixed_input_size) or any(part in name for part in _IN_BLOCKS)
 
 
 def _segmentation_models() -> Iterator[Entry]:

@@ -164,3 +164,11 @@ def test_depth_does_not_drown_the_comparison(random_keep, monkeypatch):
     network = trace(_Deep(), torch.zeros(1, 3, 4, 4))
     assert network.check(network.cut(random_keep(network))) < 1e-12
     assert max(sizes) < 1e3 * min(sizes)
+
+
+def test_outputs_that_are_no_numbers_prove_nothing():
+    """max() over Python floats passes over a nan."""
+    numbers, nan = torch.ones(2), torch.tensor([1.0, float("nan")])
+    assert check._difference([nan], [numbers]) == float("inf")
+    assert check._difference([numbers], [nan]) == float("inf")
+    assert check._difference([numbers], [numbers]) == 0
