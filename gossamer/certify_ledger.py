@@ -4,20 +4,24 @@
 Within a run: the candidates stand in an order fixed before the split is opened (`order_hash` commits to it),
 from conservative to aggressive, and each is tested at the full level of the run until the first failure. A
 wrong proof needs the first candidate that breaks the promise to be proven, one event of one test, so the
-level holds for all.
+level holds for "drop < tolerance", whichever proven candidate is delivered. It does not hold for the bound that the
+delivered candidate's own counts give: which candidate is delivered depends on the same images, and each has its own
+chance of a bound that is too small. What holds for all of them at once is in `guaranteed`.
 
 Between runs: whoever tries again on the same images has two chances to be lucky. The ledger counts the runs
 per split, and the k-th gets the level 6 alpha / (pi^2 k^2), which sums to alpha however many follow.
 
 Paper: Maurer, Hothorn and Lehmacher, "Multiple comparisons in drug clinical trials and preclinical assays:
 a-priori ordered hypotheses", Biometrie in der chemisch-pharmazeutischen Industrie 6, 1995 (fixed sequence).
+Paper: Hsu and Berger, "Stepwise confidence intervals without multiplicity adjustment for dose-response and toxicity
+studies", Journal of the American Statistical Association 94, 1999, pages 468-482 (the bounds).
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +43,8 @@ def fixed_sequence(
 ) -> tuple[list[Certificate], str | None]:
     """Test candidates in their order until the first that is not proven.
 
-    Returns the certificates of all that were tested, and the last proven candidate, or None.
+    Returns the certificates of all that were tested, with what the sequence guarantees of each, and the last proven
+    candidate, or None.
     """
     _check_names(candidates)
     certificates: list[Certificate] = []
@@ -49,7 +54,20 @@ def fixed_sequence(
         if not certificates[-1].proven:
             break
         delivered = candidate
-    return certificates, delivered
+    bounds = guaranteed(certificates)
+    return [replace(made, guaranteed=bound) for made, bound in zip(certificates, bounds, strict=True)], delivered
+
+
+def guaranteed(certificates: Sequence[Certificate]) -> list[float]:
+    """Bounds of a sequence's true drops, all right at once with its confidence (Hsu and Berger, 1999).
+
+    All proven: the largest bound, for every candidate. After a failure: the tolerance for those before it, and for
+    the one that failed its own bound.
+    """
+    *before, last = certificates
+    if last.proven:
+        return [max(made.bound for made in certificates)] * len(certificates)
+    return [*(made.tolerance for made in before), last.bound]
 
 
 @dataclass(frozen=True)

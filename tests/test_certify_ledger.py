@@ -36,8 +36,8 @@ def issued(counts: Counts, *, payload: str = A, data: str = DATA, look: int = 1)
     """A certificate without the (slow) bound, which no rule of sequence or ledger reads."""
     alpha = level(0.95, look)
     return Certificate(
-        TOLERANCE, 0.95, counts.n, counts.b, counts.c, counts.drop, TOLERANCE, 0.0, proves(counts, alpha), METHOD,
-        data, payload, look, alpha,
+        TOLERANCE, 0.95, counts.n, counts.b, counts.c, counts.drop, TOLERANCE, TOLERANCE, 0.0, proves(counts, alpha),
+        METHOD, data, payload, look, alpha,
     )  # fmt: skip
 
 
