@@ -20,13 +20,14 @@ studies", Journal of the American Statistical Association 94, 1999, pages 468-48
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from gossamer.certify import Certificate, is_sha256
-from gossamer.files import read_json, sha256, write_json
+from gossamer.files import only_writer, read_json, sha256, write_json
 
 _VERSION = 1
 
@@ -72,7 +73,7 @@ def guaranteed(certificates: Sequence[Certificate]) -> list[float]:
 
 @dataclass(frozen=True)
 class Ledger:
-    """The runs that were made on each test split, in a JSON file; one process at a time writes to it.
+    """The runs that were made on each test split, in a JSON file; processes take turns in changing it.
 
     A run is an order hash and the hashes of the payloads it will test. The same run again, after a kill, is
     the same look; anything else is a new one.
@@ -96,6 +97,10 @@ class Ledger:
         _check_digest("order", order)
         for payload in payloads:
             _check_digest("payload", payload)
+        with only_writer(self.path):
+            return self._record(data_sha256, order, payloads)
+
+    def _record(self, data_sha256: str, order: str, payloads: Sequence[str]) -> int:
         content = self._read()
         runs = self._runs(content, data_sha256)
         for look, run in enumerate(runs, start=1):
@@ -103,11 +108,15 @@ class Ledger:
                 return look
         run = {"order": order, "payloads": list(payloads), "certificates": []}
         content["splits"][data_sha256] = [*runs, run]
-        write_json(self.path, content)
+        self._write(content)
         return len(runs) + 1
 
     def add(self, certificate: Certificate) -> None:
         """Keep a certificate with its run; adding it again after a kill changes nothing."""
+        with only_writer(self.path):
+            self._add(certificate)
+
+    def _add(self, certificate: Certificate) -> None:
         content, look, payload = self._read(), certificate.look, certificate.payload_sha256
         run = dict(enumerate(self._runs(content, certificate.data_sha256), start=1)).get(look)
         if run is None or payload not in run["payloads"]:
@@ -125,7 +134,7 @@ class Ledger:
                 f"same file on the same images must give the same counts: run again on the same machine"
             )
         run["certificates"].append(certificate.to_json())
-        write_json(self.path, content)
+        self._write(content)
 
     def certificates(self, data_sha256: str) -> list[Certificate]:
         """Every certificate issued on a split, in the order of the runs."""
@@ -143,6 +152,9 @@ class Ledger:
             )
         checked: dict[str, Any] = content
         return checked
+
+    def _write(self, content: dict[str, Any]) -> None:
+        write_json(self.path, content, f"{self.path.name}.{os.getpid()}.part")
 
     def _runs(self, content: dict[str, Any], data_sha256: str) -> list[dict[str, Any]]:
         _check_digest("data_sha256", data_sha256)
