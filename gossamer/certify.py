@@ -40,8 +40,10 @@ def level(confidence: float, look: int = 1) -> float:
 class Certificate:
     """What was promised, what was counted, and whether the counts prove it; drops are fractions.
 
-    `look` says which run on this test split it was and `alpha` the level that was left for it; `bound` is an
-    upper confidence bound of the true drop at that level. `proven` and `bound <= tolerance` say the same.
+    `look` says which run on this test split it was and `alpha` the level that was left for it. `bound` is an upper
+    confidence bound of the true drop at that level, of this candidate alone: right if it was the only one that could
+    have been delivered. `guaranteed` is the bound that stays right although it was chosen among several
+    (`certify_ledger.guaranteed`). `proven`, `bound <= tolerance` and `guaranteed <= tolerance` say the same.
     """
 
     tolerance: float
@@ -51,6 +53,7 @@ class Certificate:
     c: int
     observed_drop: float
     bound: float
+    guaranteed: float
     p_value: float
     proven: bool
     method: str
@@ -82,11 +85,11 @@ class Certificate:
 
     def __str__(self) -> str:
         promise = f"a drop below {100 * self.tolerance:g} points at {100 * self.confidence:g} % confidence"
-        bound = math.ceil(1e5 * self.bound - 1e-9) / 1e3  # never shown smaller than it is
+        alone = f" ({_up(self.bound)} of this candidate alone)" if self.bound != self.guaranteed else ""
         return (
             f"{'Proven' if self.proven else 'NOT proven'}: {promise}. Observed drop "
-            f"{100 * self.observed_drop:.2f} points, upper bound {bound:.3f}, on {self.n:,} test images "
-            f"({self.b:,} turned wrong, {self.c:,} right); run {self.look} on this test split."
+            f"{100 * self.observed_drop:.2f} points, upper bound {_up(self.guaranteed)}{alone}, on {self.n:,} test "
+            f"images ({self.b:,} turned wrong, {self.c:,} right); run {self.look} on this test split."
         )
 
 
@@ -100,7 +103,10 @@ def certify(
     payload_sha256: str,
     look: int = 1,
 ) -> Certificate:
-    """Test on the test split, image by image, that the drop is below `tolerance`; two bool vectors, (n,)."""
+    """Test on the test split, image by image, that the drop is below `tolerance`; two bool vectors, (n,).
+
+    For one candidate: where one of several is delivered, `certify_ledger.fixed_sequence` says what is guaranteed.
+    """
     for name, digest in (("data_sha256", data_sha256), ("payload_sha256", payload_sha256)):
         if not is_sha256(digest):
             raise ValueError(f"{name} must be 64 lower-case hexadecimal digits, got {digest!r}")
@@ -135,6 +141,15 @@ def recheck(certificate: Certificate) -> list[str]:
             problems.append(f"{name} is {claimed}, but the counts give {found}")
     if certificate.proven != again.proven:
         problems.append(f"proven is {certificate.proven}, but the counts give {again.proven}")
+    # The other candidates' counts are not in the certificate, so only the range of what they allow can be checked.
+    most = certificate.tolerance if again.proven else again.bound
+    if not again.bound - slack["bound"] <= certificate.guaranteed <= most + slack["bound"]:
+        problems.append(
+            f"guaranteed is {certificate.guaranteed}, but the counts allow {again.bound} to {most}, whatever the "
+            f"other candidates gave"
+        )
+    elif certificate.guaranteed < certificate.bound:
+        problems.append(f"guaranteed is {certificate.guaranteed}, less than the bound {certificate.bound}")
     return problems
 
 
@@ -188,6 +203,7 @@ def _certificate(
         c=counts.c,
         observed_drop=counts.drop,
         bound=bound,
+        guaranteed=bound,
         p_value=p,
         proven=proven,
         method=METHOD,
@@ -196,6 +212,11 @@ def _certificate(
         look=look,
         alpha=alpha,
     )
+
+
+def _up(fraction: float) -> str:
+    """Points, never shown smaller than they are."""
+    return f"{math.ceil(1e5 * fraction - 1e-9) / 1e3:.3f}"
 
 
 def _flips(n: int, flip_rate: float) -> int:

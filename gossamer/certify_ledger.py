@@ -4,25 +4,30 @@
 Within a run: the candidates stand in an order fixed before the split is opened (`order_hash` commits to it),
 from conservative to aggressive, and each is tested at the full level of the run until the first failure. A
 wrong proof needs the first candidate that breaks the promise to be proven, one event of one test, so the
-level holds for all.
+level holds for "drop < tolerance", whichever proven candidate is delivered. It does not hold for the bound that the
+delivered candidate's own counts give: which candidate is delivered depends on the same images, and each has its own
+chance of a bound that is too small. What holds for all of them at once is in `guaranteed`.
 
 Between runs: whoever tries again on the same images has two chances to be lucky. The ledger counts the runs
 per split, and the k-th gets the level 6 alpha / (pi^2 k^2), which sums to alpha however many follow.
 
 Paper: Maurer, Hothorn and Lehmacher, "Multiple comparisons in drug clinical trials and preclinical assays:
 a-priori ordered hypotheses", Biometrie in der chemisch-pharmazeutischen Industrie 6, 1995 (fixed sequence).
+Paper: Hsu and Berger, "Stepwise confidence intervals without multiplicity adjustment for dose-response and toxicity
+studies", Journal of the American Statistical Association 94, 1999, pages 468-482 (the bounds).
 """
 
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from gossamer.certify import Certificate, is_sha256
-from gossamer.files import read_json, sha256, write_json
+from gossamer.files import only_writer, read_json, sha256, write_json
 
 _VERSION = 1
 
@@ -39,7 +44,8 @@ def fixed_sequence(
 ) -> tuple[list[Certificate], str | None]:
     """Test candidates in their order until the first that is not proven.
 
-    Returns the certificates of all that were tested, and the last proven candidate, or None.
+    Returns the certificates of all that were tested, with what the sequence guarantees of each, and the last proven
+    candidate, or None.
     """
     _check_names(candidates)
     certificates: list[Certificate] = []
@@ -49,12 +55,25 @@ def fixed_sequence(
         if not certificates[-1].proven:
             break
         delivered = candidate
-    return certificates, delivered
+    bounds = guaranteed(certificates)
+    return [replace(made, guaranteed=bound) for made, bound in zip(certificates, bounds, strict=True)], delivered
+
+
+def guaranteed(certificates: Sequence[Certificate]) -> list[float]:
+    """Bounds of a sequence's true drops, all right at once with its confidence (Hsu and Berger, 1999).
+
+    All proven: the largest bound, for every candidate. After a failure: the tolerance for those before it, and for
+    the one that failed its own bound.
+    """
+    *before, last = certificates
+    if last.proven:
+        return [max(made.bound for made in certificates)] * len(certificates)
+    return [*(made.tolerance for made in before), last.bound]
 
 
 @dataclass(frozen=True)
 class Ledger:
-    """The runs that were made on each test split, in a JSON file; one process at a time writes to it.
+    """The runs that were made on each test split, in a JSON file; processes take turns in changing it.
 
     A run is an order hash and the hashes of the payloads it will test. The same run again, after a kill, is
     the same look; anything else is a new one.
@@ -78,6 +97,10 @@ class Ledger:
         _check_digest("order", order)
         for payload in payloads:
             _check_digest("payload", payload)
+        with only_writer(self.path):
+            return self._record(data_sha256, order, payloads)
+
+    def _record(self, data_sha256: str, order: str, payloads: Sequence[str]) -> int:
         content = self._read()
         runs = self._runs(content, data_sha256)
         for look, run in enumerate(runs, start=1):
@@ -85,11 +108,15 @@ class Ledger:
                 return look
         run = {"order": order, "payloads": list(payloads), "certificates": []}
         content["splits"][data_sha256] = [*runs, run]
-        write_json(self.path, content)
+        self._write(content)
         return len(runs) + 1
 
     def add(self, certificate: Certificate) -> None:
         """Keep a certificate with its run; adding it again after a kill changes nothing."""
+        with only_writer(self.path):
+            self._add(certificate)
+
+    def _add(self, certificate: Certificate) -> None:
         content, look, payload = self._read(), certificate.look, certificate.payload_sha256
         run = dict(enumerate(self._runs(content, certificate.data_sha256), start=1)).get(look)
         if run is None or payload not in run["payloads"]:
@@ -107,7 +134,7 @@ class Ledger:
                 f"same file on the same images must give the same counts: run again on the same machine"
             )
         run["certificates"].append(certificate.to_json())
-        write_json(self.path, content)
+        self._write(content)
 
     def certificates(self, data_sha256: str) -> list[Certificate]:
         """Every certificate issued on a split, in the order of the runs."""
@@ -125,6 +152,9 @@ class Ledger:
             )
         checked: dict[str, Any] = content
         return checked
+
+    def _write(self, content: dict[str, Any]) -> None:
+        write_json(self.path, content, f"{self.path.name}.{os.getpid()}.part")
 
     def _runs(self, content: dict[str, Any], data_sha256: str) -> list[dict[str, Any]]:
         _check_digest("data_sha256", data_sha256)

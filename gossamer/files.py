@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Files that are either whole or absent: written aside, flushed to disk, then renamed."""
+"""Files that are either whole or absent: written aside, flushed to disk, then renamed.
+
+Files that several processes change (read, change, write) do so inside `only_writer`.
+"""
 
 from __future__ import annotations
 
@@ -11,18 +14,27 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+try:
+    import fcntl
+except ImportError:
+    fcntl = None  # type: ignore[assignment]
 
-def write_atomically(path: Path, data: bytes) -> None:
+
+def write_atomically(path: Path, data: bytes, part_name: str | None = None) -> None:
     """Put `data` at `path` so that a reader, or a crash at any moment, finds the old file or the new one."""
-    with written_aside(path) as part:
+    with written_aside(path, part_name) as part:
         part.write_bytes(data)
 
 
 @contextmanager
-def written_aside(path: Path) -> Iterator[Path]:
-    """A path to write to (for libraries that want a file name); renamed to `path` when the block ends well."""
+def written_aside(path: Path, part_name: str | None = None) -> Iterator[Path]:
+    """A path to write to (for libraries that want a file name); renamed to `path` when the block ends well.
+
+    Its name is the same for every process, so that what a killed one left is written over, unless `part_name` says
+    another.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
+    part = path.with_name(f"{path.name}.part" if part_name is None else part_name)
     try:
         yield part
         with part.open("rb+") as file:
@@ -32,9 +44,24 @@ def written_aside(path: Path) -> Iterator[Path]:
         part.unlink(missing_ok=True)
 
 
-def write_json(path: Path, value: Any) -> None:
+@contextmanager
+def only_writer(path: Path) -> Iterator[None]:
+    """Hold the right to change `path`; others who ask wait, in whatever process they are.
+
+    The operating system drops the lock of a process that dies. Where fcntl does not exist (Windows) nothing is locked.
+    """
+    if fcntl is None:
+        yield
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.with_name(path.name + ".lock").open("a") as file:  # closing it unlocks
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def write_json(path: Path, value: Any, part_name: str | None = None) -> None:
     """Write `value` as readable JSON, atomically; NaN and infinities are refused (they are not JSON)."""
-    write_atomically(path, (json.dumps(value, indent=1, allow_nan=False) + "\n").encode())
+    write_atomically(path, (json.dumps(value, indent=1, allow_nan=False) + "\n").encode(), part_name)
 
 
 def read_json(path: Path) -> Any:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -13,10 +14,14 @@ from gossamer.files import read_json, write_json
 from gossamer.graph import trace
 from gossamer.measure.quality import right_examples
 from gossamer.runtime.export import export_onnx
+from gossamer.search.claim import claim_folder, identity
 from gossamer.search.watch import Watch
 from gossamer.task import Task
 from gossamer.tuning import Batch, Numerics, Plug, Settings, fastest_numerics, tune
 from gossamer.tuning.checkpoint import save_weights
+from gossamer.tuning.limits import check_device
+
+TRAINING_VERSION = 1
 
 
 class Smoothing(Plug):
@@ -42,15 +47,26 @@ def train(
 ) -> float:
     """Train the task's network; returns its quality on the selection split, measured on the exported file.
 
-    Writes weights.safetensors and history.json into `out`; an interrupted call made again goes on.
+    Writes weights.safetensors and history.json into `out`, which must be empty or hold this very training: an
+    interrupted call made again goes on, a finished one returns what it measured.
     """
     watch = watch or Watch()
+    check_device(device)
+    if not 0 <= smoothing < 1:
+        raise ValueError(f"smoothing must be a share in [0, 1), got {smoothing}; 0.1 is usual")
+    given = Numerics.parse(numerics) if numerics else None
     network = trace(task.model, task.example)
+    asked = {"version": TRAINING_VERSION, "training": asdict(settings), "device": device}
+    asked |= {"smoothing": smoothing, "numerics": numerics}
+    claim_folder(out, asked | identity(task, network), watch)
+    checkpoint = out / "training.safetensors"
+    if (out / "history.json").exists():
+        checkpoint.unlink(missing_ok=True)
+        return float(read_json(out / "history.json")["selection_quality"])
     first, _ = next(task.batches(task.train, min(settings.batch_size, len(task.train)), device=device))
     chosen = out / "numerics.json"  # remembered, so that an interrupted training goes on in the same arithmetic
     if not chosen.exists():
-        asked = Numerics.parse(numerics) if numerics else fastest_numerics(network.module, first)[0]
-        write_json(chosen, str(asked))
+        write_json(chosen, str(given or fastest_numerics(network.module, first)[0]))
     arithmetic = Numerics.parse(read_json(chosen))
     with watch.bar(f"training {task.name}") as step:
         losses = tune(
@@ -59,7 +75,7 @@ def train(
             settings,
             (Smoothing(smoothing),),
             numerics=arithmetic,
-            checkpoint=out / "training.safetensors",
+            checkpoint=checkpoint,
             device=device,
             progress=step,
         )
@@ -69,4 +85,5 @@ def train(
     write_json(
         out / "history.json", {"losses": losses, "selection_quality": float(right.mean()), "numerics": str(arithmetic)}
     )
+    checkpoint.unlink()
     return float(right.mean())

@@ -7,6 +7,7 @@ import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "2")
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -77,6 +78,17 @@ def task() -> Task:
     """Untrained."""
     torch.manual_seed(0)
     return small_task(SmallNet())
+
+
+@pytest.fixture(scope="session")
+def make_task() -> Callable[..., Task]:
+    """Makes untrained networks of a width and a seed, on the same images."""
+
+    def make(width: int = 16, seed: int = 0) -> Task:
+        torch.manual_seed(seed)
+        return small_task(SmallNet(width))
+
+    return make
 
 
 @pytest.fixture(scope="session")

@@ -67,9 +67,17 @@ def test_a_certificate_reads_as_a_sentence(certificate: Certificate) -> None:
 
 
 def test_the_printed_bound_is_never_smaller_than_the_bound(certificate: Certificate) -> None:
-    shown = str(dataclasses.replace(certificate, bound=0.0123411))
-    assert "upper bound 1.235" in shown
-    assert "upper bound 1.234" in str(dataclasses.replace(certificate, bound=0.01234))
+    shown = str(dataclasses.replace(certificate, bound=0.0111101, guaranteed=0.0123411))
+    assert "upper bound 1.235 (1.112 of this candidate alone), on" in shown
+    assert "upper bound 1.234, on" in str(dataclasses.replace(certificate, bound=0.01234, guaranteed=0.01234))
+
+
+def test_what_is_guaranteed_lies_between_the_bound_and_the_tolerance(certificate: Certificate) -> None:
+    for guaranteed in (certificate.bound, 0.015, certificate.tolerance):
+        assert recheck(dataclasses.replace(certificate, guaranteed=guaranteed)) == []
+    failed = certify(*judged(1000, 30, 5), 0.02, 0.95, data_sha256=DATA, payload_sha256=PAYLOAD)
+    assert failed.guaranteed == failed.bound
+    assert any("guaranteed is 0.02" in problem for problem in recheck(dataclasses.replace(failed, guaranteed=0.02)))
 
 
 def test_a_failure_says_not_proven() -> None:
@@ -143,6 +151,8 @@ def test_something_else_than_a_certificate_is_refused() -> None:
         ({"n": 2000}, "p_value is"),
         ({"b": 900, "c": 200}, "b + c <= n, got n=1000"),
         ({"bound": 0.009}, "bound is 0.009, but the counts give 0.01"),
+        ({"guaranteed": 0.009}, "guaranteed is 0.009, but the counts allow 0.01"),
+        ({"guaranteed": 0.021}, "guaranteed is 0.021, but the counts allow 0.01"),
         ({"p_value": 1e-6}, "p_value is 1e-06, but the counts give"),
         ({"proven": False}, "proven is False, but the counts give True"),
         ({"alpha": 0.05}, "alpha is 0.05, but the counts give 0.03"),

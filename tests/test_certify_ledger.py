@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import json
 import math
+import subprocess
+import sys
 from bisect import bisect
 from collections.abc import Iterator
 from dataclasses import replace
@@ -17,6 +19,7 @@ import pytest
 from gossamer.certify import METHOD, Certificate, Counts, level, p_value
 from gossamer.certify_ledger import Ledger, fixed_sequence, order_hash
 
+ROOT = Path(__file__).resolve().parent.parent
 DATA, OTHER_DATA = "d" * 64, "e" * 64
 A, B, C = "a" * 64, "b" * 64, "c" * 64
 N, TOLERANCE, TRIALS = 200, 0.04, 2000
@@ -36,8 +39,8 @@ def issued(counts: Counts, *, payload: str = A, data: str = DATA, look: int = 1)
     """A certificate without the (slow) bound, which no rule of sequence or ledger reads."""
     alpha = level(0.95, look)
     return Certificate(
-        TOLERANCE, 0.95, counts.n, counts.b, counts.c, counts.drop, TOLERANCE, 0.0, proves(counts, alpha), METHOD,
-        data, payload, look, alpha,
+        TOLERANCE, 0.95, counts.n, counts.b, counts.c, counts.drop, TOLERANCE, TOLERANCE, 0.0, proves(counts, alpha),
+        METHOD, data, payload, look, alpha,
     )  # fmt: skip
 
 
@@ -219,3 +222,26 @@ def test_names_that_are_no_hashes_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"data_sha256 must be 64 lower-case hexadecimal digits, got 'x'"):
         order_hash(["y"], "x", TOLERANCE, 0.95)
     assert not ledger.path.exists()
+
+
+RECORD = """
+import sys
+from pathlib import Path
+from gossamer.certify_ledger import Ledger
+
+path, name, turns = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
+(path.parent / f"{name} is ready").touch()
+while len(list(path.parent.glob("* is ready"))) < 2:
+    pass
+ledger = Ledger.open(path)
+for turn in range(turns):
+    ledger.record("d" * 64, f"{turn:02d}{name}".rjust(64, "0"), ["a" * 64])
+"""
+
+
+def test_two_runs_that_end_at_once_both_count(tmp_path: Path) -> None:
+    path, turns = tmp_path / "ledger.json", 40
+    writers = [subprocess.Popen([sys.executable, "-c", RECORD, path, name, str(turns)], cwd=ROOT) for name in "ab"]
+    assert [writer.wait(120) for writer in writers] == [0, 0]
+    assert Ledger.open(path).next_look(DATA) == 2 * turns + 1
+    assert not list(tmp_path.glob("*.part"))

@@ -3,12 +3,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from benchmarks.claims import CLAIMS
-from benchmarks.table import BEGIN, END, results_table
+from benchmarks.table import BEGIN, END, _row, results_table
 from gossamer import container
 from gossamer.certify import Certificate, recheck
 from gossamer.cli import build_parser
@@ -26,6 +27,15 @@ def test_the_table_in_readme_is_made_from_results():
     )
 
 
+@pytest.mark.parametrize("folder", FINISHED, ids=lambda folder: folder.name)
+def test_the_table_shows_no_bound_smaller_than_the_one_guaranteed(folder):
+    (report,) = read_reports(folder / "report.json")
+    for fraction in (report.certificate["guaranteed"], 0.0057396, 0.0031496):
+        certificate = {**report.certificate, "guaranteed": fraction}
+        cell = _row(folder.name, replace(report, certificate=certificate)).split(" | ")[3]
+        assert 100 * fraction <= float(cell.removeprefix("< ").removesuffix(" points")) <= 100 * fraction + 0.01
+
+
 def test_there_are_results():
     assert FINISHED, "the tests below would pass for want of anything to look at"
 
@@ -39,6 +49,7 @@ def test_a_result_is_whole_and_its_certificate_holds(folder):
         assert recheck(certificate) == []
         file = container.read(folder / "model.gossamer")
         assert file.payload_sha256 == certificate.payload_sha256
+        assert dict(file.claims["certificate"]) == certificate.to_json()
         assert file.bytes == report.compressed.bytes.coded
 
 

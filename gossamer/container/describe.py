@@ -21,7 +21,7 @@ def describe(file: File) -> str:
     certificate = file.claims.get("certificate")
     if isinstance(certificate, dict):
         lines += [
-            f"  certificate: drop below {certificate.get('bound')} at {certificate.get('confidence')} confidence, "
+            f"  certificate: drop below {certificate.get('guaranteed')} at {certificate.get('confidence')} confidence, "
             f"{'proven' if certificate.get('proven') else 'not proven'} on {certificate.get('n')} images"
         ]
     return "\n".join(lines)

@@ -9,10 +9,12 @@ from itertools import product
 from typing import Any
 
 from gossamer import container
+from gossamer.certify import Certificate
 from gossamer.graph import Network
 from gossamer.measure.environment import environment
 from gossamer.measure.sizes import Sizes, sizes, zeros
-from gossamer.report.record import Bytes, Candidate, Epoch, Latency, LayerRow, Report, Side, SpeedRow, SplitRow
+from gossamer.report.record import Bytes, Candidate, Epoch, Latency, LayerRow, Opened, Report, Side, SpeedRow, SplitRow
+from gossamer.report.units import human_ratio
 from gossamer.runtime.latency import interleaved, thread_counts
 from gossamer.runtime.session import available, open_session, precisions
 from gossamer.runtime.weights import split_weights
@@ -20,6 +22,8 @@ from gossamer.search.candidate import Candidate as Finished
 from gossamer.search.control import dense_control_quality, tuned_epochs
 from gossamer.search.proof import Proof
 from gossamer.search.run import Run
+
+WORTH_IT = 1.1  # times as small or fast: with less, the report says that nothing was gained
 
 
 def assemble(run: Run, candidates: Sequence[Finished], proof: Proof, name: str, command: str) -> Report:
@@ -48,6 +52,8 @@ def assemble(run: Run, candidates: Sequence[Finished], proof: Proof, name: str, 
         control = replace(original, quality=dense_control_quality(run))
     elif tuned_epochs(run):
         run.note("no dense control was tuned beside it (--control does): compare with the original as it was given")
+    if gained := _too_little(run.goal.minimise, original, compressed, run.goal.runtime):
+        run.note(gained)
     stages = run.stages()
     task = run.task
     return Report(
@@ -64,7 +70,7 @@ def assemble(run: Run, candidates: Sequence[Finished], proof: Proof, name: str, 
         environment=environment(),
         seconds=round(run.seconds, 1),
         command=command,
-        candidates=tuple(_candidate(candidate) for candidate in candidates),
+        candidates=tuple(_candidate(candidate, proof.opened.get(candidate.name)) for candidate in candidates),
         chosen=chosen.name,
         layers=_layers(run.network, chosen),
         times={stage: row["seconds"] for stage, row in stages.items()},
@@ -81,6 +87,23 @@ def assemble(run: Run, candidates: Sequence[Finished], proof: Proof, name: str, 
             )
         ),
         speed=tuple(SpeedRow(**row) for row in timings["speed"]),
+    )
+
+
+def _too_little(minimise: str, original: Side, compressed: Side, runtime: str) -> str | None:
+    """A sentence where what was to become small hardly did."""
+    before: float = original.macs
+    after: float = compressed.macs
+    if minimise == "bytes":
+        before, after = original.bytes.fp32, compressed.bytes.coded or original.bytes.fp32
+    elif minimise == "latency":
+        before, after = original.latency_ms[runtime].median, compressed.latency_ms[runtime].median
+    if before >= WORTH_IT * after:
+        return None
+    what = {"bytes": "the file", "latency": f"one image in {runtime}", "macs": "the number of multiply-adds"}[minimise]
+    return (
+        f"nothing was gained: {what} is at {human_ratio(before / after)}; the table of candidates says why none that "
+        "gains more was delivered"
     )
 
 
@@ -127,7 +150,7 @@ def _latencies(run: Run, model: bytes) -> dict[str, Any]:
     return {"turns": turns, "speed": speed}
 
 
-def _candidate(candidate: Finished) -> Candidate:
+def _candidate(candidate: Finished, found: Certificate | None) -> Candidate:
     return Candidate(
         name=candidate.name,
         bytes=candidate.sizes.coded,
@@ -137,6 +160,9 @@ def _candidate(candidate: Finished) -> Candidate:
         selection_drop=candidate.verdict.drop,
         accepted=candidate.verdict.accepted,
         note=candidate.verdict.note,
+        test=None
+        if found is None
+        else Opened(found.proven, found.n, found.b, found.c, found.observed_drop, found.bound, found.guaranteed),
     )
 
 

@@ -7,7 +7,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from gossamer.report.record import Candidate, Report, Side
-from gossamer.report.units import human_bytes, human_count, human_ms, human_ratio, percent, signed_points
+from gossamer.report.units import (
+    human_bytes,
+    human_count,
+    human_ms,
+    human_ratio,
+    percent,
+    points,
+    points_up,
+    signed_points,
+)
 from gossamer.report.words import QUALITY, fastest, fastest_dense, reference_runtime, runtime_name
 
 ABSENT = "-"
@@ -97,3 +106,12 @@ def candidate_cells(candidate: Candidate) -> list[str]:
         shown(candidate.selection_quality, percent),
         shown(None if candidate.selection_drop is None else -candidate.selection_drop, signed_points),
     ]
+
+
+def test_cell(candidate: Candidate) -> str:
+    """What the test split said: why a bolder candidate was not the one delivered."""
+    if candidate.test is None:
+        return "not opened" if candidate.accepted else ABSENT
+    if candidate.test.proven:
+        return f"proven, < {points_up(candidate.test.guaranteed)}"
+    return f"not proven: drop {points(candidate.test.observed_drop)}, bound {points_up(candidate.test.bound)}"

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from gossamer.report.axis import fitted
-from gossamer.report.comparison import candidate_cells
+from gossamer.report.comparison import candidate_cells, test_cell
 from gossamer.report.markup import Html, join, tag, typeset
 from gossamer.report.plots import Point, scatter
 from gossamer.report.record import Report
@@ -22,15 +22,21 @@ def candidates_section(report: Report) -> Html | None:
     if not report.candidates:
         return None
     plots = [plot for what in ("bytes", "latency", "macs") if (plot := _candidate_plot(report, what))]
-    rows = [[c.name, *candidate_cells(c), "yes" if c.accepted else "no", c.note] for c in report.candidates]
+    rows = [
+        [c.name, *candidate_cells(c), "yes" if c.accepted else "no", test_cell(c), c.note] for c in report.candidates
+    ]
     columns = [Column("candidate", style="name")]
     columns += [Column(name, number=True) for name in ("size", "multiply-adds", "batch 1", "quality", "change")]
-    columns += [Column("accepted"), Column("note", style="note")]
+    columns += [Column("accepted"), Column("test"), Column("note", style="note")]
     styles = ["chosen" if c.name == report.chosen else None for c in report.candidates]
     tall = len(rows) > LONG_TABLE
     return join(
         [
-            tag("p", "Every candidate was judged on the selection split; the test split was not looked at."),
+            tag(
+                "p",
+                "Every candidate was judged on the selection split. Then those accepted met the test split, from the "
+                "most careful to the boldest, until the first that was not proven.",
+            ),
             tag("div", *plots, class_="plots") if plots else None,
             _legend(report) if plots else None,
             table("Candidates", columns, rows, styles, tall=tall),

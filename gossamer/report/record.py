@@ -25,6 +25,7 @@ _CERTIFICATE: dict[str, Any] = {
     "n": int,
     "observed_drop": float,
     "bound": float | None,
+    "guaranteed": float | None,
     "proven": bool,
     "method": str,
 }
@@ -90,8 +91,24 @@ class Side:
 
 
 @dataclass(frozen=True)
+class Opened:
+    """What the test split said of a candidate; drops are fractions, `bound` and `guaranteed` as in a certificate."""
+
+    proven: bool
+    n: int
+    b: int
+    c: int
+    observed_drop: float
+    bound: float
+    guaranteed: float
+
+
+@dataclass(frozen=True)
 class Candidate:
-    """A network the search looked at, judged on the selection split; None where nothing was measured."""
+    """A network the search looked at, judged on the selection split; None where nothing was measured.
+
+    `test` is None for candidates that the test split was not opened for: refused ones, and those after a failure.
+    """
 
     name: str
     bytes: int | None
@@ -101,6 +118,7 @@ class Candidate:
     selection_drop: float | None
     accepted: bool
     note: str = ""
+    test: Opened | None = None
 
 
 @dataclass(frozen=True)
@@ -155,9 +173,10 @@ class SplitRow:
 class Report:
     """One run from the original network to the proven file.
 
-    `certificate` holds at least tolerance, confidence, n, observed_drop, bound (None: none could be
-    given), proven and method, drops being fractions; `b` (original right, compressed wrong), `c` (the
-    reverse) and `p_value` are understood by the page, whatever else it holds is listed there.
+    `certificate` holds at least tolerance, confidence, n, observed_drop, bound (of this candidate alone) and
+    guaranteed (after the choice among several; None: no bound could be given), proven and method, drops being
+    fractions; `b` (original right, compressed wrong), `c` (the reverse) and `p_value` are understood by the page,
+    whatever else it holds is listed there.
     `candidates` are in the order they were tried, and `chosen` is the name of the delivered one.
     """
 

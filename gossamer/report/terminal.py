@@ -17,7 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from gossamer.measure.environment import Finding
-from gossamer.report.comparison import candidate_cells, comparison_rows
+from gossamer.report.comparison import candidate_cells, comparison_rows, test_cell
 from gossamer.report.record import Candidate, Report
 from gossamer.report.units import human_seconds
 from gossamer.report.words import certificate_sentence
@@ -50,17 +50,19 @@ def comparison_table(report: Report) -> Table:
 
 def candidates_table(candidates: Sequence[Candidate], chosen: str | None = None) -> Table:
     """What the search looked at, in the order it looked; the chosen one is bold."""
-    table = _table("candidates, judged on the selection split")
+    table = _table("candidates, judged on the selection split; the test split was opened for those accepted")
     table.add_column("candidate", overflow="fold", min_width=14)
     for column in ("size", "MACs", "batch 1", "quality", "change"):
         table.add_column(column, justify="right", no_wrap=True)
     table.add_column("accepted")
+    table.add_column("test", overflow="fold", min_width=10)
     table.add_column("note", overflow="fold", min_width=16)
     for candidate in candidates:
         cells = [
             candidate.name,
             *candidate_cells(candidate),
             "yes" if candidate.accepted else "no",
+            test_cell(candidate),
             candidate.note,
         ]
         table.add_row(*map(_cell, cells), style="bold" if candidate.name == chosen else None)

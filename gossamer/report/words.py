@@ -66,7 +66,7 @@ def promise(certificate: Mapping[str, Any]) -> str:
 def certificate_sentence(certificate: Mapping[str, Any]) -> str:
     """The certificate with its numbers, in one sentence."""
     verdict = "Proven" if certificate["proven"] else "Not proven"
-    bound = certificate["bound"]
+    bound = certificate["guaranteed"]
     limit = "no bound could be given" if bound is None else f"the drop is below {points_up(bound)}"
     return (
         f"{verdict}: on {certificate['n']:,} test images {promise(certificate)} "

@@ -103,7 +103,8 @@ def finish(
     task, goal = run.task, run.goal
     model = write_network(folder, network, plan, task, units)
     right = right_examples(task, task.selection, model, goal.runtime)
-    verdict = judge(goal, run.original_right(), right, len(task.test), run.look)
+    safest_flips = run.stage("flips of the safest", lambda: float(np.mean(run.original_right() != right)))
+    verdict = judge(goal, run.original_right(), right, len(task.test), run.look, safest_flips)
     found = sizes(network.parameters, model, (folder / "model.gossamer").stat().st_size)
     latency_ms = speedup = None
     if goal.minimise == "latency":

@@ -22,12 +22,21 @@ class Verdict:
     note: str
 
 
-def judge(goal: Goal, original: NDArray[np.bool_], candidate: NDArray[np.bool_], n_test: int, look: int = 1) -> Verdict:
+def judge(
+    goal: Goal,
+    original: NDArray[np.bool_],
+    candidate: NDArray[np.bool_],
+    n_test: int,
+    look: int = 1,
+    safest_flips: float | None = None,
+) -> Verdict:
     """Compare right-or-wrong vectors of the selection split, (N,) each.
 
     A candidate passes when the test split would prove the tolerance, were its images to answer as the selection
-    split did. Where n_test images can prove the tolerance of no candidate with so many flips, the observed drop
-    decides. `look` is the number that this run will have among the runs on the test split.
+    split did. With too many flips for n_test images it is refused, whatever its drop: one with fewer flips may be
+    proven. Only where not even the safest candidate of the run has few enough (`safest_flips`, a share of images;
+    None: this is the safest) the observed drop decides. `look` is the number that this run will have among the runs
+    on the test split.
     """
     counts = Counts.of(original, candidate)
     drop, flips = counts.drop, counts.flips / counts.n
@@ -36,14 +45,16 @@ def judge(goal: Goal, original: NDArray[np.bool_], candidate: NDArray[np.bool_],
     expected = Counts(n_test, round(counts.b * n_test / counts.n), round(counts.c * n_test / counts.n))
     if p_value(expected, goal.tolerance) <= level(goal.confidence, look):
         return Verdict(drop, flips, True, "")
-    if smallest_provable(n_test, flips, goal.confidence, look=look) > goal.tolerance:
-        accepted = drop <= goal.tolerance
-        return Verdict(
-            drop,
-            flips,
-            accepted,
-            f"{n_test:,} test images cannot prove {_points(goal.tolerance)} at any drop",
-        )
+
+    def too_many(share: float) -> bool:
+        return smallest_provable(n_test, share, goal.confidence, look=look) > goal.tolerance
+
+    if too_many(flips):
+        nothing_can = too_many(flips if safest_flips is None else safest_flips)
+        note = f"{n_test:,} test images cannot prove {_points(goal.tolerance)} at any drop"
+        if not nothing_can:
+            note = f"{100 * flips:.1f} % of the answers changed: with so many, {note}"
+        return Verdict(drop, flips, nothing_can and drop <= goal.tolerance, note)
     return Verdict(drop, flips, False, f"drop {_points(drop)} could not be proven below {_points(goal.tolerance)}")
 
 

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,10 +20,14 @@ from gossamer.search.run import Run
 
 @dataclass(frozen=True)
 class Proof:
-    """The delivered candidate, its certificate, and both networks' quality on the test split (fractions)."""
+    """The delivered candidate, its certificate, and both networks' quality on the test split (fractions).
+
+    `opened` has the certificate of every candidate that the test split was opened for, by name.
+    """
 
     delivered: Candidate
     certificate: Certificate
+    opened: Mapping[str, Certificate]
     original_quality: float
     compressed_quality: float
 
@@ -51,7 +55,7 @@ def prove(run: Run, candidates: Sequence[Candidate], ledger: Ledger) -> Proof:
     original = _answers(run, sha256(run.original_onnx()), run.original_onnx())
 
     def test(name: str) -> Certificate:
-        certificate = certify(
+        return certify(
             original,
             _answers(run, payload[name], by_name[name].onnx()),
             goal.tolerance,
@@ -60,17 +64,18 @@ def prove(run: Run, candidates: Sequence[Candidate], ledger: Ledger) -> Proof:
             payload_sha256=payload[name],
             look=look,
         )
-        ledger.add(certificate)
-        run.watch.say(f"{name}: {certificate}")
-        return certificate
 
     certificates, delivered = fixed_sequence(list(by_name), test)
+    opened = dict(zip(by_name, certificates, strict=False))
+    for name, made in opened.items():
+        ledger.add(made)
+        run.watch.say(f"{name}: {made}")
     index = list(by_name).index(delivered) if delivered else 0
     if delivered is None:
         run.note("not even the most careful candidate is proven on the test split: the certificate says 'not proven'")
     certificate = certificates[index]
     quality = float(original.mean())
-    return Proof(accepted[index], certificate, quality, quality - certificate.observed_drop)
+    return Proof(accepted[index], certificate, opened, quality, quality - certificate.observed_drop)
 
 
 def _answers(run: Run, digest: str, model: bytes) -> NDArray[np.bool_]:

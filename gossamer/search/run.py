@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Run: one folder in which a compression stands on disk at every moment, and from which it goes on.
 
-    run.json        what was asked: network and data by hash, goal, recipe, settings
+    run.json        what was asked: network, code and data by hash, goal, recipe, settings
     original.onnx   the original network as the runtimes read it
     stages/*.json   the outcome of each finished stage
     steps/NN-*/     one candidate each: plan, weights, file, measurement; training.safetensors while it is trained
@@ -13,10 +13,9 @@ at all, so a kill at any moment loses at most the work since the last epoch.
 from __future__ import annotations
 
 import copy
-import json
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -28,7 +27,7 @@ from torch import Tensor, nn
 
 from gossamer import tuning
 from gossamer.data.images import Split
-from gossamer.files import read_json, sha256, write_atomically, write_json
+from gossamer.files import read_json, write_atomically, write_json
 from gossamer.goal import Goal
 from gossamer.graph import Network
 from gossamer.measure.quality import right_examples
@@ -36,13 +35,16 @@ from gossamer.runtime.export import export_onnx
 from gossamer.runtime.latency import interleaved
 from gossamer.runtime.lock import background_work, pause_if_measuring
 from gossamer.runtime.session import open_session
+from gossamer.search.claim import claim_folder, identity
 from gossamer.search.watch import Watch
 from gossamer.task import Task
 from gossamer.tuning import Numerics, Plug
+from gossamer.tuning.limits import check_device, check_training
 
 RUN_VERSION = 1
 TICK_SECONDS = 20
 CALIBRATION_PASSES = 2
+CHECKPOINT = "training.safetensors"
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,10 @@ class Settings:
     def __post_init__(self) -> None:
         if self.numerics is not None:
             Numerics.parse(self.numerics)
+        if self.threads < 1:
+            raise ValueError(f"threads must be at least 1, got {self.threads}")
+        check_training(self.epochs, self.batch_size, self.learning_rate)
+        check_device(self.device)
 
 
 class Run:
@@ -85,40 +91,12 @@ class Run:
     ) -> None:
         self.folder, self.task, self.goal, self.recipe = folder, task, goal, recipe
         self.network, self.settings, self.watch = network, settings, watch
-        self._claim_folder()
+        asked = {"version": RUN_VERSION, "recipe": recipe, "goal": goal.to_json(), "settings": asdict(settings)}
+        claim_folder(folder, asked | identity(task, network), watch)
         self.notes: list[str] = self._read("notes.json", list(task.notes))
         self._spent_before: float = self._read("seconds.json", 0.0)
         self._started = self._ticked = time.monotonic()
         self.look: int = self.stage("look", lambda: look)
-
-    def _claim_folder(self) -> None:
-        """Start in an empty folder, or go on in this very run's; refuse any other."""
-        splits = (self.task.train, self.task.selection, self.task.test)
-        asked = {
-            "version": RUN_VERSION,
-            "recipe": self.recipe,
-            "goal": self.goal.to_json(),
-            "settings": asdict(self.settings) | {"protect": list(self.settings.protect)},
-            "network": weights_sha256(self.task.model),
-            "data": {split.name: split.sha256 for split in splits},
-            "preprocess": self.task.preprocess.to_json(),
-            "seen": self.task.seen,
-        }
-        there = self._read("run.json", None)
-        if there is None:
-            if self.folder.exists() and any(self.folder.iterdir()):
-                raise ValueError(
-                    f"expected an empty folder for the run, got files of something else in {self.folder}; "
-                    "choose another --out"
-                )
-            write_json(self.folder / "run.json", asked)
-        elif differs := _differences(there, json.loads(json.dumps(asked))):
-            raise ValueError(
-                f"expected the folder of this run or an empty one, got another run in {self.folder} "
-                f"(it differs in {', '.join(differs)}); choose another --out, or delete that folder"
-            )
-        else:
-            self.watch.say(f"going on with the run in {self.folder}")
 
     def _read(self, name: str, otherwise: Any) -> Any:
         path = self.folder / name
@@ -136,6 +114,16 @@ class Run:
         write_json(path, {"value": value, "seconds": round(time.monotonic() - start, 3)})
         self.tick()
         return value
+
+    def seconds_of(self, name: str, work: Callable[[], object]) -> float:
+        """Do a piece of work, and remember as a stage how long it took."""
+
+        def compute() -> float:
+            start = time.monotonic()
+            work()
+            return time.monotonic() - start
+
+        return float(self.stage(f"seconds of {name}", compute))
 
     def stages(self) -> dict[str, Any]:
         """Value and seconds of each finished stage, in the order they finished."""
@@ -166,6 +154,10 @@ class Run:
     def step_folder(self, number: int, name: str) -> Path:
         """The folder of one candidate."""
         return self.folder / "steps" / f"{number:02d}-{re.sub(r'[^a-zA-Z0-9.]+', '-', name)}"
+
+    def forget_training(self, folder: Path) -> None:
+        """Delete the training checkpoint of a step that is complete: it is several times as large as the network."""
+        (folder / CHECKPOINT).unlink(missing_ok=True)
 
     # -- the original ---------------------------------------------------------------------------------------
 
@@ -251,7 +243,7 @@ class Run:
                 plugs,
                 teacher=copy.deepcopy(self.network.module),
                 numerics=numerics,
-                checkpoint=folder / "training.safetensors",
+                checkpoint=folder / CHECKPOINT,
                 device=self.settings.device,
                 progress=progress,
             )
@@ -260,23 +252,3 @@ class Run:
         effective = {name: value.cpu() for name, value in tuning.effective_weights(module, plugs).items()}
         module.to("cpu")
         return effective
-
-
-def weights_sha256(module: nn.Module) -> str:
-    """Hash of a network's parameters and buffers, names included: the same weights, the same hash."""
-    parts = [
-        name.encode() + b"\0" + value.detach().cpu().contiguous().numpy().tobytes()
-        for name, value in sorted(module.state_dict().items())
-    ]
-    return sha256(b"".join(parts))
-
-
-def _differences(there: Mapping[str, Any], asked: Mapping[str, Any], prefix: str = "") -> list[str]:
-    found = []
-    for key in asked.keys() | there.keys():
-        a, b = there.get(key), asked.get(key)
-        if isinstance(a, dict) and isinstance(b, dict):
-            found += _differences(a, b, f"{prefix}{key}.")
-        elif a != b:
-            found.append(f"{prefix}{key}")
-    return sorted(found)

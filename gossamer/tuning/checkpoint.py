@@ -8,28 +8,27 @@ JSON in the file's metadata.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save  # save_file makes files that only their owner may read
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from gossamer.files import written_aside
+from gossamer.files import write_atomically
 from gossamer.tuning.plug import Plug
 
 
 def save_weights(path: Path, module: nn.Module) -> None:
     """Write the module's parameters and buffers under their own names."""
-    with written_aside(path) as part:
-        save_file({name: value.detach().contiguous() for name, value in module.state_dict().items()}, part)
+    write_atomically(path, save({name: value.detach().contiguous() for name, value in module.state_dict().items()}))
 
 
 def load_weights(path: Path, module: nn.Module) -> None:
-    """Read what `save_weights` wrote into a module of the same shapes."""
-    module.load_state_dict(_read(path)[0])
+    """Read what `save_weights` wrote into a module of the same shapes; ValueError where it is another module."""
+    _put(_read(path)[0], module, path)
 
 
 def save_training(
@@ -43,9 +42,8 @@ def save_training(
             tensors[f"momentum/{name}"] = buffer
     for index, plug in enumerate(plugs):
         tensors |= {f"plug{index}/{name}": value for name, value in plug.state().items()}
-    with written_aside(path) as part:
-        contiguous = {name: value.detach().contiguous() for name, value in tensors.items()}
-        save_file(contiguous, part, metadata={"history": json.dumps(list(history))})
+    contiguous = {name: value.detach().contiguous() for name, value in tensors.items()}
+    write_atomically(path, save(contiguous, metadata={"history": json.dumps(list(history))}))
 
 
 def load_training(path: Path, module: nn.Module, optimizer: Optimizer, plugs: Sequence[Plug]) -> list[float]:
@@ -57,7 +55,7 @@ def load_training(path: Path, module: nn.Module, optimizer: Optimizer, plugs: Se
     def part(prefix: str) -> dict[str, Tensor]:
         return {name[len(prefix) :]: value for name, value in tensors.items() if name.startswith(prefix)}
 
-    module.load_state_dict(part("weights/"))
+    _put(part("weights/"), module, path)
     momentum = part("momentum/")
     for name, parameter in module.named_parameters():
         if name in momentum:
@@ -67,6 +65,19 @@ def load_training(path: Path, module: nn.Module, optimizer: Optimizer, plugs: Se
     for index, plug in enumerate(plugs):
         plug.load_state(part(f"plug{index}/"))
     return [float(loss) for loss in json.loads(metadata["history"])]
+
+
+def _put(tensors: Mapping[str, Tensor], module: nn.Module, path: Path) -> None:
+    """Load a state dict, or say in one sentence what does not fit."""
+    there = {name: tuple(value.shape) for name, value in tensors.items()}
+    wanted = {name: tuple(value.shape) for name, value in module.state_dict().items()}
+    for name in sorted(there.keys() | wanted.keys()):
+        if there.get(name) != wanted.get(name):
+            expected, got = (str(shapes.get(name, "nothing")) for shapes in (wanted, there))
+            raise ValueError(
+                f"expected weights of this network in {path}, but of '{name}' it has {got}, not {expected}"
+            )
+    module.load_state_dict(dict(tensors))
 
 
 def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:

@@ -18,6 +18,7 @@ from torch.func import functional_call
 
 from gossamer.task import Task
 from gossamer.tuning.checkpoint import load_training, save_training
+from gossamer.tuning.limits import check_training
 from gossamer.tuning.numerics import Numerics
 from gossamer.tuning.plug import Batch, Clock, Plug
 
@@ -47,10 +48,7 @@ class Settings:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.epochs < 1 or self.batch_size < 2:
-            raise ValueError(
-                f"expected at least 1 epoch and 2 examples a batch, got {self.epochs} and {self.batch_size}"
-            )
+        check_training(self.epochs, self.batch_size, self.learning_rate)
 
     def learning_rate_at(self, fraction: float) -> float:
         """Warm-up to the peak, then half a cosine to zero; `fraction` of all steps done."""

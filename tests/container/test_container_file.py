@@ -167,12 +167,12 @@ def test_each_tensor_is_stored_the_cheapest_way_that_keeps_every_bit(tmp_path):
 
 def test_a_description_names_everything_and_moves_no_cursor(tmp_path, payload):
     path = tmp_path / "a.gossamer"
-    certificate = {"bound": 0.01, "confidence": 0.95, "proven": True, "n": 100}
+    certificate = {"bound": 0.005, "guaranteed": 0.01, "confidence": 0.95, "proven": True, "n": 100}
     container.write(path, replace(payload, classes=("cat", "\x1b[2J")), {"certificate": certificate})
     text = container.describe(container.read(path))
     assert "4x2x3x3" in text
     assert "one number" in text
-    assert "proven on 100 images" in text
+    assert "drop below 0.01 at 0.95 confidence, proven on 100 images" in text
     assert "\x1b" not in text
 
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
@@ -11,7 +12,9 @@ from rich.table import Table
 
 from gossamer.measure.environment import Finding
 from gossamer.report import terminal
-from gossamer.report.record import Report
+from gossamer.report.comparison import test_cell as shown_verdict
+from gossamer.report.page import page as page_text
+from gossamer.report.record import Opened, Report
 from gossamer.report.terminal import candidates_table, comparison_table, doctor_table, progress
 
 
@@ -51,6 +54,22 @@ def test_no_control_no_column(fast: Report, minimal: Report) -> None:
     assert "control" not in _plain(comparison_table(fast))
     assert "Not proven" in _plain(comparison_table(fast))
     assert "ms" not in _plain(comparison_table(minimal)).replace("minimising macs", "")
+
+
+def test_candidates_say_what_the_test_split_said(full: Report) -> None:
+    proven = Opened(True, 5000, 101, 95, 0.0012, 0.00642, 0.01)
+    failed = Opened(False, 5000, 180, 111, 0.0138, 0.0191, 0.0191)
+    tested = [replace(c, test=found) for c, found in zip(full.candidates, (proven, failed), strict=False)]
+    assert shown_verdict(tested[0]) == "proven, < 1 point"
+    assert shown_verdict(tested[1]) == "not proven: drop 1.38 points, bound 1.91 points"
+    assert (shown_verdict(full.candidates[2]), shown_verdict(full.candidates[-1])) == ("not opened", "-")
+    shown = _plain(candidates_table([*tested, *full.candidates[2:]], full.chosen), width=150)
+    assert "proven, < 1" in shown
+    assert "not opened" in shown
+    page = page_text(replace(full, candidates=(*tested, *full.candidates[2:])))
+    assert all(text in page for text in ("proven, &lt; 1 point", "not proven: drop 1.38 points", "not opened"))
+    again = Report.from_json(replace(full, candidates=tuple(tested), chosen=tested[0].name).to_json())
+    assert again.candidates[1].test == failed
 
 
 def test_candidates_hold_the_numbers(full: Report) -> None:

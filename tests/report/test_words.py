@@ -72,6 +72,8 @@ def test_certificate_in_one_sentence(full: Report, minimal: Report) -> None:
         "Proven: on 5,000 test images a drop of 1 point or more is excluded at 95 % confidence "
         "(observed 0.12 points; the drop is below 0.642 points)."
     )
+    chosen = {**full.certificate, "guaranteed": 0.01}  # a bolder candidate failed: its own bound holds no longer
+    assert certificate_sentence(chosen).endswith("(observed 0.12 points; the drop is below 1 point).")
     assert "not excluded" in certificate_sentence(minimal.certificate)
     assert certificate_sentence(minimal.certificate).endswith("(observed -0.04 points; no bound could be given).")
 

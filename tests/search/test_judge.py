@@ -44,3 +44,17 @@ def test_where_nothing_can_be_proven_the_observed_drop_decides_and_says_so():
     assert verdict.accepted
     assert "100 test images cannot prove 0.10 points at any drop" in verdict.note
     assert not judge(Goal(0.001), *answers(100, 5, 1), n_test=100).accepted
+
+
+def test_with_too_many_flips_the_ladder_goes_down_where_fewer_could_be_proven():
+    """400 test images prove 3 points for the uncut network, and of one with 20 % flips nothing at all."""
+    many = answers(1000, 100, 100)
+    verdict = judge(Goal(0.03), *many, n_test=400, safest_flips=0.0)
+    assert not verdict.accepted
+    assert verdict.note == (
+        "20.0 % of the answers changed: with so many, 400 test images cannot prove 3.00 points at any drop"
+    )
+    assert judge(Goal(0.03), *answers(1000, 0, 0), n_test=400).accepted
+    hopeless = judge(Goal(0.001), *answers(1000, 1, 1), n_test=400, safest_flips=0.0)
+    assert hopeless.accepted, "with so few images not even the uncut network is proven: the observed drop decides"
+    assert not judge(Goal(0.001), *answers(1000, 9, 1), n_test=400, safest_flips=0.0).accepted

@@ -115,9 +115,3 @@ def test_bfloat16_and_channels_last_train_as_well(task):
     network = trace(task.model, task.example)
     tune(network.module, task, SETTINGS, numerics=Numerics(channels_last=True, bfloat16=True))
     assert quality(network.module, task) > 0.8
-
-
-@pytest.mark.parametrize(("field", "value"), [("epochs", 0), ("batch_size", 1)])
-def test_settings_without_work_are_refused(field, value):
-    with pytest.raises(ValueError, match="expected at least 1 epoch and 2 examples a batch"):
-        Settings(**{field: value})

@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Training from nothing: it goes on in its own folder only, and never passes another's weights off as its own."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from gossamer.train import train
+from gossamer.tuning import Settings
+
+SETTINGS = Settings(epochs=2, batch_size=64, learning_rate=0.1, augment=False)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory, make_task):
+    out = tmp_path_factory.mktemp("train") / "out"
+    return out, train(make_task(), SETTINGS, out=out, numerics="plain float32")
+
+
+def test_a_finished_training_is_returned_as_it_is(finished, make_task):
+    out, quality = finished
+    before = (out / "weights.safetensors").read_bytes()
+    assert train(make_task(), SETTINGS, out=out, numerics="plain float32") == quality
+    assert (out / "weights.safetensors").read_bytes() == before
+    assert not (out / "training.safetensors").exists(), "the checkpoint is several times as large as the network"
+
+
+@pytest.mark.parametrize(
+    ("change", "differs"),
+    [
+        ({"seed": 1}, "training.seed"),
+        ({"learning_rate": 0.2}, "training.learning_rate"),
+        ({"epochs": 3}, "training.epochs"),
+    ],
+)
+def test_other_settings_are_another_training(finished, change, differs, make_task):
+    with pytest.raises(ValueError, match=rf"got another run in .* \(it differs in {differs}\); choose another --out"):
+        train(make_task(), replace(SETTINGS, **change), out=finished[0], numerics="plain float32")
+
+
+def test_other_weights_networks_and_data_are_another_training(finished, make_task):
+    task = make_task()
+    fewer = replace(task, train=task.train.subset(np.arange(300), "train"))
+    for other, differs in (
+        (make_task(seed=5), r"\(it differs in network\)"),
+        (make_task(width=8), r"\(it differs in .*network\)"),
+        (fewer, r"\(it differs in data.train\)"),
+    ):
+        with pytest.raises(ValueError, match=differs):
+            train(other, SETTINGS, out=finished[0], numerics="plain float32")
+
+
+def test_the_data_folder_is_no_place_for_a_training(tmp_path, make_task):
+    (tmp_path / "train_1.npz").write_text("")
+    with pytest.raises(ValueError, match="expected an empty folder for the run"):
+        train(make_task(), SETTINGS, out=tmp_path)
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"device": "gpu"}, "device must be one that this machine has"),
+        ({"smoothing": 2.0}, r"smoothing must be a share in \[0, 1\), got 2.0"),
+        ({"numerics": "float64"}, "numerics must be one of"),
+    ],
+)
+def test_bad_options_are_refused_before_the_folder_is_claimed(tmp_path, options, message, make_task):
+    with pytest.raises(ValueError, match=message):
+        train(make_task(), SETTINGS, out=tmp_path / "out", **options)
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_interrupted_training_goes_on(tmp_path, finished, monkeypatch, make_task):
+    from gossamer import train as module
+
+    monkeypatch.setattr(module, "save_weights", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        train(make_task(), SETTINGS, out=tmp_path / "out", numerics="plain float32")
+    monkeypatch.undo()
+    assert (tmp_path / "out" / "training.safetensors").exists()
+    train(make_task(), SETTINGS, out=tmp_path / "out", numerics="plain float32")
+    name = "weights.safetensors"
+    assert (tmp_path / "out" / name).read_bytes() == (finished[0] / name).read_bytes()

@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Checkpoints are files like any other, and those of another network are refused in one sentence."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from gossamer.tuning.checkpoint import load_training, load_weights, save_training, save_weights
+
+
+def network(width: int = 4, bias: bool = True) -> nn.Module:
+    return nn.Sequential(nn.Linear(3, width), nn.Linear(width, 2, bias=bias))
+
+
+def optimizer(module: nn.Module) -> torch.optim.SGD:
+    return torch.optim.SGD(module.parameters(), lr=0.1)
+
+
+def test_whoever_may_read_a_file_of_this_folder_may_read_these(tmp_path):
+    (tmp_path / "usual.txt").write_text("")
+    module = network()
+    save_weights(tmp_path / "weights.safetensors", module)
+    save_training(tmp_path / "training.safetensors", module, optimizer(module), (), [0.5])
+    modes = {path.stat().st_mode for path in tmp_path.iterdir()}
+    assert len(list(tmp_path.iterdir())) == 3
+    assert len(modes) == 1
+
+
+@pytest.mark.parametrize(
+    ("other", "message"),
+    [
+        (network(5), r"but of '0.bias' it has \(4,\), not \(5,\)$"),
+        (network(bias=False), r"but of '1.bias' it has \(2,\), not nothing$"),
+        (nn.Sequential(*network(), nn.Linear(2, 2)), r"but of '2.bias' it has nothing, not \(2,\)$"),
+    ],
+)
+def test_another_network_is_one_sentence(tmp_path, other, message):
+    module = network()
+    save_weights(tmp_path / "weights.safetensors", module)
+    save_training(tmp_path / "training.safetensors", module, optimizer(module), (), [0.5])
+    with pytest.raises(ValueError, match=r"expected weights of this network in .*weights.safetensors, " + message):
+        load_weights(tmp_path / "weights.safetensors", other)
+    with pytest.raises(ValueError, match=r"expected weights of this network in .*training.safetensors, " + message):
+        load_training(tmp_path / "training.safetensors", other, optimizer(other), ())
