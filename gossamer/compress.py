@@ -108,7 +108,8 @@ def _claims(report: Report) -> dict[str, object]:
 def load(run: str | Path, task: Task) -> Network:
     """The compressed network of a finished run as a trainable network: `load(run, task).module`.
 
-    Cut from the task's original by the run's plan in one step, with the trained values put in.
+    Cut from the task's original by the run's plan in one step, with the trained values put in: what the file computes,
+    up to rounding. Where int8 was delivered, they are the float32 values before they were rounded to int8.
     """
     folder = Path(run)
     if not (folder / "delivered.json").exists():
@@ -116,8 +117,14 @@ def load(run: str | Path, task: Task) -> Network:
     step = folder / read_json(folder / "delivered.json")
     plan = Plan.from_json(read_json(step / "plan.json"))
     network = trace(task.model, task.example)
-    smaller = network.cut(plan.keep()) if plan.channels else network
-    load_weights(step / "weights.safetensors", smaller.module)
+    try:
+        smaller = network.cut(plan.keep()) if plan.channels else network
+        load_weights(step / "weights.safetensors", smaller.module)
+    except ValueError as error:
+        raise ValueError(
+            f"expected the network that the run in {folder} compressed, got another one in '{task.name}' ({error}); "
+            "give the task of that run"
+        ) from error
     return smaller
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -23,6 +24,7 @@ from gossamer.goal import Goal
 from gossamer.measure.quality import right_examples
 from gossamer.search.proof import ToleranceNotMet
 from gossamer.search.run import Settings
+from gossamer.search.watch import Watch
 from gossamer.task import task_from
 
 DELIVERED = ("model.gossamer", "model.onnx", "plan.json", "report.json", "report.html")
@@ -83,6 +85,52 @@ def test_loading_gives_the_compressed_network_back_for_training(small_file):
     assert all(parameter.grad is not None for parameter in network.module.parameters())
 
 
+def test_no_checkpoint_of_a_finished_rung_stays(small_file):
+    _, result = small_file
+    assert not list(result.folder.rglob("training.safetensors"))
+    assert len(list(result.folder.glob("steps/*/weights.safetensors"))) >= 2
+
+
+def test_the_report_says_what_the_test_split_said_of_each_candidate(small_file):
+    _, result = small_file
+    opened = [candidate for candidate in result.report.candidates if candidate.test is not None]
+    assert opened
+    assert all(candidate.accepted for candidate in opened)
+    chosen = next(candidate for candidate in opened if candidate.name == result.report.chosen)
+    certificate = result.certificate
+    assert (chosen.test.b, chosen.test.c, chosen.test.n) == (certificate.b, certificate.c, certificate.n)
+    assert chosen.test.guaranteed == certificate.guaranteed
+    assert certificate.bound <= certificate.guaranteed <= certificate.tolerance
+
+
+def test_after_a_failure_the_tolerance_is_what_is_guaranteed(small_file, trained, tmp_path, monkeypatch):
+    """The boldest candidate is planted to fail on test only: the report says so, and quotes no tighter bound."""
+    from gossamer.search import proof as module
+
+    task, result = small_file
+    out = tmp_path / "run"
+    shutil.copytree(result.folder, out)
+    bold = min((c for c in result.candidates if c.verdict.accepted), key=lambda c: c.sizes.coded)
+    payload = container.read(bold.file).payload_sha256
+
+    def certify(original, compressed, *rest, **names):
+        wrong = names["payload_sha256"] == payload
+        return real(original, ~original if wrong else compressed, *rest, **names)
+
+    real = module.certify
+    monkeypatch.setattr(module, "certify", certify)
+    again = gossamer.compress(task, Goal(0.03), out=out, settings=SETTINGS, ledger=tmp_path / "l.json")
+    assert again.report.chosen != bold.name
+    assert again.certificate.proven
+    assert again.certificate.guaranteed == again.certificate.tolerance > again.certificate.bound
+    assert recheck(again.certificate) == []
+    failed = next(candidate for candidate in again.report.candidates if candidate.name == bold.name)
+    assert not failed.test.proven
+    page = (out / "report.html").read_text()
+    assert "the true drop is below 3 points" in page
+    assert "Of this candidate alone" in page
+
+
 def test_starting_a_finished_run_again_changes_nothing(small_file):
     task, result = small_file
     before = {path: path.read_bytes() for path in result.folder.rglob("measurement.json")}
@@ -100,6 +148,8 @@ def test_latency_and_macs_cut_channels(trained, tmp_path):
             task, Goal(0.05, minimise=minimise), out=tmp_path / minimise, settings=SETTINGS, ledger=tmp_path / "l.json"
         )
         assert any(candidate.macs < result.report.original.macs for candidate in result.candidates)
+        gained = [note for note in result.report.notes if note.startswith("nothing was gained: ")]
+        assert bool(gained) == result.report.chosen.startswith("uncut, float32")
         if minimise == "macs":
             assert result.report.compressed.macs < 0.8 * result.report.original.macs
 
@@ -204,6 +254,48 @@ def test_training_that_diverges_keeps_the_best_so_far(trained, tmp_path):
     )
     assert result.report.chosen == "fine grid, untrained"
     assert any("was given up: expected a finite loss" in note for note in result.report.notes)
+    check_loading_the_fine_grid(user_task(trained), result.folder)
+
+
+def check_loading_the_fine_grid(task, folder):
+    """What is loaded computes what the file computes, not what the original does."""
+    from gossamer.runtime.session import open_session
+
+    images = torch.from_numpy(task.preprocess.apply(task.test.images.take(np.arange(50))))
+    with torch.no_grad():
+        loaded = gossamer.load(folder, task).module.eval()(images).numpy()
+        original = gossamer.trace(task.model, task.example).module.eval()(images).numpy()
+    stored = open_session(folder / "model.onnx").run(images.numpy())[0]
+    assert np.abs(loaded - stored).max() < 0.1 * np.abs(original - stored).max()
+
+
+def test_a_run_is_loaded_with_its_own_network_only(small_file, make_task):
+    _, result = small_file
+    with pytest.raises(ValueError, match=r"expected the network that the run in .* compressed, got another one in"):
+        gossamer.load(result.folder, make_task(width=8))
+
+
+def test_the_probe_sees_every_class(task, tmp_path, monkeypatch):
+    """Class folders come class by class: the first images of a split are the first classes only."""
+    from gossamer.recipes import fewer_bytes as module
+
+    order = np.argsort(task.selection.labels, kind="stable")
+    sorted_task = replace(task, selection=task.selection.subset(order, "selection"))
+    network = gossamer.trace(task.model, task.example)
+    run = module.Run(tmp_path / "run", sorted_task, Goal(), "auto", network, SETTINGS, Watch())
+    monkeypatch.setattr(module, "PROBE_IMAGES", 100)
+    seen = []
+    whole_batches = type(task).batches
+
+    def batches(self, split, *rest, **names):
+        if split not in (self.train, self.calibration):
+            seen.append(split)
+        return whole_batches(self, split, *rest, **names)
+
+    monkeypatch.setattr(type(task), "batches", batches)
+    module._first_rung(run)
+    assert len(seen[0]) == 100
+    assert set(seen[0].labels) == {0, 1, 2, 3}
 
 
 def test_an_unfinished_run_cannot_be_loaded(trained, tmp_path):

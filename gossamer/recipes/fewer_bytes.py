@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gossamer.data.splits import hold_out
 from gossamer.graph import Layer
 from gossamer.plan import LayerPlan, Plan
 from gossamer.quantize.folding import fold_factors
@@ -26,7 +27,7 @@ from gossamer.quantize.integers import fine_units
 from gossamer.runtime.weights import split_weights
 from gossamer.search.candidate import Candidate, finish
 from gossamer.search.ladder import climb
-from gossamer.search.pace import Pace, measure_pace
+from gossamer.search.pace import Pace, measure_pace, time_needed
 from gossamer.search.run import Run
 from gossamer.tuning import Distillation, GridRounding, Sparsify
 from gossamer.tuning.batch_norm import reestimate_batch_norms
@@ -71,6 +72,7 @@ def between(low: Demand, high: Demand) -> Demand:
 def climb_bytes(run: Run) -> list[Candidate]:
     """The untrained fine-grid file first, then the ladder from the highest rung that a probe survives."""
     pace = measure_pace(run)
+    seconds = run.seconds_of("first candidate", lambda: _fine_grid(run))
     safe = _fine_grid(run)
     first = run.stage("first-rung", lambda: _first_rung(run))
     tuned = climb(
@@ -78,7 +80,7 @@ def climb_bytes(run: Run) -> list[Candidate]:
         LADDER,
         lambda number, demand, previous: [_tuned(run, pace, number, demand, previous)],
         between=between,
-        seconds_per_rung=pace.rung_seconds,
+        seconds_for=time_needed(run, pace, seconds),
         first=first,
     )
     return [safe, *tuned]
@@ -89,10 +91,15 @@ def _fine_grid(run: Run) -> Candidate:
     folder = run.step_folder(0, "fine-grid")
     if done := Candidate.load(folder):
         return done
-    weights = split_weights(run.original_onnx())[1]
-    units = fine_units({layer.name: weights[layer.name] for layer in _coded_layers(run)}, UNTRAINED_COARSENESS)
+    weights, coded = split_weights(run.original_onnx())[1], _coded_layers(run)
+    units = fine_units({layer.name: weights[layer.name] for layer in coded}, UNTRAINED_COARSENESS)
     steps = {name: LayerPlan(step=float(unit[0])) for name, unit in units.items()}
-    return finish(run, folder, "fine grid, untrained", run.network, Plan().with_layers(steps), units)
+    network = run.network.copy()  # its weights on their grids, so that what is stored is what the file computes
+    values = network.module.state_dict()
+    for name, factor in fold_factors(coded, values).items():
+        unit = torch.from_numpy(units[name]) / factor
+        values[name].copy_(torch.round(values[name] / unit) * unit)
+    return finish(run, folder, "fine grid, untrained", network, Plan().with_layers(steps), units)
 
 
 def _coded_layers(run: Run) -> list[Layer]:
@@ -136,7 +143,7 @@ def _share_of_zeros(weights: Mapping[str, Tensor], names: Collection[str]) -> fl
 def _first_rung(run: Run) -> int:
     """The highest rung whose zeros and grids, put on without training, cost at most PROBE_DROP on selection."""
     task, module = run.task, run.network.copy().module
-    probe = task.selection.subset(np.arange(min(PROBE_IMAGES, len(task.selection))), "probe")
+    probe = hold_out(task.selection, min(PROBE_IMAGES, len(task.selection)))[1]  # of all classes, unlike the first
     factors = fold_factors(_coded_layers(run), module.state_dict())
     original = run.network.module.state_dict()
 

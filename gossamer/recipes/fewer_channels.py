@@ -25,7 +25,7 @@ from gossamer.quantize.folding import fold_factors
 from gossamer.rates import Global, counts_within
 from gossamer.search.candidate import Candidate, finish
 from gossamer.search.ladder import climb
-from gossamer.search.pace import Pace, measure_pace
+from gossamer.search.pace import Pace, measure_pace, time_needed
 from gossamer.search.run import Run
 from gossamer.tuning import Distillation
 from gossamer.tuning.batch_norm import reestimate_batch_norms
@@ -57,13 +57,18 @@ def between(low: Demand, high: Demand) -> Demand:
 def climb_channels(run: Run) -> list[Candidate]:
     """The uncut network in int8 first, then the ladder."""
     pace = measure_pace(run)
-    safe = _written(run, run.step_folder(0, "uncut"), "uncut", run.network, Plan())
+
+    def uncut() -> list[Candidate]:
+        return _written(run, run.step_folder(0, "uncut"), "uncut", run.network, Plan())
+
+    seconds = run.seconds_of("first candidate", uncut)
+    safe = uncut()
     return safe + climb(
         run,
         LADDER,
         lambda number, demand, previous: _cut_and_tuned(run, pace, number, demand, previous),
         between=between,
-        seconds_per_rung=pace.rung_seconds,
+        seconds_for=time_needed(run, pace, seconds),
     )
 
 

@@ -30,4 +30,6 @@ def dense_control_quality(run: Run) -> float:
         model = export_onnx(network.module, network.example)
         return float(right_examples(run.task, run.task.test, model, run.goal.runtime).mean())
 
-    return float(run.stage("control", compute))
+    quality = float(run.stage("control", compute))
+    run.forget_training(folder)
+    return quality

@@ -9,6 +9,7 @@ rung is a finished file, so the best network so far is always there.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Protocol, TypeVar, cast
 
 from gossamer.search.candidate import Candidate
@@ -36,10 +37,13 @@ def climb(
     attempt: Attempt[R],
     *,
     between: Callable[[R, R], R],
-    seconds_per_rung: float,
+    seconds_for: Callable[[int], float],
     first: int = 0,
 ) -> list[Candidate]:
-    """Try `rungs` from number `first` on; returns every candidate in the order tried, refused ones included."""
+    """Try `rungs` from number `first` on; returns every candidate in the order tried, refused ones included.
+
+    `seconds_for(n)`: what the n-th attempt takes, from 1 on, with everything that must still come after it.
+    """
     tried: list[Candidate] = []
     last_good: Candidate | None = None
     low: R | None = None
@@ -48,14 +52,16 @@ def climb(
         half_way = index == refused
         rung = between(cast("R", low), ladder[index]) if half_way else ladder[index]
         # asked once: a run that starts again must come to the same candidates
-        if not run.stage(f"time for {rung.name}", lambda: run.has_time_for(seconds_per_rung)):
-            run.watch.say(f"stopping before '{rung.name}': it needs about {seconds_per_rung / 60:.0f} min")
+        seconds = seconds_for(number)
+        if not run.stage(f"time for {rung.name}", partial(run.has_time_for, seconds)):
+            run.note(f"stopped before '{rung.name}': with what comes after it, it needs about {seconds / 60:.0f} min")
             break
         try:
             found = list(attempt(number, rung, last_good))
         except Diverged as error:
             run.note(f"rung '{rung.name}' was given up: {error}")
             break
+        run.forget_training(run.step_folder(number, rung.name))
         number += 1
         tried += found
         accepted = [candidate for candidate in found if candidate.verdict.accepted]

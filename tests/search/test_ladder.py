@@ -26,12 +26,8 @@ class FakeRun:
     """A run that remembers its stages, and has time for so many rungs."""
 
     def __init__(self, rungs_of_time=99, stages=None):
-        self.left, self.stages, self.notes, self.watch = (
-            rungs_of_time,
-            stages if stages is not None else {},
-            [],
-            Watch(),
-        )
+        self.left, self.stages = rungs_of_time, stages if stages is not None else {}
+        self.notes, self.forgotten, self.watch = [], [], Watch()
 
     def stage(self, name, compute):
         return self.stages.setdefault(name, compute()) if name not in self.stages else self.stages[name]
@@ -39,6 +35,12 @@ class FakeRun:
     def has_time_for(self, seconds):
         self.left -= 1
         return self.left >= 0
+
+    def step_folder(self, number, name):
+        return number, name
+
+    def forget_training(self, folder):
+        self.forgotten.append(folder)
 
     def note(self, text):
         self.notes.append(text)
@@ -59,7 +61,7 @@ def climb_to(limit, run=None, first=0, diverges_at=None):
         return [SimpleNamespace(height=rung.height, verdict=SimpleNamespace(accepted=rung.height <= limit))]
 
     rungs = [Step(h) for h in (1, 2, 3, 4)]
-    found = climb(run or FakeRun(), rungs, attempt, between=half_way, seconds_per_rung=1, first=first)
+    found = climb(run or FakeRun(), rungs, attempt, between=half_way, seconds_for=float, first=first)
     return tried, [candidate.height for candidate in found if candidate.verdict.accepted]
 
 
@@ -91,6 +93,7 @@ def test_it_stops_when_the_time_is_up_and_a_restart_comes_to_the_same():
     run = FakeRun(rungs_of_time=2)
     tried, _ = climb_to(9, run)
     assert [height for _, height, _ in tried] == [1, 2]
+    assert run.notes == ["stopped before '3': with what comes after it, it needs about 0 min"]
     with_no_time = FakeRun(rungs_of_time=0, stages=run.stages)
     again, _ = climb_to(9, with_no_time)
     assert again == tried, "rungs that were finished must not be dropped because the time is over now"
@@ -101,6 +104,7 @@ def test_divergence_ends_the_climb_with_a_note():
     _, accepted = climb_to(9, run, diverges_at=3)
     assert accepted == [1, 2]
     assert run.notes == ["rung '3' was given up: planted"]
+    assert run.forgotten == [(1, "1"), (2, "2")], "checkpoints of finished rungs only"
 
 
 @pytest.mark.parametrize("first", [0, 2])
