@@ -4,23 +4,44 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import shlex
 import sys
-import tomllib
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, NoReturn
 
 from gossamer import cli_files, cli_work
+from gossamer.cli_settings import with_settings_file
+from gossamer.near import meant
 
 DESCRIPTION = (
     "Give it a trained convolutional network, its data and the quality you can spare; "
     "it gives back the smallest or fastest network that keeps the promise, with the proof, in a file."
 )
+#: What the system says -> what was expected, and what to do.
+SYSTEM_ERRORS = {
+    errno.ENOENT: ("{0} is not there", "check the path"),
+    errno.ENOTDIR: ("expected a folder in {0}, got a file", "choose another path"),
+    errno.EEXIST: ("expected a folder in {0}, got a file", "choose another path"),
+    errno.EISDIR: ("expected a file in {0}, got a folder", "name the file"),
+    errno.EACCES: ("{0} may not be read or written", "check its permissions, or choose another path"),
+    errno.EPERM: ("{0} may not be read or written", "check its permissions, or choose another path"),
+    errno.EROFS: ("{0} is on a disk that cannot be written", "choose another path"),
+    errno.ENOSPC: ("the disk of {0} is full", "make room, or choose another path"),
+}
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse whose errors are one sentence, and whose options can come from a TOML file."""
+    """argparse whose errors are one sentence, and whose options are written in full."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**(options | {"allow_abbrev": False}))
+        self.verbs: dict[str, Parser] = {}
+
+    @property
+    def flags(self) -> dict[str, argparse.Action]:
+        """The options by each of their flags."""
+        return dict(self._option_string_actions)
 
     def error(self, message: str) -> NoReturn:
         """Print the sentence and where to read more; exit status 2."""
@@ -31,14 +52,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb; bad input is one sentence on standard error and exit status 1."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     parser = build_parser()
+    verb = parser.verbs.get(given[0], parser) if given else parser
     try:
-        options = parser.parse_args(_with_settings_file(parser, given))
+        options, unknown = parser.parse_known_args(with_settings_file(given, verb.flags))
+        if unknown:
+            flag = unknown[0].partition("=")[0]
+            verb.error(f"expected its options, got {flag}, which is none{meant(flag, verb.flags).removesuffix('?')}")
         options.command_line = shlex.join(["gossamer", *given])
         return int(options.run(options))
     except KeyboardInterrupt:
         print("\nstopped; the same command goes on from here", file=sys.stderr)
         return 130
-    except (ValueError, TypeError, ArithmeticError, OSError) as error:
+    except OSError as error:
+        print(f"{type(error).__name__}: {_system_error(error)}", file=sys.stderr)
+        return 1
+    except (ValueError, TypeError, ArithmeticError) as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return 1
 
@@ -49,36 +77,13 @@ def build_parser() -> Parser:
     verbs = parser.add_subparsers(title="verbs", required=True, metavar="VERB", parser_class=Parser)
     cli_work.add_verbs(verbs)
     cli_files.add_verbs(verbs)
+    parser.verbs = dict(verbs.choices)
     return parser
 
 
-def _with_settings_file(parser: Parser, given: list[str]) -> list[str]:
-    """Replace `--settings FILE.toml` by the options that the file holds; those on the command line win."""
-    given = [part for word in given for part in (word.split("=", 1) if word.startswith("--settings=") else [word])]
-    if "--settings" not in given:
-        return given
-    at = given.index("--settings")
-    if at in (0, len(given) - 1):
-        parser.error("expected a verb, then --settings and a TOML file")
-    path = Path(given[at + 1])
-    try:
-        with path.open("rb") as file:
-            settings = tomllib.load(file)
-    except tomllib.TOMLDecodeError as error:
-        raise ValueError(f"expected TOML in {path}, got something else ({error})") from error
-    return [given[0], *_as_options(settings, path), *given[1:at], *given[at + 2 :]]
-
-
-def _as_options(settings: dict[str, Any], path: Path) -> list[str]:
-    options: list[str] = []
-    for key, value in settings.items():
-        if isinstance(value, dict):
-            raise ValueError(f"expected options by name in {path}, got a table [{key}]; write {key} = ... lines")
-        flag = f"--{key.replace('_', '-')}"
-        if value is True:
-            options.append(flag)
-        elif isinstance(value, list):
-            options += [flag, *map(str, value)]
-        elif value is not False:
-            options += [flag, str(value)]
-    return options
+def _system_error(error: OSError) -> str:
+    """One sentence for what the system refused: which path, and what to do."""
+    if error.filename is None:
+        return str(error)
+    what, remedy = SYSTEM_ERRORS.get(error.errno or 0, (f"{{0}}: {error.strerror}", "check the path"))
+    return f"{what.format(str(error.filename).removesuffix('.part'))}; {remedy}"

@@ -11,7 +11,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from gossamer import cli_values
 from gossamer.files import write_atomically
+from gossamer.zoo import ZOO
 
 
 def add_verbs(verbs: Any) -> None:
@@ -20,8 +22,8 @@ def add_verbs(verbs: Any) -> None:
         "inspect", help="what is in a .gossamer file, per layer; or what can be cut of a network"
     )
     inspect.add_argument("what", help="a .gossamer file, or a network: a zoo name, torchvision:NAME, file.py:callable")
-    inspect.add_argument("--size", type=int, default=None, metavar="PIXELS", help="of a network's input")
-    inspect.add_argument("--classes", type=int, default=1000)
+    inspect.add_argument("--size", type=cli_values.pixels, metavar="PIXELS", help="of a network's input")
+    inspect.add_argument("--classes", type=cli_values.classes, help="of a network; default: those of its paper")
     inspect.set_defaults(run=run_inspect)
 
     decode = verbs.add_parser("decode", help=".gossamer to ONNX")
@@ -35,10 +37,10 @@ def add_verbs(verbs: Any) -> None:
 
     bench = verbs.add_parser("bench", help="latency of one file, or of two and their ratio, in every runtime here")
     bench.add_argument("files", type=Path, nargs="+", help=".onnx or .gossamer, one or two")
-    bench.add_argument("--rounds", type=int, default=200)
-    bench.add_argument("--threads", type=int, nargs="+", default=[1])
-    bench.add_argument("--batch-size", type=int, default=1)
-    bench.add_argument("--size", type=int, metavar="PIXELS", help="where the file does not say it")
+    bench.add_argument("--rounds", type=cli_values.rounds, default=200)
+    bench.add_argument("--threads", type=cli_values.threads, nargs="+", default=[1])
+    bench.add_argument("--batch-size", type=cli_values.examples, default=1)
+    bench.add_argument("--size", type=cli_values.pixels, metavar="PIXELS", help="where the file does not say it")
     bench.set_defaults(run=run_bench)
 
     report = verbs.add_parser("report", help="the page and the tables of a finished run or a report.json")
@@ -55,27 +57,41 @@ def add_verbs(verbs: Any) -> None:
 
 def run_inspect(options: argparse.Namespace) -> int:
     """`gossamer inspect`."""
-    if Path(options.what).suffix == ".gossamer":
+    path = Path(options.what)
+    if path.suffix == ".gossamer":
         from gossamer import container
 
-        print(container.describe(container.read(Path(options.what))))
+        print(container.describe(container.read(path)))
         return 0
+    if options.what not in ZOO and (path.exists() or path.suffix == ".onnx"):
+        raise ValueError(f"expected a .gossamer file or the name of a network, got {path}; {_instead_of(path)}")
     import torch
 
     from gossamer.graph import explain, trace
-    from gossamer.zoo.models import load_model
+    from gossamer.zoo.models import check_model, load_model, usual_classes, usual_preprocess
 
-    model = load_model(options.what, options.classes)
-    shape = getattr(model, "input_shape", None)
-    if shape is None or options.size is not None:
-        size = options.size or 224
-        shape = (shape[0] if shape else 3, size, size)
+    check_model(options.what)
+    classes = options.classes or usual_classes(options.what)
+    model = load_model(options.what, classes)
+    usual = usual_preprocess(options.what)
+    shape = getattr(model, "input_shape", None) or (usual.shape if usual else (3, 224, 224))
+    if options.size is not None:
+        shape = (shape[0], options.size, options.size)
     network = trace(model.eval(), torch.zeros(2, *shape))
-    print(f"{options.what}: {network.parameters:,} parameters, {network.macs:,} multiply-adds\n")
+    print(f"{options.what}: {network.parameters:,} parameters, {network.macs:,} multiply-adds")
+    print(f"{classes:,} classes, images of {shape[1]}x{shape[2]} pixels with {shape[0]} channels\n")
     for row in explain(network):
         fate = "can be cut" if row.removable and not row.why else f"stays: {row.why}" if row.why else "stays"
         print(f"  {row.layer:<40} {row.channels:>5} channels  {fate:<10}  group {row.group or 'none'}")
     return 0
+
+
+def _instead_of(path: Path) -> str:
+    """What somebody who asks to inspect `path` can inspect."""
+    if path.suffix == ".py":
+        return f"name the function or class in it: {path}:build"
+    inside = path / "model.gossamer" if path.is_dir() else path.with_name("model.gossamer")
+    return f"try {inside}" if inside.exists() else "a run's model.gossamer can be inspected"
 
 
 def run_decode(options: argparse.Namespace) -> int:
@@ -117,33 +133,30 @@ def run_verify(options: argparse.Namespace) -> int:
 
 def run_bench(options: argparse.Namespace) -> int:
     """`gossamer bench`."""
-    from rich.console import Console
-
     from gossamer.measure.bench import bench_table
+    from gossamer.report.terminal import console
 
     if len(options.files) > 2:
         raise ValueError(f"expected one or two files, got {len(options.files)}")
-    Console().print(bench_table(options.files, options.rounds, options.threads, options.batch_size, options.size))
+    console().print(bench_table(options.files, options.rounds, options.threads, options.batch_size, options.size))
     return 0
 
 
 def run_report(options: argparse.Namespace) -> int:
     """`gossamer report`."""
-    from rich.console import Console
-
     from gossamer.report.page import write_page
     from gossamer.report.record import read_reports
-    from gossamer.report.terminal import candidates_table, comparison_table
+    from gossamer.report.terminal import candidates_table, comparison_table, console
 
     path = options.path / "report.json" if options.path.is_dir() else options.path
     if not path.exists():
         raise ValueError(f"expected a finished run or a report.json, found no {path}")
-    console = Console()
+    out = console()
     reports = read_reports(path)
     for index, report in enumerate(reports):
         if report.candidates:
-            console.print(candidates_table(report.candidates, report.chosen))
-        console.print(comparison_table(report))
+            out.print(candidates_table(report.candidates, report.chosen))
+        out.print(comparison_table(report))
         page = options.out or path.with_suffix(".html")
         if len(reports) > 1:
             page = page.with_stem(f"{page.stem}-{index}")
@@ -171,7 +184,9 @@ def run_methods(options: argparse.Namespace) -> int:
         for name, method in table.items():
             header = (source.getdoc(sys.modules[method.__module__]) or "").split("\n\n")
             papers = [part for part in header if part.startswith("Paper:")]
-            print(f"  {name}: {header[0]}")
+            first, _, rest = header[0].partition(": ")
+            same = first.lower().replace(" ", "-") == name
+            print(f"  {name}: {rest if same else header[0]}")
             for line in "\n".join(papers).splitlines():
                 print(f"      {line}")
             print()
@@ -180,10 +195,8 @@ def run_methods(options: argparse.Namespace) -> int:
 
 def run_doctor(options: argparse.Namespace) -> int:
     """`gossamer doctor`."""
-    from rich.console import Console
-
     from gossamer.measure.environment import doctor
-    from gossamer.report.terminal import doctor_table
+    from gossamer.report.terminal import console, doctor_table
 
-    Console().print(doctor_table(doctor()))
+    console().print(doctor_table(doctor()))
     return 0

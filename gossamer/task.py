@@ -9,10 +9,10 @@ it has seen.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import ClassVar, Literal, get_args
+from typing import Any, ClassVar, Literal, get_args
 
 import numpy as np
 import torch
@@ -27,8 +27,11 @@ from gossamer.data.images import Split, chunks
 from gossamer.data.preprocess import PRESETS, Preprocess
 from gossamer.data.preprocess import preset as preset_named
 from gossamer.data.splits import Splits, check_disjoint, hold_out
-from gossamer.zoo.models import load_callable, load_model, load_weights, usual_preprocess
+from gossamer.zoo.models import check_model, load_model, usual_preprocess
+from gossamer.zoo.own_code import call, failure, load_callable
+from gossamer.zoo.weight_files import load_weights
 
+LACKING_NAMED = 5  # classes named that a split lacks
 CALIBRATION = 1000  # images for batch-norm and quantizer statistics
 UNLABELLED = -1  # what batches give as labels of a calibration split that has none; no loss accepts it
 Seen = Literal["train", "all", "none"]
@@ -77,7 +80,7 @@ class Task:
             calibration = hold_out(splits.train, min(CALIBRATION, len(splits.train)))[1]
         calibration = Split("calibration", calibration.images, calibration.labels)
         check_disjoint(calibration, splits.selection, splits.test)
-        notes = splits.notes
+        notes = splits.notes + tuple(_lacking(splits))
         if seen == "all":
             notes += ("the original network was trained on selection or test images: its quality looks too high",)
         task = cls(
@@ -174,6 +177,17 @@ def _check_split(split: Split, preprocess: Preprocess, classes: int, where: str)
     check_labels(split, classes, where)
 
 
+def _lacking(splits: Splits) -> Iterator[str]:
+    """A note for each split that has no image of some class."""
+    for split in (splits.train, splits.selection, splits.test):
+        there = set() if split.labels is None else set(split.labels.tolist())
+        lacks = [name for label, name in enumerate(splits.classes) if label not in there]
+        if lacks:
+            more = f" and {len(lacks) - LACKING_NAMED} more" if len(lacks) > LACKING_NAMED else ""
+            names = ", ".join(f"'{name}'" for name in lacks[:LACKING_NAMED])
+            yield f"split '{split.name}' has no image of class {names}{more}: nothing is known about it there"
+
+
 def _check_outputs(task: Task) -> None:
     """One forward pass in evaluation form: the network must give one row of class scores per image."""
     was_training = task.model.training
@@ -182,9 +196,9 @@ def _check_outputs(task: Task) -> None:
     try:
         with torch.no_grad():
             outputs = task.model(task.example.to(parameter.device))
-    except RuntimeError as error:
+    except Exception as error:
         shape = tuple(task.example.shape)
-        raise ValueError(f"the network cannot read images {shape}: {error}; check --size") from error
+        raise ValueError(f"the network cannot read images {shape}: {failure(error)}; check --size") from error
     finally:
         task.model.train(was_training)
     if not isinstance(outputs, torch.Tensor):
@@ -205,23 +219,29 @@ def task_from(
     mean: tuple[float, ...] | None = None,
     std: tuple[float, ...] | None = None,
     size: int | None = None,
+    crop: float | None = None,
+    interpolation: str | None = None,
     seen: Seen = "train",
     progress: folder.Progress | None = None,
 ) -> Task:
     """The task that the words of a command line describe.
 
     `data` is a tree of class folders, an .npz file or a folder of them, `cifar10:FOLDER`, or
-    `file.py:callable` giving a Task (whose network `model` may replace). Mean, standard deviation and size
-    come from `preset`, or from the published weights of a torchvision or timm network; what is given
-    explicitly overrides them, and arrays know their own size. `progress` is called while pictures are
+    `file.py:callable` giving a Task (whose network `model` may replace). Mean, standard deviation, size, crop and
+    interpolation come from `preset`, or from the published weights of a torchvision or timm network; what is
+    given explicitly overrides them, and arrays know their own size. `progress` is called while pictures are
     decoded.
     """
+    if model is not None:
+        check_model(model)
+    given = {"mean": mean, "std": std, "size": size, "crop": crop, "interpolation": interpolation}
     if ".py:" in data:
-        task = load_callable(data)()
+        task = call(data, load_callable(data))
         if not isinstance(task, Task):
             raise TypeError(f"{data} must return a gossamer.Task, got {type(task).__name__}")
-        if preset is not None or mean is not None or std is not None or size is not None:
-            raise ValueError(f"{data} brings its own preprocessing; leave out --preset, --mean, --std and --size")
+        unused = [f"--{name}" for name, value in {"preset": preset, **given}.items() if value is not None]
+        if unused:
+            raise ValueError(f"{data} brings its own preprocessing; leave out {', '.join(unused)}")
         if model is None:
             if weights is not None:
                 load_weights(task.model, Path(weights))
@@ -231,20 +251,16 @@ def task_from(
         return other
     if model is None:
         raise ValueError("no network given; --model is a zoo name, torchvision:NAME, timm:NAME or file.py:callable")
-    if preset is not None:
-        usual: Preprocess | None = preset_named(preset)
-    elif mean is not None and std is not None and size is not None:
-        usual = None
-    else:
-        usual = usual_preprocess(model)
+    usual = usual_preprocess(model) if preset is None else preset_named(preset)
     path = Path(data.removeprefix("cifar10:"))
     is_cifar10 = data.startswith("cifar10:")
     if is_cifar10 or path.suffix == ".npz" or any(path.glob("*.npz")):
         splits = cifar10.load(path) if is_cifar10 else arrays.load(path)
         high, wide, _ = splits.train.images.shape
-        preprocess = _preprocess(usual, mean, std, size or (high if high == wide else (high, wide)), model)
+        own_size = size if size is not None else high if high == wide else (high, wide)
+        preprocess = _preprocess(usual, {**given, "size": own_size}, model)
     else:
-        preprocess = _preprocess(usual, mean, std, size, model)
+        preprocess = _preprocess(usual, given, model)
         splits = folder.load(path, preprocess, progress=progress)
     if preset is None and usual is not None and (mean is None or std is None):
         note = f"mean and std are those of {model}'s published weights; if yours differ, give --mean and --std"
@@ -260,21 +276,17 @@ def _trained(model: str, weights: str | Path | None, classes: int) -> nn.Module:
     return network
 
 
-def _preprocess(
-    usual: Preprocess | None,
-    mean: tuple[float, ...] | None,
-    std: tuple[float, ...] | None,
-    size: int | tuple[int, int] | None,
-    model: str,
-) -> Preprocess:
+def _preprocess(usual: Preprocess | None, given: Mapping[str, Any], model: str) -> Preprocess:
     """What is given, completed by what is usual."""
-    if usual is None:
-        if mean is None or std is None or size is None:
-            flags = (("--mean", mean), ("--std", std), ("--size", size))
-            needed = [flag for flag, value in flags if value is None]
-            raise ValueError(
-                f"how images were normalised when {model} was trained cannot be known; "
-                f"give {', '.join(needed)}, or --preset with one of {', '.join(PRESETS)}"
-            )
-        return Preprocess(mean, std, size, channels=len(mean))
-    return replace(usual, mean=mean or usual.mean, std=std or usual.std, size=size or usual.size)
+    chosen = {name: value for name, value in given.items() if value is not None}
+    if "mean" in chosen and "std" in chosen:
+        chosen["channels"] = len(chosen["mean"])
+    if usual is not None:
+        return replace(usual, **chosen)
+    needed = [f"--{name}" for name in ("mean", "std", "size") if name not in chosen]
+    if needed:
+        raise ValueError(
+            f"how images were normalised when {model} was trained cannot be known; "
+            f"give {', '.join(needed)}, or --preset with one of {', '.join(PRESETS)}"
+        )
+    return Preprocess(**chosen)

@@ -15,7 +15,7 @@ PACKAGE = ROOT / "gossamer"
 
 #: From the ground up; a package may import those of earlier rows, and those beside it.
 LAYERS = [
-    {"files", "plan", "coding"},
+    {"files", "near", "plan", "coding"},
     {"container"},
     {"device", "data", "goal", "zoo", "graph", "task", "certify_exact"},
     {"measure", "runtime"},
@@ -25,10 +25,10 @@ LAYERS = [
     {"recipes"},
     {"report"},
     {"compress", "train"},
-    {"cli", "cli_work", "cli_files", "__main__"},
+    {"cli", "cli_work", "cli_files", "cli_settings", "cli_values", "__main__"},
 ]
 METHOD_FAMILIES = ("filters", "rates", "weights")
-WITHOUT_TORCH = ("coding", "container", "device", "files", "plan")
+WITHOUT_TORCH = ("coding", "container", "device", "files", "near", "plan")
 BANNED_NAMES = {"utils", "util", "helper", "helpers", "common", "core", "manager", "base", "misc"}
 MODULES = sorted(PACKAGE.rglob("*.py"))
 

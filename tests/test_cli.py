@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import re
 import subprocess
 import sys
 import venv
@@ -12,7 +14,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
+from gossamer import container
 from gossamer.cli import main
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -64,8 +68,6 @@ def test_a_changed_file_does_not_verify(run, tmp_path, capsys):
 
 
 def test_a_certificate_that_was_polished_does_not_verify(run, tmp_path, capsys):
-    from gossamer import container
-
     path = tmp_path / "polished.gossamer"
     path.write_bytes((run / "model.gossamer").read_bytes())
     claims = json.loads(json.dumps(dict(container.read(path).claims)))
@@ -110,8 +112,9 @@ def test_methods_and_doctor(capsys):
 BAD = {
     "no weights": (["--weights"], None, "expected the trained weights of"),
     "weights that are not there": (["--weights"], "nowhere.pt", "there is no file nowhere.pt"),
-    "an impossible tolerance": (["--tolerance"], "0", "tolerance must be a fraction between 0 and 1"),
-    "confidence": (["--confidence"], "100", r"confidence must be in [0.5, 1)"),
+    "weights that are a folder": (["--weights"], ".", "expected a file of weights, got the folder ."),
+    "a mistyped network": (["--model"], "torchvision:resnet81", "did you mean torchvision:resnet18"),
+    "more seen than promised": (["--observed"], "4", "expected --observed of at most the tolerance, 3 points, got 4"),
     "data that are not there": (["--data"], "nowhere.npz", "nowhere.npz"),
 }
 
@@ -132,6 +135,51 @@ def test_bad_input_is_one_sentence(name, trained, tmp_path, capsys):
     assert expected in said
     assert len(said.strip().splitlines()) == 1
     assert not (tmp_path / "run").exists()
+
+
+WRONG_VALUES = {
+    "--tolerance": {
+        "0": "points (percent) above 0 and below 100, such as 1, got 0",
+        "100": "got 100",
+        "nan": "got nan",
+    },
+    "--confidence": {"0.95": "expected percent from 50 to below 100, such as 95, got 0.95", "100": "got 100"},
+    "--observed": {"-1": "expected points (percent) from 0 to below 100, such as 0.3, got -1"},
+    "--hours": {"0": "expected hours above 0, such as 0.5, got 0", "inf": "got inf"},
+    "--batch-size": {"0": "expected images a batch (batch norm", "-1": "at least 2, got -1", "x": "got x"},
+    "--learning-rate": {"nan": "expected a learning rate above 0, such as 0.05, got nan", "-1": "got -1"},
+    "--size": {"0": "expected pixels, a whole number of at least 1, got 0"},
+    "--epochs": {"0": "expected epochs, a whole number of at least 1, got 0"},
+    "--threads": {"0": "expected threads, a whole number of at least 1, got 0"},
+    "--seed": {"-1": "expected a seed, a whole number of at least 0 and below 4294967296, got -1"},
+    "--crop": {"1.5": "expected a share of the shorter side above 0, at most 1, such as 0.875, got 1.5"},
+    "--mean": {"inf": "expected a number, got inf"},
+    "--device": {
+        "gpu": "expected cpu, cuda, cuda:N or mps, got gpu",
+        "cuda:99": "expected a device of this machine, got cuda:99, but torch finds",
+    },
+}
+
+
+@pytest.mark.parametrize(
+    ("flag", "value", "expected"), [(f, v, words) for f, values in WRONG_VALUES.items() for v, words in values.items()]
+)
+def test_a_wrong_value_names_its_option_in_the_units_of_the_command_line(flag, value, expected, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["compress", "--data", "nowhere", flag, value])
+    assert stop.value.code == 2
+    said = capsys.readouterr().err
+    assert expected in said
+    assert said.startswith(f"gossamer compress: argument {flag}: expected ")
+    assert said.endswith("; see gossamer compress --help\n")
+    assert len(said.splitlines()) == 1
+
+
+@pytest.mark.parametrize(("flag", "value"), [("--size", "0"), ("--classes", "0")])
+def test_inspect_refuses_nothing_as_a_number(flag, value, capsys):
+    with pytest.raises(SystemExit):
+        main(["inspect", "resnet20", flag, value])
+    assert f"argument {flag}: expected" in capsys.readouterr().err
 
 
 def test_images_of_another_size_than_the_network_reads(trained, tmp_path, capsys):
@@ -156,12 +204,159 @@ def test_a_network_that_cannot_be_exported_names_its_line(trained, tmp_path, cap
     said = capsys.readouterr().err
     assert "branching.py" in said
     assert "float(x.detach().mean())" in said or "branching.py:" in said
+    assert len(said.splitlines()) == 1
 
 
-def test_a_damaged_settings_file(tmp_path, capsys):
-    (tmp_path / "bad.toml").write_text("tolerance = ")
-    assert main(["compress", "--settings", str(tmp_path / "bad.toml")]) == 1
-    assert "expected TOML in" in capsys.readouterr().err
+SETTINGS = {
+    "tolerance = ": "expected TOML in {file}, got something else",
+    "tolerence = 1": "expected options in {file}, got 'tolerence', which is none; did you mean tolerance?",
+    "bogus = false": "expected options in {file}, got 'bogus', which is none",
+    "toler = 1": "expected options in {file}, got 'toler', which is none",
+    "settings = 'more.toml'": "got 'settings': a file of settings cannot name another",
+    "help = true": "got 'help', which is none",
+    "[compress]\ntolerance = 1": "expected options by name in {file}, got a table [compress]",
+    "quiet = 1": "expected true or false for 'quiet' in {file}, got 1",
+    "tolerance = true": "expected a value for 'tolerance' in {file}, got true",
+    "tolerance = [1, 2]": "expected one value for 'tolerance' in {file}, got a list of 2",
+}
+
+
+@pytest.mark.parametrize("text", SETTINGS)
+def test_a_mistake_in_a_settings_file_is_named(text, tmp_path, capsys):
+    file = tmp_path / "mine.toml"
+    file.write_text(text)
+    assert main(["compress", "--settings", str(file), "--data", "nowhere"]) == 1
+    said = capsys.readouterr().err
+    assert SETTINGS[text].format(file=file) in said
+    assert len(said.splitlines()) == 1
+
+
+@pytest.mark.parametrize("file", ["gone.toml", "."])
+def test_a_settings_file_that_is_none(file, capsys):
+    assert main(["train", f"--settings={file}", "--data", "nowhere"]) == 1
+    assert f"ValueError: expected a TOML file of options, got {file}, which is " in capsys.readouterr().err
+
+
+def test_settings_once_and_only_where_they_are_read(tmp_path, capsys):
+    (tmp_path / "mine.toml").write_text("seed = 1")
+    words = ["--settings", str(tmp_path / "mine.toml")]
+    assert main(["compress", *words, *words, "--data", "x"]) == 1
+    assert "expected --settings once" in capsys.readouterr().err
+    assert main(["compress", "--data", "x", "--settings"]) == 1
+    assert "expected --settings once and a TOML file after it" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["verify", "x.gossamer", *words])
+    assert "expected its options, got --settings, which is none" in capsys.readouterr().err
+
+
+def test_options_are_written_in_full(capsys):
+    with pytest.raises(SystemExit):
+        main(["compress", "--data", "x", "--toler", "1"])
+    assert "expected its options, got --toler, which is none" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["compress", "--data", "x", "--tolerence=1"])
+    assert "got --tolerence, which is none; did you mean --tolerance; see" in capsys.readouterr().err
+
+
+def test_a_run_folder_that_cannot_be_one(trained, tmp_path, capsys):
+    (tmp_path / "file").touch()
+    for out in (tmp_path / "file", tmp_path / "file" / "run"):
+        with pytest.raises(SystemExit):
+            main(words(trained, out))
+        assert f"argument --out: expected a folder, got {out}, but {tmp_path / 'file'} is a file" in (
+            capsys.readouterr().err
+        )
+    assert (tmp_path / "file").read_bytes() == b""
+
+
+@pytest.mark.parametrize(
+    ("code", "expected"),
+    [
+        (errno.EACCES, "x.onnx may not be read or written; check its permissions, or choose another path"),
+        (errno.ENOSPC, "the disk of x.onnx is full; make room, or choose another path"),
+        (errno.EROFS, "x.onnx is on a disk that cannot be written; choose another path"),
+        (errno.EIO, "x.onnx: Input/output error; check the path"),
+    ],
+)
+def test_what_the_system_refuses_is_one_sentence(run, code, expected, monkeypatch, capsys):
+    def refuse(path: Path, data: bytes) -> None:
+        raise OSError(code, os.strerror(code), "x.onnx.part")
+
+    monkeypatch.setattr("gossamer.cli_files.write_atomically", refuse)
+    assert main(["decode", str(run / "model.gossamer"), "--out", "x.onnx"]) == 1
+    said = capsys.readouterr().err
+    assert expected in said
+    assert "Errno" not in said
+
+
+def test_decode_below_a_file_and_onto_a_folder(run, tmp_path, capsys):
+    (tmp_path / "file").touch()
+    assert main(["decode", str(run / "model.gossamer"), "--out", str(tmp_path / "file" / "x.onnx")]) == 1
+    assert f"expected a folder in {tmp_path / 'file'}, got a file; choose another path" in capsys.readouterr().err
+    assert main(["decode", str(run / "model.gossamer"), "--out", str(tmp_path)]) == 1
+    assert f"expected a file in {tmp_path}, got a folder; name the file" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == [tmp_path / "file"]
+
+
+def test_inspect_hints_at_the_file_that_it_reads(run, tmp_path, capsys):
+    for given in (run, run / "original.onnx"):
+        assert main(["inspect", str(given)]) == 1
+        said = capsys.readouterr().err
+        assert f"expected a .gossamer file or the name of a network, got {given}; try {run / 'model.gossamer'}" in said
+    assert main(["inspect", "gone.onnx"]) == 1
+    assert "got gone.onnx; a run's model.gossamer can be inspected" in capsys.readouterr().err
+
+
+def test_inspect_knows_the_classes_and_the_size_of_a_zoo_network(capsys):
+    assert main(["inspect", "lenet5"]) == 0
+    assert "10 classes, images of 28x28 pixels with 1 channels" in capsys.readouterr().out
+
+
+def test_inspect_says_bound_and_input_in_words(run, capsys):
+    assert main(["inspect", str(run / "model.gossamer")]) == 0
+    said = capsys.readouterr().out
+    assert "input: 8x8 pixels, 3 channels; resized (bilinear), the centre kept: 0.875 of the shorter side" in said
+    assert "divided by 255; minus 0.5 0.5 0.5; divided by 0.25 0.25 0.25" in said
+    shown = re.search(r"drop of quality below ([\d.]+) points at 95 % confidence, proven on 600 images", said)
+    bound = container.read(run / "model.gossamer").claims["certificate"]["bound"]
+    assert 100 * bound <= float(shown[1]) < 100 * bound + 0.001
+
+
+def test_methods_says_each_name_once(capsys):
+    assert main(["methods"]) == 0
+    said = capsys.readouterr().out
+    assert "  auto: our own recipe." in said
+    assert not re.search(r"^  ([a-z0-9-]+): \1:", said, flags=re.MULTILINE | re.IGNORECASE)
+
+
+def test_bench_names_files_shortly_and_refuses_one_twice(run, capsys):
+    assert main(["bench", str(run / "original.onnx"), str(run / "model.gossamer"), "--rounds", "3"]) == 0
+    said = capsys.readouterr().out
+    assert "┃ original.onnx" in said
+    assert "┃ model.gossamer" in said
+    assert main(["bench", str(run / "original.onnx"), str(run / "original.onnx")]) == 1
+    assert "expected different files, got" in capsys.readouterr().err
+
+
+def test_few_steps_of_training_are_warned_of(trained, tmp_path, capsys):
+    line = words(trained, tmp_path / "run")
+    line = ["train", *line[1 : line.index("--tolerance")], "--epochs", "1", "--out", str(tmp_path / "run")]
+    assert main(line) == 0
+    assert "warning: 3 steps of training in all are few; take --batch-size 16" in capsys.readouterr().err
+
+
+def test_reading_pictures_shows_how_far_it_is(trained, tmp_path, capsys):
+    rng = np.random.default_rng(0)
+    for part, count in (("train", 2), ("val", 4)):
+        for of in ("ne", "nw", "se", "sw"):
+            (tmp_path / part / of).mkdir(parents=True)
+            for index in range(count):
+                pixels = rng.integers(0, 256, (8, 8, 3), dtype=np.uint8)
+                Image.fromarray(pixels).save(tmp_path / part / of / f"{index}.png")
+    line = words(trained, tmp_path / "run")
+    line[line.index("--data") + 1] = str(tmp_path)
+    assert main([*line, "--size", "8", "--dry-run"]) == 0
+    assert "reading images  16/24 (67 %)" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("line", [["compress"], ["fly"], ["bench"]])

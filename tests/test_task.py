@@ -369,6 +369,47 @@ def test_a_task_of_a_file_that_does_not_fit(
         task_from(data=f"{own}:{name}", **words)
 
 
+def test_a_mistyped_network_is_named_before_anything_is_asked_about_it(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"torchvision has no model 'resnet81'; did you mean torchvision:resnet18"):
+        task_from(data=str(tmp_path), model="torchvision:resnet81")
+
+
+def test_no_pixels_are_not_no_size(tmp_path: Path) -> None:
+    data = arrays(tmp_path / "data.npz")
+    with pytest.raises(ValueError, match="size must be at least 1 pixel, got 0"):
+        task_from(data=data, model="resnet20", preset="cifar10", size=0)
+
+
+def test_crop_and_interpolation_are_those_of_the_network_or_as_given(tmp_path: Path) -> None:
+    pytest.importorskip("timm")
+    words: dict[str, Any] = {"data": arrays(tmp_path / "data.npz"), "model": "timm:resnet18"}
+    stats: dict[str, Any] = {"mean": (0.5,) * 3, "std": (0.5,) * 3, "size": 32}
+    own = task_from(**words, **stats).preprocess
+    assert (own.crop, own.interpolation, own.mean) == (0.95, "bicubic", (0.5,) * 3)
+    given = task_from(**words, crop=0.8, interpolation="lanczos").preprocess
+    assert (given.crop, given.interpolation) == (0.8, "lanczos")
+
+
+def test_a_class_that_a_split_lacks_is_noted() -> None:
+    splits = splits_of()
+    labels = splits.test.labels
+    assert labels is not None
+    test = splits.test.subset(np.flatnonzero(labels != 2), "test")
+    task = Task.build(network(), PREPROCESS, replace(splits, test=test), name="toy")
+    assert task.notes == ("split 'test' has no image of class 'c': nothing is known about it there",)
+    assert task_of().notes == ()
+
+
+def test_an_error_in_the_networks_forward_names_the_line() -> None:
+    class Broken(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return {}["head"](x)  # type: ignore[no-any-return]
+
+    message = r"the network cannot read images \(2, 3, 8, 8\): KeyError: 'head' at test_task.py:\d+; check --size"
+    with pytest.raises(ValueError, match=message):
+        Task.build(Broken(), PREPROCESS, splits_of(), name="toy")
+
+
 def test_a_network_must_be_named(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no network given; --model is a zoo name"):
         task_from(data=str(tmp_path), preset="cifar10")

@@ -3,6 +3,10 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
+from typing import Any
+
 from gossamer.container.file import File
 from gossamer.container.tensor_table import Stored
 
@@ -17,14 +21,46 @@ def describe(file: File) -> str:
     lines += ["", f"  {'tensor':<36} {'shape':<18} {'bytes':>9} {'bits each':>9} {'zeros':>7}  coder"]
     lines += [_row(entry) for entry in file.stored]
     network = file.payload
-    lines += ["", f"  classes: {', '.join(_safe(name) for name in network.classes)}", f"  input: {network.preprocess}"]
+    lines += ["", f"  classes: {', '.join(_safe(name) for name in network.classes)}"]
+    lines += [f"  input: {_safe(_input(network.preprocess))}"]
     certificate = file.claims.get("certificate")
     if isinstance(certificate, dict):
-        lines += [
-            f"  certificate: drop below {certificate.get('guaranteed')} at {certificate.get('confidence')} confidence, "
-            f"{'proven' if certificate.get('proven') else 'not proven'} on {certificate.get('n')} images"
-        ]
+        lines += [f"  certificate: {_safe(_certificate(certificate))}"]
     return "\n".join(lines)
+
+
+def _input(preprocess: Mapping[str, Any]) -> str:
+    """How an image becomes the input, in words; what is not known is shown as it stands."""
+    rest = dict(preprocess)
+    size, channels = rest.pop("size", None), rest.pop("channels", 3)
+    sides = "x".join(map(str, size)) if isinstance(size, list | tuple) else f"{size}x{size}"
+    words = [f"{sides} pixels, {channels} channel{'' if channels == 1 else 's'}"]
+    if "crop" in rest:
+        way = rest.pop("interpolation", None)
+        resized = f"resized ({way})" if way else "resized"
+        words.append(f"{resized}, the centre kept: {rest.pop('crop'):.4g} of the shorter side")
+    for name in ("scale", "mean", "std"):
+        if name in rest:
+            value = rest.pop(name)
+            shown = " ".join(f"{v:g}" for v in value) if isinstance(value, list | tuple) else f"{value:g}"
+            words.append({"scale": f"divided by {shown}", "mean": f"minus {shown}", "std": f"divided by {shown}"}[name])
+    if rest.pop("bgr", False):
+        words.append("channels in the order blue, green, red")
+    if rest.pop("turned", False):
+        words.append("turned by 180 degrees")
+    words += [f"{name} {value}" for name, value in rest.items()]
+    return "; ".join(words)
+
+
+def _certificate(claims: Mapping[str, Any]) -> str:
+    """A bound is rounded up: it must not shrink on its way to the reader."""
+    bound, confidence = claims.get("guaranteed"), claims.get("confidence")
+    if isinstance(bound, float) and isinstance(confidence, float):
+        up = math.ceil(1e5 * bound - 1e-6) / 1e3
+        drop = f"drop of quality below {up:g} points at {100 * confidence:g} % confidence"
+    else:
+        drop = "no bound on the drop of quality"
+    return f"{drop}, {'proven' if claims.get('proven') else 'not proven'} on {claims.get('n')} images"
 
 
 def _row(entry: Stored) -> str:

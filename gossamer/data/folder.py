@@ -128,6 +128,12 @@ def load(
         labels: list[int] = []
         for label, of in enumerate(classes):
             pictures = sorted(p for p in (part / of).rglob("*") if p.suffix.lower() in SUFFIXES)
+            if not pictures and name == "train" and not (part / of).is_dir():
+                others = [str(other / of) for other in parts.values() if (other / of).is_dir()]
+                raise ValueError(
+                    f"expected images of class '{of}' in {part / of}, got that class only in {', '.join(others)}; "
+                    "add images to train on, or delete the class"
+                )
             if not pictures and name in ("train", "all"):
                 raise ValueError(f"class folder {part / of} has no images; add some or delete the folder")
             files += pictures
@@ -136,15 +142,33 @@ def load(
             raise ValueError(f"{part} has no images; add some or delete the folder")
         found[name] = files, labels
     total = sum(len(files) for files, _ in found.values())
+    of_part = _in_all(progress, total)
     given = {
         name: Split(
             name,
-            FolderImages(tuple(files), preprocess, limit_bytes * len(files) // total, progress),
+            FolderImages(tuple(files), preprocess, limit_bytes * len(files) // total, of_part(name)),
             np.array(labels, np.int64),
         )
         for name, (files, labels) in found.items()
     }
     return arrange(given, classes, str(folder))
+
+
+def _in_all(progress: Progress | None, total: int) -> Callable[[str], Progress | None]:
+    """For each part of the data its own progress, that reports the pictures done in all parts together."""
+    done: dict[str, int] = {}
+
+    def of_part(name: str) -> Progress | None:
+        if progress is None:
+            return None
+
+        def report(count: int, _: int) -> None:
+            done[name] = count
+            progress(sum(done.values()), total)
+
+        return report
+
+    return of_part
 
 
 def _folders(folder: Path) -> list[Path]:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import torch
     from PIL import Image
 
+INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "lanczos")  # as Pillow does them
 SMALL = 64  # images up to this size are resized directly; larger ones lose a border to a centre crop
 
 
@@ -29,7 +30,8 @@ class Preprocess:
     """What happens to a picture before the network; `mean` and `std` are for values between 0 and 255/scale.
 
     `size` is the side of a square, or (height, width). Of larger pictures the centre is kept: `crop` is its
-    side over the shorter side of the picture (224 of 256 pixels is the ImageNet habit). `bgr` reverses the
+    side over the shorter side of the picture (224 of 256 pixels is the ImageNet habit); `interpolation` is how
+    Pillow resizes. `bgr` reverses the
     channels (networks from Caffe and Darknet), `turned` rotates the picture by 180 degrees: TensorFlow pads
     'SAME' at the bottom and right, PyTorch evenly, and turning both kernels and picture makes the two
     agree.
@@ -43,6 +45,7 @@ class Preprocess:
     bgr: bool = False
     turned: bool = False
     crop: float = 0.875
+    interpolation: str = "bilinear"
 
     def __post_init__(self) -> None:
         if self.channels not in (1, 3):
@@ -61,6 +64,8 @@ class Preprocess:
             raise ValueError(f"scale must be positive, got {self.scale}; use 255 for networks that read 0..1")
         if not 0 < self.crop <= 1:
             raise ValueError(f"crop must be in (0, 1], got {self.crop}; 0.875 keeps 224 of 256 pixels")
+        if self.interpolation not in INTERPOLATIONS:
+            raise ValueError(f"interpolation must be one of {', '.join(INTERPOLATIONS)}, got '{self.interpolation}'")
         if self.bgr and self.channels != 3:
             raise ValueError(f"bgr needs 3 channels, got {self.channels}")
 
@@ -86,15 +91,16 @@ class Preprocess:
         from PIL import Image
 
         picture = picture.convert("L" if self.channels == 1 else "RGB")
+        resample = Image.Resampling[self.interpolation.upper()]
         height, width = self.height, self.width
         if max(height, width) <= SMALL:
-            fitted = picture.resize((width, height), Image.Resampling.BILINEAR)
+            fitted = picture.resize((width, height), resample)
         else:
             zoom = max(height / picture.height, width / picture.width) / self.crop
             wide = max(width, round(picture.width * zoom))
             high = max(height, round(picture.height * zoom))
             left, top = (wide - width) // 2, (high - height) // 2
-            fitted = picture.resize((wide, high), Image.Resampling.BILINEAR)
+            fitted = picture.resize((wide, high), resample)
             fitted = fitted.crop((left, top, left + width, top + height))
         return np.asarray(fitted, dtype=np.uint8).reshape(height, width, self.channels)
 

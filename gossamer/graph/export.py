@@ -11,10 +11,13 @@ from __future__ import annotations
 
 import copy
 import functools
+import io
+import logging
 import operator
 import re
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -72,12 +75,25 @@ def export_forms(
             if isinstance(leaf, Tensor):
                 shapes[leaf] = {0: batch} | ({2: torch.export.Dim.AUTO, 3: torch.export.Dim.AUTO} if any_size else {})
         try:
-            module = torch.export.export(_clone(model, training), inputs, dynamic_shapes=shapes).module()
+            with _without_logs():
+                module = torch.export.export(_clone(model, training), inputs, dynamic_shapes=shapes).module()
         except Exception as error:
             raise ValueError(_cannot_export(error, mode, model, inputs)) from error
         forms[training] = _plain(module, owned, f"constants.{mode}_form", constants, zeros)
     tensors = {name: tensor for name, tensor in _named_tensors(model) if owned[name] == name}
     return Exported(forms, constants, *fold_weights([form.graph for form in forms.values()], tensors))
+
+
+@contextmanager
+def _without_logs() -> Iterator[None]:
+    """Torch logs and prints pages about a network that it cannot export; the error that follows is a sentence."""
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        with redirect_stderr(io.StringIO()):
+            yield
+    finally:
+        logging.disable(before)
 
 
 def canonical_names(model: nn.Module) -> dict[str, str]:

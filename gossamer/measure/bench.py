@@ -36,12 +36,28 @@ def input_shape(model: bytes, batch: int, size: int | None) -> tuple[int, ...]:
     return tuple(value or size or 0 for value in shape)
 
 
+def short_names(paths: Sequence[Path]) -> list[str]:
+    """The shortest ends of the paths, in whole parts, that tell them apart.
+
+    >>> short_names([Path("runs/a/model.onnx"), Path("runs/b/model.onnx")])
+    ['a/model.onnx', 'b/model.onnx']
+    >>> short_names([Path("runs/a/original.onnx"), Path("runs/a/model.gossamer")])
+    ['original.onnx', 'model.gossamer']
+    """
+    whole = [path.absolute() for path in paths]
+    for count in range(1, 1 + max(len(path.parts) for path in whole)):
+        names = [str(Path(*path.parts[-count:])) for path in whole]
+        if len(set(names)) == len(names):
+            return names
+    raise ValueError(f"expected different files, got {paths[0]} twice; name each once")
+
+
 def bench_table(
     files: Sequence[Path], rounds: int, threads: Sequence[int], batch_size: int = 1, size: int | None = None
 ) -> Table:
     """One row a runtime, precision and number of threads; with two files also how many times as fast the second is."""
-    models = {str(path): network_bytes(path) for path in files}
-    names = list(models)
+    names = short_names(files)
+    models = {name: network_bytes(path) for name, path in zip(names, files, strict=True)}
     shapes = {name: input_shape(model, batch_size, size) for name, model in models.items()}
     if len(set(shapes.values())) > 1:
         raise ValueError(f"expected files of the same input, got {' and '.join(map(str, shapes.values()))}")

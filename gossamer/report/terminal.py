@@ -23,6 +23,7 @@ from gossamer.report.units import human_seconds
 from gossamer.report.words import certificate_sentence
 
 SECONDS_BETWEEN_LINES = 10.0
+WIDE = 200  # letters of a line where there is no terminal: tables are not squeezed on their way into a file
 
 
 def plain_text(value: str) -> str:
@@ -32,6 +33,12 @@ def plain_text(value: str) -> str:
     'conv1�[31m'
     """
     return "".join(c if c.isprintable() else " " if c in "\n\t" else "\N{REPLACEMENT CHARACTER}" for c in value)
+
+
+def console() -> Console:
+    """Standard output: as wide as the terminal, or wide where it is a pipe or a file."""
+    out = Console()
+    return out if out.is_terminal else Console(width=WIDE)
 
 
 def comparison_table(report: Report) -> Table:

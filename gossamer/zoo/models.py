@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Networks by name and weights by path, without running code that came with the weights.
+"""Networks by name, and the preprocessing that their published weights were trained with.
 
 `--model` is a name of the zoo, `torchvision:NAME`, `timm:NAME`, `smp:ARCHITECTURE/ENCODER` or
-`file.py:callable`. Weights are safetensors, .npz, or a state dict saved by torch; a pickle that holds
-anything but tensors is refused.
+`file.py:callable`.
 """
 
 from __future__ import annotations
@@ -11,24 +10,20 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import inspect
-import pickle
-import sys
-import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
 from torch import nn
 
-from gossamer.data.arrays import read_npz
-from gossamer.data.preprocess import Preprocess
+from gossamer.data.preprocess import INTERPOLATIONS, Preprocess
+from gossamer.near import meant
 from gossamer.zoo import ZOO
+from gossamer.zoo.own_code import call, load_callable
 
-WRAPPERS = ("state_dict", "model_state_dict", "model")  # keys under which trainers put the state dict
-PREFIXES = ("module.", "_orig_mod.")  # DataParallel, torch.compile
-NAMED = 3  # names listed of each kind of misfit
+FAMILIES = ("torchvision", "timm", "smp")
+LISTED = {"torchvision": "torchvision.models.list_models()", "timm": "timm.list_models()"}
+USUAL_CLASSES = 1000  # of the networks of torchvision and timm
 
 
 def load_model(spec: str, classes: int, **options: Any) -> nn.Module:
@@ -37,24 +32,66 @@ def load_model(spec: str, classes: int, **options: Any) -> nn.Module:
     `options` reach the builder as they are. A callable from a file gets `classes` if it takes an argument
     so named.
     """
+    check_model(spec)
     family, _, name = spec.rpartition(":")
     if family.endswith(".py"):
         build = load_callable(spec)
         if "classes" in inspect.signature(build).parameters:
             options["classes"] = classes
-        model = build(**options)
-    elif not family and name in ZOO:
+        model = call(spec, build, **options)
+    elif not family:
         model = ZOO[name](classes, **options)
-    elif family in ("torchvision", "timm", "smp"):
-        model = {"torchvision": _torchvision, "timm": _timm, "smp": _smp}[family](name, classes, options)
     else:
-        raise ValueError(
-            f"no model is called '{spec}'; use one of {', '.join(ZOO)}, or torchvision:NAME, timm:NAME, "
-            "smp:ARCHITECTURE/ENCODER, file.py:callable"
-        )
+        model = {"torchvision": _torchvision, "timm": _timm, "smp": _smp}[family](name, classes, options)
     if not isinstance(model, nn.Module):
         raise TypeError(f"model '{spec}' must be a torch.nn.Module, got {type(model).__name__}")
     return model
+
+
+def check_model(spec: str) -> None:
+    """Raise if no network is called `spec`, and say which names are near; the user's own files must be there."""
+    family, _, name = spec.rpartition(":")
+    if family.endswith(".py"):
+        if not Path(family).is_file():
+            raise ValueError(f"there is no file {family}, named in '{spec}'")
+    elif family in LISTED:
+        known = _names(family)
+        plain, _, tag = name.partition(".") if family == "timm" else (name, "", "")  # a tag names published weights
+        if plain not in known:
+            near = meant(f"{family}:{plain}", [f"{family}:{other}" for other in known])
+            raise ValueError(f"{family} has no model '{name}'{near or f'; see {LISTED[family]}'}")
+        tags = [other.partition(".")[2] for other in _package("timm").list_pretrained(f"{plain}.*")] if tag else []
+        if tag and tag not in tags:
+            raise ValueError(f"timm:{plain} has no weights '{tag}', only {', '.join(tags) or 'untagged ones'}")
+    elif family != "smp" and (family or name not in ZOO):
+        near = _near(family, name)
+        raise ValueError(
+            f"no model is called '{spec}'{f'{near} Use' if near else '; use'} one of {', '.join(ZOO)}, or "
+            "torchvision:NAME, timm:NAME, smp:ARCHITECTURE/ENCODER, file.py:callable"
+        )
+
+
+def usual_classes(spec: str) -> int:
+    """How many classes the network has if nobody says it: those of its paper."""
+    family, _, name = spec.rpartition(":")
+    build = load_callable(spec) if family.endswith(".py") else ZOO.get(name) if not family else None
+    asked = inspect.signature(build).parameters.get("classes") if build is not None else None
+    return USUAL_CLASSES if asked is None or asked.default is asked.empty else int(asked.default)
+
+
+def _names(family: str) -> Sequence[str]:
+    package = _package(family)
+    found: Sequence[str] = package.models.list_models() if family == "torchvision" else package.list_models()
+    return found
+
+
+def _near(family: str, name: str) -> str:
+    """`; did you mean ...?` over the zoo and the packages that are here, whichever of the two words is mistyped."""
+    if family:
+        return meant(f"{family}:{name}", [f"{known}:{name}" for known in FAMILIES])
+    elsewhere = [known for known in LISTED if importlib.util.find_spec(known)]
+    same = [f"{known}:{name}" for known in elsewhere if name in _names(known)]
+    return f"; did you mean {' or '.join(same)}?" if same else meant(name, ZOO)
 
 
 def _package(name: str) -> Any:
@@ -67,8 +104,6 @@ def _package(name: str) -> Any:
 
 def _torchvision(name: str, classes: int, options: dict[str, Any]) -> nn.Module:
     torchvision = _package("torchvision")
-    if name not in torchvision.models.list_models():
-        raise ValueError(f"torchvision has no model '{name}'; see torchvision.models.list_models()")
     if name in ("googlenet", "inception_v3"):  # their second heads are for training from nothing
         options = {"aux_logits": False, "init_weights": True, **options}
     model: nn.Module = torchvision.models.get_model(name, weights=None, num_classes=classes, **options)
@@ -77,8 +112,6 @@ def _torchvision(name: str, classes: int, options: dict[str, Any]) -> nn.Module:
 
 def _timm(name: str, classes: int, options: dict[str, Any]) -> nn.Module:
     timm = _package("timm")
-    if not timm.is_model(name):
-        raise ValueError(f"timm has no model '{name}'; see timm.list_models()")
     model: nn.Module = timm.create_model(name, pretrained=False, num_classes=classes, **options)
     return model
 
@@ -104,7 +137,8 @@ def usual_preprocess(spec: str) -> Preprocess | None:
             return None
         published = torchvision.models.get_model_weights(name).DEFAULT.transforms()
         size, shorter = published.crop_size[0], published.resize_size[0]
-        return Preprocess(tuple(published.mean), tuple(published.std), size, crop=size / shorter)
+        way = _interpolation(published.interpolation.value)
+        return Preprocess(tuple(published.mean), tuple(published.std), size, crop=size / shorter, interpolation=way)
     if family == "timm":
         timm = _package("timm")
         published = timm.get_pretrained_cfg(name)
@@ -112,111 +146,10 @@ def usual_preprocess(spec: str) -> Preprocess | None:
             return None
         channels, height, width = published.input_size
         size = height if height == width else (height, width)
-        return Preprocess(published.mean, published.std, size, channels, crop=published.crop_pct)
+        way = _interpolation(published.interpolation)
+        return Preprocess(published.mean, published.std, size, channels, crop=published.crop_pct, interpolation=way)
     return None
 
 
-def load_callable(spec: str) -> Callable[..., Any]:
-    """The object `name` in `folder/file.py:name`; the file is imported, its folder put on the import path."""
-    file, _, name = spec.rpartition(":")
-    path = Path(file).resolve()
-    if not path.is_file():
-        raise ValueError(f"there is no file {file}, named in '{spec}'")
-    module_spec = importlib.util.spec_from_file_location(path.stem, path)
-    if module_spec is None or module_spec.loader is None:
-        raise ValueError(f"{file} is not a Python file")
-    if str(path.parent) not in sys.path:
-        sys.path.insert(0, str(path.parent))
-    module = importlib.util.module_from_spec(module_spec)
-    sys.modules.setdefault(path.stem, module)
-    module_spec.loader.exec_module(module)
-    found = getattr(module, name, None)
-    if not callable(found):
-        there = [k for k, value in vars(module).items() if callable(value) and not k.startswith("_")]
-        raise ValueError(f"{file} has no callable '{name}'; it has {', '.join(there) or 'none'}")
-    return found  # type: ignore[no-any-return]
-
-
-def load_weights(model: nn.Module, path: Path) -> None:
-    """Put the weights in `path` into `model`; every tensor must have its place and its shape."""
-    given = read_weights(path)
-    expected = model.state_dict()
-    # Counters of batches are newer than many published weights, and nothing depends on them in evaluation.
-    missing = [name for name in expected if name not in given and not name.endswith("num_batches_tracked")]
-    unexpected = [name for name in given if name not in expected]
-    shapes = [
-        f"{name} {tuple(value.shape)} instead of {tuple(expected[name].shape)}"
-        for name, value in given.items()
-        if name in expected and value.shape != expected[name].shape
-    ]
-    kinds = (("missing", missing), ("unexpected", unexpected), ("of another shape", shapes))
-    misfits = [f"{len(names)} {kind} ({_few(names)})" for kind, names in kinds if names]
-    if misfits:
-        raise ValueError(
-            f"weights in {path} do not fit the network: {', '.join(misfits)}; check --model and the number of classes"
-        )
-    broken = [name for name, value in given.items() if value.is_floating_point() and not value.isfinite().all()]
-    if broken:
-        raise ValueError(f"weights in {path} must be finite, got NaN or infinity in {_few(broken)}; train again")
-    model.load_state_dict(given, strict=False)
-
-
-def _few(names: list[str]) -> str:
-    return ", ".join(names[:NAMED]) + (", ..." if len(names) > NAMED else "")
-
-
-def read_weights(path: Path) -> dict[str, torch.Tensor]:
-    """Tensors by name from safetensors, .npz or a torch state dict; wrappers and prefixes are taken off."""
-    if not path.is_file():
-        raise ValueError(f"there is no file {path}; check --weights")
-    if path.suffix == ".safetensors":
-        tensors = _read_safetensors(path)
-    elif path.suffix == ".npz":
-        tensors = _read_npz(path)
-    else:
-        tensors = _read_torch(path)
-    for prefix in PREFIXES:
-        if tensors and all(name.startswith(prefix) for name in tensors):
-            tensors = {name.removeprefix(prefix): value for name, value in tensors.items()}
-    return tensors
-
-
-def _read_safetensors(path: Path) -> dict[str, torch.Tensor]:
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        return load_file(path)
-    except SafetensorError as error:
-        raise ValueError(f"{path} is not a whole safetensors file: {error}") from error
-
-
-def _read_npz(path: Path) -> dict[str, torch.Tensor]:
-    try:
-        return {name: torch.from_numpy(np.array(array, order="C")) for name, array in read_npz(path).items()}
-    except TypeError as error:
-        raise ValueError(f"weights in {path} must be numbers: {error}") from error
-
-
-def _read_torch(path: Path) -> dict[str, torch.Tensor]:
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # notes about old storage formats, which are read correctly
-            held: object = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise ValueError(
-            f"{path} holds more than tensors, and Gossamer runs no code from a weights file; "
-            "where it was made, save model.state_dict() with safetensors or torch.save"
-        ) from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
-        reason = str(error).partition("\n")[0]
-        raise ValueError(f"{path} is not a whole state dict file: {reason}") from error
-    for key in WRAPPERS:
-        if isinstance(held, Mapping) and isinstance(held.get(key), Mapping):
-            held = held[key]
-    if not isinstance(held, Mapping) or not all(isinstance(value, torch.Tensor) for value in held.values()):
-        raise ValueError(
-            f"expected tensors by name in {path}, got {type(held).__name__} with other values; "
-            "save model.state_dict() instead"
-        )
-    return dict(held)
+def _interpolation(way: str) -> str:
+    return way if way in INTERPOLATIONS else "bilinear"

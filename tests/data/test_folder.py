@@ -149,6 +149,22 @@ def test_an_empty_class_and_an_empty_part_are_named(tmp_path: Path) -> None:
         load(tmp_path, SMALL)
 
 
+def test_a_class_that_is_only_held_out_is_named(tmp_path: Path) -> None:
+    tree(tmp_path, {"train": 1, "val": 1, "test": 1})
+    tree(tmp_path, {"val": 1}, ("cat",))
+    message = r"expected images of class 'cat' in .*train/cat, got that class only in .*val/cat; add images to train on"
+    with pytest.raises(ValueError, match=message):
+        load(tmp_path, SMALL)
+
+
+def test_progress_counts_the_pictures_of_all_parts_together(tmp_path: Path) -> None:
+    tree(tmp_path, {"train": 3, "val": 2, "test": 1})
+    seen: list[tuple[int, int]] = []
+    splits = load(tmp_path, SMALL, progress=lambda done, total: seen.append((done, total)))
+    check_disjoint(splits.train, splits.selection, splits.test)
+    assert seen == [(4, 12), (10, 12), (12, 12)]
+
+
 def test_training_images_alone_are_not_enough(tmp_path: Path) -> None:
     tree(tmp_path, {"train": 3})
     with pytest.raises(ValueError, match=r"images held out, got only \['train'\]"):

@@ -14,7 +14,7 @@ import pytest
 import torch
 from PIL import Image
 
-from gossamer.data.preprocess import PRESETS, Preprocess, preset
+from gossamer.data.preprocess import INTERPOLATIONS, PRESETS, Preprocess, preset
 
 HALF = Preprocess((0.5,) * 3, (0.5,) * 3, 8)
 
@@ -92,6 +92,16 @@ def test_whole_pictures_with_crop_one() -> None:
     np.testing.assert_array_equal(replace(HALF, size=96, crop=1.0).fit(Image.fromarray(pixels)), pixels)
 
 
+@pytest.mark.parametrize("way", INTERPOLATIONS)
+@pytest.mark.parametrize("size", [48, 96])
+def test_pictures_are_resized_as_asked(way: str, size: int) -> None:
+    pixels = np.random.default_rng(4).integers(0, 256, (128, 128, 3), dtype=np.uint8)
+    picture = Image.fromarray(pixels)
+    expected = picture.resize((size, size), Image.Resampling[way.upper()])
+    fitted = replace(HALF, size=size, crop=1.0, interpolation=way).fit(picture)
+    np.testing.assert_array_equal(fitted, np.asarray(expected))
+
+
 def test_grey_networks_see_grey() -> None:
     assert preset("mnist").fit(Image.new("RGB", (28, 28), (255, 255, 255))).shape == (28, 28, 1)
 
@@ -107,6 +117,7 @@ def test_grey_networks_see_grey() -> None:
         ({"size": (4, -1)}, r"size must be at least 1 pixel, got \(4, -1\)"),
         ({"scale": 0}, "scale must be positive, got 0"),
         ({"crop": 1.5}, r"crop must be in \(0, 1\], got 1.5"),
+        ({"interpolation": "cubic"}, "interpolation must be one of nearest, bilinear, bicubic, lanczos, got 'cubic'"),
         ({"channels": 1, "mean": (0.0,), "std": (1.0,), "bgr": True}, "bgr needs 3 channels, got 1"),
     ],
 )

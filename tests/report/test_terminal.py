@@ -150,3 +150,11 @@ def test_plain_where_nothing_can_be_drawn(dumb: bool, monkeypatch: pytest.Monkey
     bar = progress(console=Console(file=io.StringIO(), force_terminal=True))
     assert isinstance(bar, terminal._PlainLines) is dumb
     assert isinstance(progress(console=Console(file=io.StringIO())), terminal._PlainLines)
+
+
+def test_a_pipe_gets_tables_whose_notes_stay_on_their_line(
+    full: Report, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    terminal.console().print(candidates_table(full.candidates, full.chosen))
+    assert "drop beyond what can be proven" in capsys.readouterr().out

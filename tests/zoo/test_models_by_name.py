@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from gossamer.zoo.models import load_callable, load_model, usual_preprocess
+from gossamer.zoo.models import check_model, load_model, usual_classes, usual_preprocess
+from gossamer.zoo.own_code import load_callable
 
 OWN = """
 from torch import nn
@@ -84,7 +85,7 @@ def test_what_a_file_does_not_have_is_named(own: str) -> None:
 
 @pytest.mark.parametrize("spec", ["resnet21", "keras:vgg", "torchvision", "file.txt:network", ""])
 def test_an_unknown_name_lists_what_there_is(spec: str) -> None:
-    with pytest.raises(ValueError, match=rf"no model is called '{spec}'; use one of resnet20, .* torchvision:NAME"):
+    with pytest.raises(ValueError, match=rf"no model is called '{spec}'.*[Uu]se one of resnet20, .* torchvision:NAME"):
         load_model(spec, 10)
 
 
@@ -121,3 +122,61 @@ def test_published_weights_know_their_preprocessing() -> None:
 @pytest.mark.parametrize("spec", ["resnet20", "torchvision:fcn_resnet50", "timm:nothing", "own.py:network"])
 def test_where_it_cannot_be_known_nothing_is_guessed(spec: str) -> None:
     assert usual_preprocess(spec) is None
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ("torchvision:resnet81", r"torchvision has no model 'resnet81'; did you mean torchvision:resnet18"),
+        ("torchvison:resnet18", r"no model is called 'torchvison:resnet18'; did you mean torchvision:resnet18\?"),
+        ("timm:resnet18x", r"timm has no model 'resnet18x'; did you mean timm:resnet18"),
+        ("timm:resnet18.a1_in2k", r"timm:resnet18 has no weights 'a1_in2k', only .*a1_in1k"),
+        ("resnet18", r"no model is called 'resnet18'; did you mean torchvision:resnet18 or timm:resnet18\?"),
+        ("resnet21", r"no model is called 'resnet21'; did you mean .*resnet20 or .*\? Use one of"),
+        ("gone.py:network", r"there is no file gone.py, named in 'gone.py:network'"),
+    ],
+)
+def test_a_mistyped_name_gets_the_near_ones(spec: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        check_model(spec)
+
+
+def test_networks_know_their_own_number_of_classes(own: str) -> None:
+    assert [usual_classes(spec) for spec in ("resnet20", "timm:resnet18", f"{own}:network")] == [10, 1000, 1000]
+
+
+def test_published_weights_know_how_their_pictures_were_resized() -> None:
+    for spec, way in (("torchvision:resnet18", "bilinear"), ("timm:resnet18", "bicubic")):
+        known = usual_preprocess(spec)
+        assert known is not None
+        assert known.interpolation == way
+    assert usual_preprocess("timm:resnet18").crop == 0.95  # type: ignore[union-attr]
+
+
+BROKEN = """
+WIDTHS = {}
+
+def network(classes):
+    return WIDTHS["narrow"]
+"""
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        (BROKEN, r"expected .*broken.py:network to return, got KeyError: 'narrow' at broken.py:5; mend it there"),
+        ("\nWIDTH = {}['a']\n", r"expected to import .*broken.py, got KeyError: 'a' at broken.py:2; mend it there"),
+        ("def network(:\n", r"expected to import .*broken.py, got SyntaxError: invalid syntax at broken.py:1; mend"),
+        ("import no_such_thing", r"got ModuleNotFoundError: No module named 'no_such_thing' at broken.py:1; mend it"),
+        ("raise SystemExit('usage')", r"got SystemExit: usage at broken.py:1; mend it there"),
+        ("import sys\nraise ValueError('a\\n  b')", r"got ValueError: a b at broken.py:2; mend it there"),
+    ],
+)
+def test_an_error_in_the_users_file_is_one_sentence_with_its_line(
+    source: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "path", sys.path.copy())
+    monkeypatch.setattr(sys, "modules", sys.modules.copy())
+    (tmp_path / "broken.py").write_text(source)
+    with pytest.raises(ValueError, match=message):
+        load_model(f"{tmp_path / 'broken.py'}:network", 3)

@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from gossamer.zoo.models import load_weights, read_weights
+from gossamer.zoo.weight_files import load_weights, read_weights
 
 
 def network(seed: int = 0, classes: int = 4) -> nn.Module:
@@ -142,11 +142,39 @@ def test_weights_that_are_not_numbers_are_refused(tmp_path: Path, value: float) 
         load_weights(network(), tmp_path / "weights.pt")
 
 
-@pytest.mark.parametrize("content", [{"epoch": 3}, [1, 2], 7])
+@pytest.mark.parametrize("content", [[1, 2], 7])
 def test_files_without_named_tensors_are_refused(tmp_path: Path, content: object) -> None:
     torch.save(content, tmp_path / "weights.pt")
-    with pytest.raises(ValueError, match=r"expected tensors by name in .*weights.pt, got (dict|list|int) with"):
+    with pytest.raises(ValueError, match=r"expected tensors by name in .*weights.pt, got (list|int) instead; save"):
         read_weights(tmp_path / "weights.pt")
+
+
+def test_a_checkpoint_with_an_unknown_wrapper_lists_its_keys_and_the_known_wrappers(tmp_path: Path) -> None:
+    torch.save({"epoch": 3, "optimizer": {"lr": 0.1}, "net": network().state_dict()}, tmp_path / "weights.pt")
+    message = (
+        r"expected tensors by name in .*weights.pt, or under one of the keys state_dict, model_state_dict, model; "
+        r"got a dict with the keys epoch, optimizer, net; save model.state_dict\(\) instead"
+    )
+    with pytest.raises(ValueError, match=message):
+        read_weights(tmp_path / "weights.pt")
+
+
+def test_a_text_file_is_shown_as_what_it_is(tmp_path: Path) -> None:
+    (tmp_path / "weights.pt").write_text("epoch 1, loss 0.3")
+    with pytest.raises(ValueError, match=r"expected a state dict .*weights.pt, got a file that begins with b'epoch 1"):
+        read_weights(tmp_path / "weights.pt")
+
+
+@pytest.mark.parametrize("suffix", ["pt", "safetensors", "npz"])
+def test_an_empty_file_is_called_empty(tmp_path: Path, suffix: str) -> None:
+    (tmp_path / f"weights.{suffix}").touch()
+    with pytest.raises(ValueError, match=rf"expected weights in .*weights.{suffix}, got an empty file; save it again"):
+        read_weights(tmp_path / f"weights.{suffix}")
+
+
+def test_a_folder_of_weights_is_called_a_folder(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"expected a file of weights, got the folder .*; name the file in --weights"):
+        read_weights(tmp_path)
 
 
 @pytest.mark.parametrize("suffix", ["pt", "safetensors", "npz"])

@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Values of options: checked as they are read, in the units of the command line, so that an error names its option."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+SEEDS = 2**32
+
+
+def whole(least: int, what: str, below: int | None = None) -> Callable[[str], int]:
+    """Reads a whole number of at least `least`.
+
+    >>> whole(1, "pixels")("32")
+    32
+    """
+
+    def read(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            value = least - 1
+        if value < least or (below is not None and value >= below):
+            limit = "" if below is None else f" and below {below}"
+            raise argparse.ArgumentTypeError(f"expected {what}, a whole number of at least {least}{limit}, got {text}")
+        return value
+
+    return read
+
+
+def number(what: str, allowed: Callable[[float], bool]) -> Callable[[str], float]:
+    """Reads a finite number that `allowed` accepts; `what` says in words which these are."""
+
+    def read(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        if not (math.isfinite(value) and allowed(value)):
+            raise argparse.ArgumentTypeError(f"expected {what}, got {text}")
+        return value
+
+    return read
+
+
+pixels = whole(1, "pixels")
+classes = whole(1, "classes")
+epochs = whole(1, "epochs")
+rounds = whole(1, "rounds")
+threads = whole(1, "threads")
+examples = whole(1, "images a batch")
+training_examples = whole(2, "images a batch (batch norm cannot train on one)")
+seed = whole(0, "a seed", below=SEEDS)
+any_number = number("a number", lambda value: True)
+points = number("points (percent) above 0 and below 100, such as 1", lambda value: 0 < value < 100)
+drop = number("points (percent) from 0 to below 100, such as 0.3", lambda value: 0 <= value < 100)
+confidence = number("percent from 50 to below 100, such as 95", lambda value: 50 <= value < 100)
+hours = number("hours above 0, such as 0.5", lambda value: value > 0)
+learning_rate = number("a learning rate above 0, such as 0.05", lambda value: value > 0)
+smoothing = number("a share from 0 to below 1, such as 0.1", lambda value: 0 <= value < 1)
+crop = number("a share of the shorter side above 0, at most 1, such as 0.875", lambda value: 0 < value <= 1)
+
+
+def device(text: str) -> str:
+    """Reads the name of a device that torch finds on this machine."""
+    if text == "cpu":
+        return text
+    kind, _, index = text.partition(":")
+    if kind not in ("cuda", "mps") or not (index.isdecimal() or text == kind):
+        raise argparse.ArgumentTypeError(f"expected cpu, cuda, cuda:N or mps, got {text}")
+    import torch
+
+    count = torch.cuda.device_count() if kind == "cuda" else int(torch.backends.mps.is_available())
+    if int(index or 0) >= count:
+        raise argparse.ArgumentTypeError(
+            f"expected a device of this machine, got {text}, but torch finds {count}; use cpu"
+        )
+    return text
+
+
+def new_folder(text: str) -> Path:
+    """Reads the path of a folder that is there, or that can be made."""
+    path = Path(text)
+    there = next(parent for parent in (path, *path.absolute().parents) if parent.exists())
+    if not there.is_dir():
+        raise argparse.ArgumentTypeError(f"expected a folder, got {text}, but {there} is a file; choose another")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise argparse.ArgumentTypeError(f"expected a folder to write into, got {text}, but {there} is read-only")
+    return path

@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The user's own Python: a callable of a file, and one sentence with the line where that code fails."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+LONGEST = 300  # letters of an error's own message that are shown
+
+
+def load_callable(spec: str) -> Callable[..., Any]:
+    """The object `name` in `folder/file.py:name`; the file is imported, its folder put on the import path."""
+    file, _, name = spec.rpartition(":")
+    path = Path(file).resolve()
+    if not path.is_file():
+        raise ValueError(f"there is no file {file}, named in '{spec}'")
+    module_spec = importlib.util.spec_from_file_location(path.stem, path)
+    if module_spec is None or module_spec.loader is None:
+        raise ValueError(f"{file} is not a Python file")
+    if str(path.parent) not in sys.path:
+        sys.path.insert(0, str(path.parent))
+    module = importlib.util.module_from_spec(module_spec)
+    sys.modules.setdefault(path.stem, module)
+    try:
+        module_spec.loader.exec_module(module)
+    except (Exception, SystemExit) as error:
+        if sys.modules.get(path.stem) is module:
+            del sys.modules[path.stem]
+        raise ValueError(f"expected to import {file}, got {failure(error)}; mend it there") from error
+    found = getattr(module, name, None)
+    if not callable(found):
+        there = [k for k, value in vars(module).items() if callable(value) and not k.startswith("_")]
+        raise ValueError(f"{file} has no callable '{name}'; it has {', '.join(there) or 'none'}")
+    return found  # type: ignore[no-any-return]
+
+
+def call(spec: str, build: Callable[..., Any], **options: Any) -> Any:
+    """What the user's callable returns; an error in it is one sentence that names the line."""
+    try:
+        return build(**options)
+    except (Exception, SystemExit) as error:
+        raise ValueError(f"expected {spec} to return, got {failure(error)}; mend it there") from error
+
+
+def failure(error: BaseException) -> str:
+    """`KeyError: 'width' at net.py:7`: what went wrong, and the line of the user's code that it came from."""
+    if isinstance(error, SyntaxError):
+        return f"{type(error).__name__}: {error.msg} at {Path(error.filename or '?').name}:{error.lineno}"
+    words = " ".join(str(error).split())
+    words = words if len(words) <= LONGEST else f"{words[:LONGEST]}..."
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if not _installed(frame.filename)]
+    place = f" at {Path(own[-1].filename).name}:{own[-1].lineno}" if own else ""
+    return f"{type(error).__name__}{': ' if words else ''}{words}{place}"
+
+
+def _installed(file: str) -> bool:
+    """Whether a file belongs to Python, to a package or to us, not to the user."""
+    ours = str(Path(__file__).resolve().parent.parent)
+    return file.startswith((ours, "<", sys.base_prefix + "/lib")) or "site-packages" in file
