@@ -61,8 +61,8 @@ def _candidate_plot(report: Report, what: str) -> Html | None:
         found.append(Point(float(cost), 100 * c.selection_quality, mark, title))
         if c.selection_drop is not None:
             drops.append(100 * (c.selection_quality + c.selection_drop))
-    if not found:
-        return None
+    if not found or (len(found) > 1 and len({point.x for point in found}) == 1):
+        return None  # one column of points says nothing about the cost
     tolerance = 100 * report.certificate["tolerance"]
     before = max(drops, default=max(p.y for p in found))  # quality of the original on the selection split
     floor = before - _TOLERANCES_SHOWN * tolerance

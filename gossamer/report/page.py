@@ -16,7 +16,7 @@ from gossamer.report.comparison import comparison_rows
 from gossamer.report.frontier import candidates_section
 from gossamer.report.markup import Html, join, tag, typeset
 from gossamer.report.proof import certificate_section
-from gossamer.report.record import Report
+from gossamer.report.record import STEADY, Report
 from gossamer.report.sections import (
     command_section,
     environment_section,
@@ -200,12 +200,18 @@ def _speed(report: Report) -> Html | None:
             ratio(r.ratio),
             ratio(r.p10),
             ratio(r.p90),
+            "" if r.steady else "not steady",
         ]
         for r in report.speed
     ]
     columns = [Column("runtime"), Column("precision")]
     columns += [Column(name, number=True) for name in ("original", "compressed", "ratio", "p10", "p90")]
+    columns += [Column("remark", style="note")]
     why = "Timed in turns, so that other load slows both alike; p10 and p90 are those of the ratio."
+    if not all(r.steady for r in report.speed):
+        why += (
+            f" Where the one is more than {STEADY:g} times the other, the row is not steady and its ratio means little."
+        )
     return join([tag("p", why, class_="aside"), table("Original and compressed, timed in turns", columns, rows)])
 
 

@@ -18,6 +18,7 @@ from gossamer.report.schema import from_plain, to_plain
 
 TASKS = ("classification", "segmentation", "detection")
 OBJECTIVES = ("bytes", "latency", "macs")
+STEADY = 2.0  # p90 of a ratio over its p10
 
 _CERTIFICATE: dict[str, Any] = {
     "tolerance": float,
@@ -159,6 +160,11 @@ class SpeedRow:
     ratio: float | None
     p10: float | None
     p90: float | None
+
+    @property
+    def steady(self) -> bool:
+        """Whether the ratio's spread lets its median mean anything."""
+        return self.p10 is None or self.p90 is None or self.p90 <= STEADY * self.p10
 
 
 @dataclass(frozen=True)

@@ -7,12 +7,12 @@ STYLE = """
 :root {
   color-scheme: light dark;
   --ground: #fafbfb; --sheet: #ffffff; --ink: #14181b; --quiet: #59646c; --hair: #dde2e5;
-  --accent: #0b6a72; --soft: #c9e2e3; --warn: #a8450c;
+  --accent: #0b6a72; --soft: #c9e2e3; --warn: #a8450c; --edge: #14181b55;
 }
 @media (prefers-color-scheme: dark) {
   :root {
     --ground: #101416; --sheet: #161b1e; --ink: #e6eaec; --quiet: #9ba7ae; --hair: #2a3237;
-    --accent: #5fc6cd; --soft: #1d474b; --warn: #f0a165;
+    --accent: #5fc6cd; --soft: #2c6a70; --warn: #f0a165; --edge: #e6eaec66;
   }
 }
 * { box-sizing: border-box; }
@@ -49,10 +49,16 @@ h1 .long { font-size: clamp(30px, 4.6vw, 46px); }
 section { display: grid; grid-template-columns: 140px minmax(0, 1fr); gap: 0 28px; margin-top: 56px; }
 h2 { font-size: 16px; font-weight: 650; line-height: 1.4; margin: 0; }
 section > div { min-width: 0; }
-.scroll { overflow-x: auto; margin: 0 0 16px; }
+.scroll { overflow-x: auto; margin: 0 0 16px; /* a shadow at an edge that hides something */
+  background:
+    linear-gradient(90deg, var(--ground) 40%, transparent) 0 0 / 28px 100% local,
+    linear-gradient(270deg, var(--ground) 40%, transparent) 100% 0 / 28px 100% local,
+    radial-gradient(farthest-side at 0 50%, var(--edge), transparent) 0 0 / 12px 100% scroll,
+    radial-gradient(farthest-side at 100% 50%, var(--edge), transparent) 100% 0 / 12px 100% scroll;
+  background-repeat: no-repeat; }
 .scroll:focus-visible { outline: 2px solid var(--accent); outline-offset: 3px; }
 .narrow { max-width: 720px; }
-.tall { max-height: 460px; overflow-y: auto; }
+.tall { max-height: 460px; overflow-y: auto; border-bottom: 1px solid var(--hair); }
 table { border-collapse: collapse; width: 100%; font-size: 14.5px; }
 th, td { padding: 7px 20px 7px 0; text-align: left; vertical-align: baseline;
   border-bottom: 1px solid var(--hair); }
@@ -129,7 +135,7 @@ footer { margin-top: 64px; padding-top: 16px; border-top: 1px solid var(--hair);
   h1 { font-size: 19px; }
   table { font-size: 14px; }
   th, td { padding-right: 14px; }
-  tbody th { min-width: 11ch; }
+  tbody th { min-width: 17ch; }
 }
 @media print {
   :root { --ground: #fff; --sheet: #fff; }

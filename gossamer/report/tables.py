@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import compress
 
 from gossamer.report.comparison import ABSENT
-from gossamer.report.markup import Html, tag, typeset
+from gossamer.report.markup import Html, join, tag, typeset
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,9 @@ def table(
         body.append(tag("tr", *cells, class_=row_styles[index] if row_styles else None))
     inner = tag("table", tag("thead", head), tag("tbody", *body), aria_label=caption)
     styles = " ".join(["scroll", *(["tall"] if tall else []), *(["narrow"] if narrow else [])])
-    return tag("div", inner, class_=styles, tabindex="0", role="region", aria_label=caption)  # keys can scroll it
+    # keys can scroll it
+    region = tag("div", inner, class_=styles, tabindex="0", role="region", aria_label=caption)
+    return join([region, tag("p", f"{len(rows)} rows; the table scrolls", class_="aside")]) if tall else region
 
 
 def bar(share: float) -> Html:

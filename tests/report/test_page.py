@@ -258,3 +258,18 @@ def test_markup_escapes_what_is_not_markup() -> None:
     assert join(["<", Html("<i></i>")]) == "&lt;<i></i>"
     assert tag("meta", name="a", content="b") == '<meta name="a" content="b">'
     assert tag("p", "a\u00a0b\nc\x00\u200e") == "<p>a\u00a0b\nc\ufffd\ufffd</p>"
+
+
+def test_a_ratio_that_spreads_too_far_is_marked(full):
+    spread = [replace(row, p10=0.5, p90=4.8) for row in full.speed[:1]]
+    assert not spread[0].steady
+    html = page(replace(full, speed=(*spread, *full.speed[1:])))
+    assert html.count(">not steady<") == 1
+    assert "its ratio means little" in html
+    assert ">not steady<" not in page(full)
+
+
+def test_costs_that_are_all_equal_are_not_drawn(full):
+    same = tuple(replace(candidate, macs=1_000) for candidate in full.candidates)
+    assert "Quality against multiply-adds" in page(full)
+    assert "Quality against multiply-adds" not in page(replace(full, candidates=same))
