@@ -212,10 +212,20 @@ class Kept(Protocol):
 
 
 @dataclass(frozen=True)
+class SizeOf:
+    """A number that a cut network computes as it runs, because it depends on the batch: the size of a tensor argument
+    along `dim`, divided by `parts`."""
+
+    argument: str
+    dim: int
+    parts: int
+
+
+@dataclass(frozen=True)
 class Rule:
     """What to do at an operator: `label` returns its result(s); `resize` the arguments that a cut changes.
 
-    A changed argument may be a tensor: it becomes a constant of the cut network.
+    A changed argument may be a tensor, which becomes a constant of the cut network, or a `SizeOf`.
     """
 
     label: Callable[[Call], Any]

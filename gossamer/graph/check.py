@@ -129,7 +129,7 @@ class _Double(fx.Interpreter):
         arguments = bind(n, lambda given: _plain(fx.map_arg(given, self.env.__getitem__)))
         for name in arguments:
             if (n, name) in self._silence:
-                arguments[name] = arguments[name] * self._silence[n, name]
+                arguments[name] = arguments[name] * _tiled(self._silence[n, name], arguments[name])
         name = operator_name(n)
         if name in _RANDOM_FLAGS:
             arguments[_RANDOM_FLAGS[name]] = False
@@ -161,6 +161,11 @@ def _statistics(
         shift = torch.rand(seen[name].shape, generator=generator, dtype=torch.float64) + 0.5
         found[name] = seen[name] * shift if role == "mean" else seen[name].clamp_min(1e-2) * shift
     return found
+
+
+def _tiled(factor: Tensor, value: Tensor) -> Tensor:
+    """The factor as often as needed where a reshape has put the examples of a batch beside the channels."""
+    return factor.repeat([v // f if f > 1 else 1 for f, v in zip(factor.shape, value.shape, strict=True)])
 
 
 def _plain(value: Any) -> Any:

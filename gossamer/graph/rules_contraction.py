@@ -6,9 +6,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, fx
 
-from gossamer.graph.calls import Call, Kept
+from gossamer.graph.calls import Call, Kept, SizeOf
 from gossamer.graph.labels import Labelled, along
 
 _INSIDE = "it lies inside the groups of a grouped convolution"
@@ -89,9 +89,16 @@ def _grouped_outputs(call: Call, channels: Tensor, weight: Labelled) -> Tensor:
 
 
 def conv_groups(call: Call, kept: Kept) -> Mapping[str, Any]:
-    """Groups left = channels left / channels left in a group (dim 1 of the weight)."""
+    """Groups left = channels left / channels left in a group (dim 1 of the weight).
+
+    Where each example has weights of its own, examples are groups too, and the number depends on the batch.
+    """
     grouped = call.result if "transpose" in call.name else call.tensor("input")
-    return {"groups": kept.shape(grouped)[1] // kept.shape(call.tensor("weight"))[1]}
+    inside = kept.shape(call.tensor("weight"))[1]
+    groups = kept.shape(grouped)[1] // inside
+    if groups == call["groups"]:
+        return {}
+    return {"groups": SizeOf("input", 1, inside) if isinstance(call.written["groups"], fx.Node) else groups}
 
 
 def linear(call: Call) -> Labelled:

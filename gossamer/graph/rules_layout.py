@@ -22,8 +22,17 @@ def layout(call: Call) -> Any:
     (name, x), *_ = call.operands.items()
     runs = [call.run(name, plane) for plane in x.planes]
     if isinstance(call.result, list):
+        for plane, parts in zip(x.planes, runs, strict=True):
+            for part in parts:
+                pin_alone(call, plane, part)
         return [part.with_planes(_apart(call, [run[i] for run in runs])) for i, part in enumerate(call.result)]
     return call.output(_apart(call, runs))
+
+
+def pin_alone(call: Call, plane: Tensor, part: Tensor) -> None:
+    """A part with a single channel would be empty without it."""
+    if part.numel() == 1 < plane.numel():
+        call.pin(part, "it is read alone")
 
 
 def _apart(call: Call, planes: Sequence[Tensor]) -> list[Tensor]:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from gossamer.graph.calls import Call, Kept
 from gossamer.graph.labels import Labelled, along, compact, support
-from gossamer.graph.rules_layout import layout
+from gossamer.graph.rules_layout import layout, pin_alone
 
 
 def take_slice(call: Call) -> Any:
@@ -20,6 +20,8 @@ def take_slice(call: Call) -> Any:
     x = call.tensor("self")
     if call["step"] != 1:
         call.pin(x.plane(call["dim"] % len(x.shape)), f"every {call['step']}th is taken")
+    for plane in x.planes:
+        pin_alone(call, plane, call.run("self", plane))
     return layout(call)
 
 

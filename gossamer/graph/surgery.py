@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, fx, nn
 
 from gossamer.graph.analysis import Analysis
-from gossamer.graph.calls import Call
+from gossamer.graph.calls import Call, SizeOf
 from gossamer.graph.export import Form
 from gossamer.graph.labels import Labelled
 from gossamer.graph.rules import RULES
@@ -88,6 +89,11 @@ class Cut:
                 self.constants[constant] = value
                 with node.graph.inserting_before(node):
                     value = node.graph.get_attr(constant)
+            elif isinstance(value, SizeOf):
+                operand = copies[call.written[value.argument]]
+                with node.graph.inserting_before(node):
+                    size = node.graph.call_function(torch.ops.aten.sym_size.int, (operand, value.dim))
+                    value = node.graph.call_function(operator.floordiv, (size, value.parts))
             elif value == call.written[name]:
                 continue
             else:

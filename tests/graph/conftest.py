@@ -367,6 +367,30 @@ class LayerNorms(nn.Module):
         return self.fc(F.relu(self.last(self.one(x))).mean((2, 3)))
 
 
+class Conditional(nn.Module):
+    """Convolutions with weights of their own for each example (CondConv), dense and depthwise; gates read one by one
+    (FocalNet), by slices and by a split."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.routing = conv(3, 8), nn.Linear(8, 3)
+        self.experts = nn.Parameter(torch.randn(3, 12 * 8 * 3 * 3) / 8)
+        self.deep = nn.Parameter(torch.randn(3, 12 * 3 * 3) / 3)
+        self.gates, self.fc = nn.Conv2d(12, 12 + 3, 1), nn.Linear(12, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x)
+        n, c, h, w = x.shape
+        share = self.routing(x.mean((2, 3))).sigmoid()
+        weight = (share @ self.experts).view(n * 12, c, 3, 3)
+        x = F.conv2d(x.reshape(1, n * c, h, w), weight, padding=1, groups=n).view(n, 12, h, w)
+        weight = (share @ self.deep).view(n * 12, 1, 3, 3)
+        x = F.conv2d(F.relu(x).reshape(1, n * 12, h, w), weight, padding=1, groups=n * 12).view(n, 12, h, w)
+        x, gates = self.gates(F.relu(x)).split([12, 3], 1)
+        first, second, third = gates[:, 0:1], *gates[:, 1:3].split(1, 1)
+        return self.fc((x * first + x.relu() * second + x.tanh() * third).mean((2, 3)))
+
+
 PATTERNS: dict[str, tuple[Callable[[], nn.Module], tuple[tuple[int, ...], ...]]] = {
     "plain": (Plain, ((2, 3, 16, 16),)),
     "padded residual": (PaddedResidual, ((1, 3, 16, 16),)),
@@ -383,6 +407,7 @@ PATTERNS: dict[str, tuple[Callable[[], nn.Module], tuple[tuple[int, ...], ...]]]
     "upward": (Upward, ((1, 3, 4, 4),)),
     "shuffled groups": (ShuffledGroups, ((1, 3, 8, 8),)),
     "positions": (Positions, ((1, 3, 4, 4),)),
+    "conditional": (Conditional, ((1, 3, 6, 6),)),
     "layer norms": (LayerNorms, ((1, 3, 6, 6),)),
 }
 
