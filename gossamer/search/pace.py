@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Pace: how fast this machine trains this network, measured before anything is promised.
 
-Steps are those of the real loop: with the teacher, with the plugs that the goal will bring, with the data. On a slow
-machine ResNet-20's plugs took as long as its forward and backward passes together.
+Steps are those of the real loop: with the teacher, with the plugs that the goal will bring, with the data. Such a step
+of ResNet-20 took 1.9 times as long as its forward and backward passes alone (64 images, float32, one CPU thread), of
+which the plugs were at most 9 %.
 """
 
 from __future__ import annotations
