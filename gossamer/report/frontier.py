@@ -27,7 +27,7 @@ def candidates_section(report: Report) -> Html | None:
     ]
     columns = [Column("candidate", style="name")]
     columns += [Column(name, number=True) for name in ("size", "multiply-adds", "batch 1", "quality", "change")]
-    columns += [Column("accepted"), Column("test"), Column("note", style="note")]
+    columns += [Column("accepted"), Column("test", style="test"), Column("note", style="note")]
     styles = ["chosen" if c.name == report.chosen else None for c in report.candidates]
     tall = len(rows) > LONG_TABLE
     return join(

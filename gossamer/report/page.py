@@ -142,7 +142,8 @@ def _comparison(report: Report) -> Html:
         [row.label, row.original, row.compressed, row.change, *([row.control] if report.control else [])]
         for row in rows
     ]
-    main = table("Original and compressed, measured", columns, cells, ["key" if row.key else None for row in rows])
+    keys = ["key" if row.key else None for row in rows]
+    main = table("Original and compressed, measured", columns, cells, keys, stacked=True)
     control = (
         tag(
             "p",
@@ -165,6 +166,7 @@ def _timings(report: Report) -> Html | None:
             human_ms(t.p90),
             f"{t.n:,}",
             str(t.threads),
+            "" if t.p90 <= STEADY * t.p10 else "not steady",
         ]
         for who, side in (
             ("original", report.original),
@@ -178,6 +180,7 @@ def _timings(report: Report) -> Html | None:
         return None
     columns = [Column("network"), Column("runtime")]
     columns += [Column(name, number=True) for name in ("median", "p10", "p90", "runs", "threads")]
+    columns += [Column("remark", style="note")]
     return tag("details", tag("summary", "How the milliseconds spread"), table("Latency at batch 1", columns, rows))
 
 
@@ -195,17 +198,17 @@ def _speed(report: Report) -> Html | None:
         [
             runtime_name(r.runtime),
             r.precision,
-            ms(r.original_ms),
-            ms(r.compressed_ms),
             ratio(r.ratio),
             ratio(r.p10),
             ratio(r.p90),
+            ms(r.original_ms),
+            ms(r.compressed_ms),
             "" if r.steady else "not steady",
         ]
         for r in report.speed
     ]
     columns = [Column("runtime"), Column("precision")]
-    columns += [Column(name, number=True) for name in ("original", "compressed", "ratio", "p10", "p90")]
+    columns += [Column(name, number=True) for name in ("ratio", "p10", "p90", "original", "compressed")]
     columns += [Column("remark", style="note")]
     why = "Timed in turns, so that other load slows both alike; p10 and p90 are those of the ratio."
     if not all(r.steady for r in report.speed):

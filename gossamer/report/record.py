@@ -18,7 +18,7 @@ from gossamer.report.schema import from_plain, to_plain
 
 TASKS = ("classification", "segmentation", "detection")
 OBJECTIVES = ("bytes", "latency", "macs")
-STEADY = 2.0  # p90 of a ratio over its p10
+STEADY = 2.0  # p90 of a ratio or of milliseconds over their p10
 
 _CERTIFICATE: dict[str, Any] = {
     "tolerance": float,

@@ -75,6 +75,7 @@ tr.chosen > * { font-weight: 650; }
 .name span { display: block; width: max-content; max-width: 38ch; overflow-wrap: anywhere; }
 .hash { overflow-wrap: anywhere; color: var(--quiet); min-width: 30ch; }
 .value { overflow-wrap: anywhere; }
+.test { min-width: 12ch; }
 .note { min-width: 22ch; }
 td .bar { width: 96px; margin: 0 0 0 auto; height: 5px; }
 td.wide { width: 45%; }
@@ -136,6 +137,14 @@ footer { margin-top: 64px; padding-top: 16px; border-top: 1px solid var(--hair);
   table { font-size: 14px; }
   th, td { padding-right: 14px; }
   tbody th { min-width: 17ch; }
+}
+@media (max-width: 560px) {
+  .stacked tr { display: flex; border-bottom: 1px solid var(--hair); flex-wrap: wrap; }
+  .stacked tr > * { border: 0; padding-right: 8px; }
+  .stacked tbody th { flex: 0 0 100%; padding-bottom: 0; color: var(--quiet); }
+  .stacked td, .stacked thead th { flex: 1 0 0; min-width: 0; }
+  .stacked thead th { white-space: normal; align-self: end; font-size: 13px; }
+  .stacked thead th:first-child { display: none; }
 }
 @media print {
   :root { --ground: #fff; --sheet: #fff; }

@@ -27,10 +27,12 @@ def table(
     row_styles: Sequence[str | None] = (),
     tall: bool = False,
     narrow: bool = False,
+    stacked: bool = False,
 ) -> Html:
     """A table whose first column heads its rows; `caption` is its accessible name.
 
-    `tall` lets it scroll inside, `narrow` keeps its columns together on a wide screen. A column with nothing
+    `tall` lets it scroll inside, `narrow` keeps its columns together on a wide screen, `stacked` puts the head
+    of a row above its cells on a phone, so that all of them are seen. A column with nothing
     in any row is left out.
     """
     used = [any(row[at] not in ("", ABSENT) for row in rows) or at == 0 for at in range(len(columns))]
@@ -56,7 +58,9 @@ def table(
             )
         body.append(tag("tr", *cells, class_=row_styles[index] if row_styles else None))
     inner = tag("table", tag("thead", head), tag("tbody", *body), aria_label=caption)
-    styles = " ".join(["scroll", *(["tall"] if tall else []), *(["narrow"] if narrow else [])])
+    styles = " ".join(
+        ["scroll", *(["tall"] if tall else []), *(["narrow"] if narrow else []), *(["stacked"] if stacked else [])]
+    )
     # keys can scroll it
     region = tag("div", inner, class_=styles, tabindex="0", role="region", aria_label=caption)
     return join([region, tag("p", f"{len(rows)} rows; the table scrolls", class_="aside")]) if tall else region

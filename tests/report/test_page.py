@@ -269,6 +269,23 @@ def test_a_ratio_that_spreads_too_far_is_marked(full):
     assert ">not steady<" not in page(full)
 
 
+def test_milliseconds_that_spread_too_far_are_marked(full):
+    first, *others = full.original.latency_ms.items()
+    unsteady = {first[0]: replace(first[1], p10=1.0, p90=2.1), **dict(others)}
+    html = page(replace(full, original=replace(full.original, latency_ms=unsteady)))
+    assert html.count(">not steady<") == 1
+
+
+def test_the_table_of_change_shows_all_of_it_on_a_phone(full):
+    html = page(full)
+    assert (
+        '<div class="scroll stacked" tabindex="0" role="region" aria-label="Original and compressed, measured">' in html
+    )
+    assert ".stacked tbody th { flex: 0 0 100%;" in html
+    at = html.index("Original and compressed, timed in turns")
+    assert re.findall(r'<th scope="col"[^>]*>(\w+)</th>', html[at:])[:3] == ["runtime", "precision", "ratio"]
+
+
 def test_costs_that_are_all_equal_are_not_drawn(full):
     same = tuple(replace(candidate, macs=1_000) for candidate in full.candidates)
     assert "Quality against multiply-adds" in page(full)
