@@ -47,9 +47,14 @@ class Analysis:
     def axes(self, tensor: Labelled) -> dict[int, NDArray[np.intp]]:
         """Per dim that a cut may shorten, the class of each of its slots, (n,); the columns of a ragged weight have
         none."""
-        if tensor.source in self.ragged and tensor is self.tensors[tensor.source]:
+        if self.ragged_rows(tensor) is not None:
             return dict(self._axis(plane) for plane in tensor.planes if plane.shape[1] == 1)
         return dict(self._axis(plane) for plane in tensor.planes)
+
+    def ragged_rows(self, tensor: Labelled) -> NDArray[np.intp] | None:
+        """The classes (rows, columns) of a weight whose rows may keep different columns; None for other tensors."""
+        is_parameter = tensor is self.tensors.get(tensor.source)  # not a value computed from it
+        return self.ragged.get(tensor.source) if is_parameter else None
 
     def _axis(self, plane: Tensor) -> tuple[int, NDArray[np.intp]]:
         """The one dim along which the classes of a plane vary, and the classes there."""

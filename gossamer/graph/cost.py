@@ -153,7 +153,7 @@ class Prediction:
 
 def _line(analysis: Analysis, tensor: Labelled, dim: int) -> NDArray[np.intp] | None:
     """The classes along a dim; of a ragged weight those of its first row, of which each part of a group has a share."""
-    if dim == 1 and tensor.source in analysis.ragged and tensor is analysis.tensors[tensor.source]:
-        first: NDArray[np.intp] = analysis.ragged[tensor.source][0]
+    if dim == 1 and (rows := analysis.ragged_rows(tensor)) is not None:
+        first: NDArray[np.intp] = rows[0]
         return first
     return analysis.axes(tensor).get(dim)

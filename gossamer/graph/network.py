@@ -34,7 +34,7 @@ from gossamer.graph.export import Form, canonical_names, export_forms
 from gossamer.graph.groups import Group, find_groups
 from gossamer.graph.surgery import Cut
 from gossamer.graph.traced import TracedModule
-from gossamer.graph.write_back import write_back
+from gossamer.graph.write_back import copied, write_back
 from gossamer.plan import Plan
 
 Keep = NDArray[np.bool_]
@@ -61,10 +61,10 @@ def trace(
     exported = export_forms(model, inputs, zeros=choices.norms == "zeros", any_size=any_size)
     transient = {name for name in tensors if name not in model.state_dict()} | set(exported.constants)
     own: dict[int, Tensor] = {
-        id(tensor): _copied(tensor) for tensor in [*tensors.values(), *exported.constants.values()]
+        id(tensor): copied(tensor) for tensor in [*tensors.values(), *exported.constants.values()]
     }
     for name, value in exported.folded.items():
-        own[id(tensors[name])] = _copied(nn.Parameter(value, tensors[name].requires_grad))
+        own[id(tensors[name])] = copied(nn.Parameter(value, tensors[name].requires_grad))
     tensors = {
         name: own[id(tensor)]
         for name, tensor in (tensors | dict(exported.constants)).items()
@@ -300,8 +300,3 @@ def _shape(leaf: Any, any_size: bool) -> tuple[int | None, ...]:
     if not isinstance(leaf, Tensor):
         return ()
     return (leaf.shape[1], None, None) if any_size and leaf.dim() == 4 else tuple(leaf.shape[1:])
-
-
-def _copied(tensor: Tensor) -> Tensor:
-    copied = tensor.detach().clone()
-    return nn.Parameter(copied, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else copied

@@ -47,9 +47,8 @@ class Cut:
 
     def _columns(self, tensor: Labelled) -> NDArray[np.bool_] | None:
         """The columns that each row of a ragged weight keeps, equally many, bool (rows, columns)."""
-        if tensor.source not in self._analysis.ragged or tensor is not self._analysis.tensors[tensor.source]:
-            return None
-        return np.asarray(self._keep[self._analysis.ragged[tensor.source]])
+        rows = self._analysis.ragged_rows(tensor)
+        return None if rows is None else np.asarray(self._keep[rows])
 
     def tensors(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Copies of the network's tensors (by their first names) without the removed slots."""

@@ -41,7 +41,7 @@ def write_back(
     """
     groups = _conv_groups(after)
     own = copy.deepcopy(model)
-    copies = {id(tensor): _copied(tensor) for tensor in tensors.values()}  # what is shared stays shared
+    copies = {id(tensor): copied(tensor) for tensor in tensors.values()}  # what is shared stays shared
     for name, tensor in tensors.items():
         path, _, leaf = name.rpartition(".")
         module = own.get_submodule(path) if _has_submodule(own, path) else None
@@ -61,9 +61,10 @@ def _has_submodule(root: nn.Module, path: str) -> bool:
     return path == "" or path in dict(root.named_modules(remove_duplicate=False))
 
 
-def _copied(tensor: Tensor) -> Tensor:
-    copied = tensor.detach().clone()
-    return nn.Parameter(copied, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else copied
+def copied(tensor: Tensor) -> Tensor:
+    """A tensor of its own with the same values; a parameter stays one."""
+    values = tensor.detach().clone()
+    return nn.Parameter(values, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else values
 
 
 # --- attributes that state a width
