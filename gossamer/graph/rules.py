@@ -85,7 +85,6 @@ RULES: dict[str, Rule] = {
     "pad": Rule(layout.padding, layout.pad_amounts),
     "constant_pad_nd": Rule(layout.padding, layout.pad_amounts),
     "pixel_shuffle": Rule(layout.pixel_shuffle),
-    "channel_shuffle": Rule(layout.channel_shuffle),
     "unfold": Rule(taking.along_image("dimension")),
     "roll": Rule(taking.along_image("dims")),
     "flip": Rule(taking.along_image("dims")),

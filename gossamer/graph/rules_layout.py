@@ -168,14 +168,6 @@ def pixel_shuffle(call: Call) -> Any:
     return call.output([*folded, along(coupled, rank - 3, rank)])
 
 
-def channel_shuffle(call: Call) -> Any:
-    """(groups, C / groups) transposed: the same position of every group goes together, so groups stay equal."""
-    channels = call.vector(call.tensor("self"), 1)
-    if channels is not None:
-        call.labels.couple(channels.reshape(call["groups"], -1), [0])
-    return layout(call)
-
-
 # --- making new ones
 
 
