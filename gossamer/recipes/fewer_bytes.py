@@ -27,7 +27,7 @@ from gossamer.quantize.integers import fine_units
 from gossamer.runtime.weights import split_weights
 from gossamer.search.candidate import Candidate, finish
 from gossamer.search.ladder import climb
-from gossamer.search.pace import Pace, measure_pace, time_needed
+from gossamer.search.pace import epochs_in_time, measure_pace
 from gossamer.search.run import Run
 from gossamer.tuning import Distillation, GridRounding, Sparsify
 from gossamer.tuning.batch_norm import reestimate_batch_norms
@@ -78,9 +78,9 @@ def climb_bytes(run: Run) -> list[Candidate]:
     tuned = climb(
         run,
         LADDER,
-        lambda number, demand, previous: [_tuned(run, pace, number, demand, previous)],
+        lambda number, demand, previous, epochs: [_tuned(run, number, demand, previous, epochs)],
         between=between,
-        seconds_for=time_needed(run, pace, seconds),
+        epochs_for=epochs_in_time(run, pace, seconds),
         first=first,
     )
     return [safe, *tuned]
@@ -111,7 +111,7 @@ def _coded_layers(run: Run) -> list[Layer]:
     return found
 
 
-def _tuned(run: Run, pace: Pace, number: int, demand: Demand, previous: Candidate | None) -> Candidate:
+def _tuned(run: Run, number: int, demand: Demand, previous: Candidate | None, epochs: int) -> Candidate:
     """One rung: tuned from `previous` (or the original) to what `demand` asks."""
     folder = run.step_folder(number, demand.name)
     if done := Candidate.load(folder):
@@ -124,7 +124,7 @@ def _tuned(run: Run, pace: Pace, number: int, demand: Demand, previous: Candidat
     zeros = _share_of_zeros(network.module.state_dict(), factors)
     rounding = GridRounding(factors, coarseness=demand.coarseness, start=0.3 if previous is None else 0.0)
     plugs = (Sparsify(factors, start=zeros, final=max(zeros, demand.sparsity)), rounding, Distillation())
-    effective = run.tune(network.module, plugs, pace.numerics, pace.epochs, folder, demand.name)
+    effective = run.tune(network.module, plugs, measure_pace(run).numerics, epochs, folder, demand.name)
     reestimate_batch_norms(network.module, run.calibration_batches(), effective)
     network.module.load_state_dict(effective, strict=False)
     now = fold_factors(coded, network.module.state_dict())

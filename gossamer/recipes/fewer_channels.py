@@ -25,7 +25,7 @@ from gossamer.quantize.folding import fold_factors
 from gossamer.rates import Global, counts_within
 from gossamer.search.candidate import Candidate, finish
 from gossamer.search.ladder import climb
-from gossamer.search.pace import Pace, measure_pace, time_needed
+from gossamer.search.pace import epochs_in_time, measure_pace
 from gossamer.search.run import Run
 from gossamer.tuning import Distillation
 from gossamer.tuning.batch_norm import reestimate_batch_norms
@@ -66,13 +66,13 @@ def climb_channels(run: Run) -> list[Candidate]:
     return safe + climb(
         run,
         LADDER,
-        lambda number, demand, previous: _cut_and_tuned(run, pace, number, demand, previous),
+        lambda number, demand, previous, epochs: _cut_and_tuned(run, number, demand, previous, epochs),
         between=between,
-        seconds_for=time_needed(run, pace, seconds),
+        epochs_for=epochs_in_time(run, pace, seconds),
     )
 
 
-def _cut_and_tuned(run: Run, pace: Pace, number: int, demand: Demand, previous: Candidate | None) -> list[Candidate]:
+def _cut_and_tuned(run: Run, number: int, demand: Demand, previous: Candidate | None, epochs: int) -> list[Candidate]:
     """One rung: cut from `previous` (or the original) to what `demand` asks, tuned and written."""
     folder = run.step_folder(number, demand.name)
     network, plan = _parent(run, previous)
@@ -82,7 +82,7 @@ def _cut_and_tuned(run: Run, pace: Pace, number: int, demand: Demand, previous: 
     smaller = network.cut(keep)
     plan = plan.with_channels(_in_original(run.network, plan, keep))
     reestimate_batch_norms(smaller.module, run.calibration_batches())
-    run.tune(smaller.module, (Distillation(),), pace.numerics, pace.epochs, folder, demand.name)
+    run.tune(smaller.module, (Distillation(),), measure_pace(run).numerics, epochs, folder, demand.name)
     reestimate_batch_norms(smaller.module, run.calibration_batches())
     return _written(run, folder, demand.name, smaller, plan)
 

@@ -9,7 +9,6 @@ rung is a finished file, so the best network so far is always there.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Protocol, TypeVar, cast
 
 from gossamer.search.candidate import Candidate
@@ -27,8 +26,8 @@ class Rung(Protocol):
 
 
 R = TypeVar("R", bound=Rung)
-Attempt = Callable[[int, R, Candidate | None], Sequence[Candidate]]
-"""(number of the step, what is asked, where to start from) -> finished candidates, best last."""
+Attempt = Callable[[int, R, Candidate | None, int], Sequence[Candidate]]
+"""(number of the step, what is asked, where to start from, epochs) -> finished candidates, best last."""
 
 
 def climb(
@@ -37,12 +36,12 @@ def climb(
     attempt: Attempt[R],
     *,
     between: Callable[[R, R], R],
-    seconds_for: Callable[[int], float],
+    epochs_for: Callable[[int, str], int],
     first: int = 0,
 ) -> list[Candidate]:
     """Try `rungs` from number `first` on; returns every candidate in the order tried, refused ones included.
 
-    `seconds_for(n)`: what the n-th attempt takes, from 1 on, with everything that must still come after it.
+    `epochs_for(n, name)`: how long the n-th attempt, from 1 on, may train; 0 ends the climb.
     """
     tried: list[Candidate] = []
     last_good: Candidate | None = None
@@ -51,13 +50,11 @@ def climb(
     while index < refused or (index == refused < len(ladder) and low is not None):
         half_way = index == refused
         rung = between(cast("R", low), ladder[index]) if half_way else ladder[index]
-        # asked once: a run that starts again must come to the same candidates
-        seconds = seconds_for(number)
-        if not run.stage(f"time for {rung.name}", partial(run.has_time_for, seconds)):
-            run.note(f"stopped before '{rung.name}': with what comes after it, it needs about {seconds / 60:.0f} min")
+        epochs = epochs_for(number, rung.name)
+        if epochs == 0:
             break
         try:
-            found = list(attempt(number, rung, last_good))
+            found = list(attempt(number, rung, last_good, epochs))
         except Diverged as error:
             run.note(f"rung '{rung.name}' was given up: {error}")
             break

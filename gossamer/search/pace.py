@@ -42,11 +42,6 @@ class Pace:
     epochs: int
     trials_ms: dict[str, float]
 
-    @property
-    def rung_seconds(self) -> float:
-        """Seconds that training one rung takes."""
-        return self.epochs * self.epoch_seconds
-
 
 def measure_pace(run: Run) -> Pace:
     """Time a few training steps in each arithmetic; remembered by the run, so that it resumes in the same one.
@@ -68,35 +63,72 @@ def measure_pace(run: Run) -> Pace:
     return Pace(**stored | {"numerics": Numerics.parse(stored["numerics"])})
 
 
-def time_needed(run: Run, pace: Pace, candidate_seconds: float) -> Callable[[int], float]:
-    """Seconds that rung number n, from 1 on, and all that must still come after it take.
+def epochs_in_time(run: Run, pace: Pace, candidate_seconds: float) -> Callable[[int, str], int]:
+    """How many epochs rung number n, from 1 on, may train so that all that comes after it still fits into the hours.
 
-    `candidate_seconds` is what writing and measuring the candidates of one rung took. At the end the test split is
-    asked about each as the selection split was, and the dense control is tuned as long as all of them.
+    `candidate_seconds` is what writing and measuring the candidates of one rung took. Where the pace says no, it is
+    measured once more: the machine may have been busy. Then epochs are taken away, unless a number of them was
+    asked for. 0, and a note, when nothing fits. Remembered by the run: started again, it comes to the same.
     """
 
-    def seconds(number: int) -> float:
-        training = pace.rung_seconds * (1 + number if run.settings.control else 1)
-        asked = len(run.task.test) / len(run.task.selection)
-        return training + candidate_seconds * (1 + asked * (1 + number))
+    def fitting(number: int, epoch_seconds: float) -> int:
+        fewest = pace.epochs if run.settings.epochs is not None else min(FEWEST_EPOCHS, pace.epochs)
+        for epochs in range(pace.epochs, fewest - 1, -1):
+            if run.has_time_for(seconds_needed(run, number, epochs, epoch_seconds, candidate_seconds)):
+                return epochs
+        return 0
 
-    return seconds
+    def decide(number: int, name: str) -> int:
+        epochs, epoch_seconds = fitting(number, pace.epoch_seconds), pace.epoch_seconds
+        if epochs < pace.epochs:
+            epoch_seconds = tuning_seconds(run.task, run.network, run.goal, run.settings, pace.numerics)
+            epochs = max(epochs, fitting(number, epoch_seconds))
+        minutes = seconds_needed(run, number, pace.epochs, epoch_seconds, candidate_seconds) / 60
+        if epochs == 0:
+            run.note(f"stopped before '{name}': with what comes after it, it needs about {minutes:.0f} min")
+        elif epochs < pace.epochs:
+            run.note(f"'{name}' is tuned for {epochs} epochs; {pace.epochs} would need about {minutes:.0f} min")
+        return epochs
+
+    return lambda number, name: int(run.stage(f"epochs for {name}", lambda: decide(number, name)))
+
+
+def seconds_needed(run: Run, number: int, epochs: int, epoch_seconds: float, candidate_seconds: float) -> float:
+    """Seconds that rung number n and all that must still come after it take.
+
+    At the end the test split is asked about each candidate as the selection split was, and the dense control is
+    tuned as long as all rungs.
+    """
+    training = epochs * epoch_seconds * (1 + number if run.settings.control else 1)
+    asked = len(run.task.test) / len(run.task.selection)
+    return training + candidate_seconds * (1 + asked * (1 + number))
 
 
 def epoch_time(
     task: Task, network: Network, goal: Goal, settings: Settings
 ) -> tuple[Numerics, float, dict[str, float]]:
     """The fastest arithmetic, the seconds that an epoch of tuning takes in it, and all trials in milliseconds."""
-    pixels = task.preprocess.height * task.preprocess.width
-    size = min(settings.batch_size, max(FEWEST_TRIAL_IMAGES, TRIAL_PIXELS // pixels), len(task.train))
+    size = trial_size(task, settings)
     inputs, _ = next(task.batches(task.train, size, generator=torch.Generator().manual_seed(0), device=settings.device))
     among = ALL_NUMERICS if settings.numerics is None else (Numerics.parse(settings.numerics),)
     numerics, trials_ms = fastest_numerics(network.module, inputs, among)
+    return numerics, tuning_seconds(task, network, goal, settings, numerics), trials_ms
+
+
+def tuning_seconds(task: Task, network: Network, goal: Goal, settings: Settings, numerics: Numerics) -> float:
+    """Seconds of one epoch of tuning, from a few steps: the images' share and the plugs' share, which is per step."""
+    size = trial_size(task, settings)
     without = step_seconds(task, network, settings, numerics, (Distillation(),), size)
     plugs = usual_plugs(network, goal)
     added = step_seconds(task, network, settings, numerics, plugs, size) - without if len(plugs) > 1 else 0.0
     images, batch = len(task.train), min(settings.batch_size, len(task.train))
-    return numerics, images / size * without + images / batch * max(0.0, added), trials_ms
+    return images / size * without + images / batch * max(0.0, added)
+
+
+def trial_size(task: Task, settings: Settings) -> int:
+    """Images in a batch of a trial."""
+    pixels = task.preprocess.height * task.preprocess.width
+    return min(settings.batch_size, max(FEWEST_TRIAL_IMAGES, TRIAL_PIXELS // pixels), len(task.train))
 
 
 def usual_plugs(network: Network, goal: Goal) -> tuple[Plug, ...]:

@@ -11,7 +11,15 @@ import torch
 from gossamer.goal import Goal
 from gossamer.graph import trace
 from gossamer.search import pace as module
-from gossamer.search.pace import Pace, epoch_time, epochs_per_rung, step_seconds, time_needed, usual_plugs
+from gossamer.search.pace import (
+    Pace,
+    epoch_time,
+    epochs_in_time,
+    epochs_per_rung,
+    seconds_needed,
+    step_seconds,
+    usual_plugs,
+)
 from gossamer.search.run import Settings
 from gossamer.tuning import Distillation, GridRounding, Numerics, Plug, Sparsify
 
@@ -56,17 +64,53 @@ def test_plugs_cost_per_step_and_images_per_image(task, monkeypatch):
     assert seconds == pytest.approx(384 / 64 * 0.1)
 
 
-def run(control):
-    task = SimpleNamespace(test=range(200), selection=range(100))
-    return SimpleNamespace(settings=Settings(control=control), task=task)
+class TimedRun:
+    """A run with so many seconds left, where a pace measured anew is `again` seconds an epoch."""
+
+    def __init__(self, left=0.0, control=False, epochs=None):
+        self.left, self.settings = left, Settings(control=control, epochs=epochs)
+        self.task = SimpleNamespace(test=range(200), selection=range(100))
+        self.network = self.goal = None
+        self.stages, self.notes = {}, []
+
+    def stage(self, name, compute):
+        return self.stages[name] if name in self.stages else self.stages.setdefault(name, compute())
+
+    def has_time_for(self, seconds):
+        return seconds <= self.left
+
+    def note(self, text):
+        self.notes.append(text)
 
 
 def test_the_end_of_the_run_is_reserved():
-    pace = Pace(PLAIN, epoch_seconds=10, epochs=5, trials_ms={})
-    needed = time_needed(run(control=False), pace, candidate_seconds=4)
-    assert needed(1) == 50 + 4 + 2 * 4 * 2  # train, measure; then test: two images for one, original and rung
-    assert needed(3) == 50 + 4 + 2 * 4 * 4
-    assert time_needed(run(control=True), pace, 4)(3) == needed(3) + 3 * 50
+    one = seconds_needed(TimedRun(), 1, epochs=5, epoch_seconds=10, candidate_seconds=4)
+    assert one == 50 + 4 + 2 * 4 * 2  # train, measure; then test: two images for one, original and rung
+    three = seconds_needed(TimedRun(), 3, epochs=5, epoch_seconds=10, candidate_seconds=4)
+    assert three == 50 + 4 + 2 * 4 * 4
+    assert seconds_needed(TimedRun(control=True), 3, 5, 10, 4) == three + 3 * 50
+
+
+@pytest.mark.parametrize(
+    ("left", "again", "asked", "epochs"),
+    [
+        (100, 10, None, 8),  # all fit
+        (80, 10, None, 6),  # two are taken away
+        (80, 10, 8, 0),  # unless eight were asked for
+        (80, 5, 8, 8),  # the machine was busy when it was first measured
+        (59, 10, None, 0),  # four and the end do not fit
+        (20.9, 0.1, None, 8),
+    ],
+)
+def test_epochs_are_taken_away_before_a_rung_is_given_up(left, again, asked, epochs, monkeypatch):
+    """8 epochs of 10 s were planned; the end of the run takes 20 s."""
+    monkeypatch.setattr(module, "tuning_seconds", lambda *given: again)
+    run, pace = TimedRun(left, epochs=asked), Pace(PLAIN, epoch_seconds=10, epochs=8, trials_ms={})
+    assert epochs_in_time(run, pace, candidate_seconds=4)(1, "a rung") == epochs
+    assert len(run.notes) == (epochs < 8)
+    run.left = 0.0
+    assert epochs_in_time(run, pace, candidate_seconds=4)(1, "a rung") == epochs, "a restart comes to the same"
+    assert len(run.notes) == (epochs < 8)
 
 
 def test_epochs_leave_time_for_the_control():
