@@ -84,7 +84,10 @@ def _task_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", help="zoo name, torchvision:NAME, timm:NAME or file.py:callable")
     parser.add_argument("--weights", type=Path, help="safetensors, .npz, or a state dict saved by torch")
     parser.add_argument(
-        "--data", required=True, help="class-per-folder tree, .npz, cifar10:FOLDER, or file.py:callable giving a Task"
+        "--data",
+        required=True,
+        help="class-per-folder tree, .npz, cifar10:FOLDER (cifar10-held-out:FOLDER for a network of `gossamer train`), "
+        "or file.py:callable giving a Task",
     )
     parser.add_argument("--preset", help="mean, std and size by name: cifar10, imagenet, ...")
     parser.add_argument("--mean", type=cli_values.any_number, nargs="+", metavar="M")

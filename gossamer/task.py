@@ -9,7 +9,7 @@ it has seen.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal, get_args
@@ -210,6 +210,10 @@ def _check_outputs(task: Task) -> None:
         )
 
 
+#: Data sets that are named rather than recognised.
+NAMED_FORMS: dict[str, Callable[[Path], Splits]] = {"cifar10": cifar10.load, "cifar10-held-out": cifar10.load_held_out}
+
+
 def task_from(
     *,
     data: str,
@@ -226,11 +230,11 @@ def task_from(
 ) -> Task:
     """The task that the words of a command line describe.
 
-    `data` is a tree of class folders, an .npz file or a folder of them, `cifar10:FOLDER`, or
-    `file.py:callable` giving a Task (whose network `model` may replace). Mean, standard deviation, size, crop and
-    interpolation come from `preset`, or from the published weights of a torchvision or timm network; what is
-    given explicitly overrides them, and arrays know their own size. `progress` is called while pictures are
-    decoded.
+    `data` is a tree of class folders, an .npz file or a folder of them, `cifar10:FOLDER` (`cifar10-held-out:FOLDER`
+    for a network that was trained on it here), or `file.py:callable` giving a Task (whose network `model` may
+    replace). Mean, standard deviation, size, crop and interpolation come from `preset`, or from the published
+    weights of a torchvision or timm network; what is given explicitly overrides them, and arrays know their own
+    size. `progress` is called while pictures are decoded.
     """
     if model is not None:
         check_model(model)
@@ -252,10 +256,10 @@ def task_from(
     if model is None:
         raise ValueError("no network given; --model is a zoo name, torchvision:NAME, timm:NAME or file.py:callable")
     usual = usual_preprocess(model) if preset is None else preset_named(preset)
-    path = Path(data.removeprefix("cifar10:"))
-    is_cifar10 = data.startswith("cifar10:")
-    if is_cifar10 or path.suffix == ".npz" or any(path.glob("*.npz")):
-        splits = cifar10.load(path) if is_cifar10 else arrays.load(path)
+    form = next((form for form in NAMED_FORMS if data.startswith(f"{form}:")), None)
+    path = Path(data.removeprefix(f"{form}:"))
+    if form or path.suffix == ".npz" or any(path.glob("*.npz")):
+        splits = NAMED_FORMS[form](path) if form else arrays.load(path)
         high, wide, _ = splits.train.images.shape
         own_size = size if size is not None else high if high == wide else (high, wide)
         preprocess = _preprocess(usual, {**given, "size": own_size}, model)

@@ -17,7 +17,7 @@ from torch import nn
 from gossamer.data.images import ArrayImages, Split
 from gossamer.data.preprocess import Preprocess, preset
 from gossamer.data.splits import Splits
-from gossamer.task import Task, task_from
+from gossamer.task import NAMED_FORMS, Task, task_from
 
 PREPROCESS = Preprocess((0.5,) * 3, (0.25,) * 3, 8)
 
@@ -248,7 +248,7 @@ from torch import nn
 from gossamer.data.images import ArrayImages, Split
 from gossamer.data.preprocess import Preprocess
 from gossamer.data.splits import Splits
-from gossamer.task import Task
+from gossamer.task import NAMED_FORMS, Task
 
 def network(classes=3):
     return nn.Sequential(nn.Flatten(), nn.Linear(192, classes))
@@ -421,3 +421,12 @@ def test_a_network_must_be_named(tmp_path: Path) -> None:
 def test_missing_data_are_named(data: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         task_from(data=data, model="resnet20", preset="cifar10")
+
+
+def test_cifar10_has_two_forms_of_splits(monkeypatch):
+    loaded = []
+    for form in NAMED_FORMS:
+        monkeypatch.setitem(NAMED_FORMS, form, lambda path, form=form: loaded.append((form, path)) or 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            task_from(data=f"{form}:there", model="resnet20", preset="cifar10")
+    assert loaded == [("cifar10", Path("there")), ("cifar10-held-out", Path("there"))]

@@ -5,8 +5,9 @@ Source: Alex Krizhevsky, "Learning Multiple Layers of Features from Tiny Images"
 of Toronto, 2009.
 
 Networks published for CIFAR-10 were trained on all 50,000 training images, so decisions are taken on one
-half of the official test set and the certificate is made on the other. No image of the test set is, pixel
-by pixel, in the training set.
+half of the official test set and the certificate is made on the other. For a network trained here, 5,000 training
+images are held out for decisions, and the certificate has the whole test set. No image of the test set is, pixel by
+pixel, in the training set.
 """
 
 from __future__ import annotations
@@ -15,26 +16,46 @@ from pathlib import Path
 
 from gossamer.data.arrays import check_labels, join, read
 from gossamer.data.images import Split
-from gossamer.data.splits import Splits, halves
+from gossamer.data.splits import Splits, halves, hold_out, renamed
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
 
+HELD_OUT = 5000
+
+
 def load(folder: Path) -> Splits:
     """CIFAR-10 from `folder`: test.npz and any of train_1.npz ... train_5.npz (10,000 images each)."""
-    shards = [file for i in range(1, 6) if (file := folder / f"train_{i}.npz").exists()]
-    if not shards or not (folder / "test.npz").exists():
-        raise ValueError(f"expected test.npz and at least one of train_1.npz ... train_5.npz in {folder}")
-    train = join([_shard(file) for file in shards], "train")
-    whole = join([_shard(folder / "test.npz")], "test")
-    for split in (train, whole):
-        check_labels(split, len(CLASSES), str(folder))
+    train, whole = _official(folder)
     selection, test = halves(whole)
     notes = (
         f"selection and test are the two halves of {folder / 'test.npz'}, by content hash: "
         f"{len(selection):,} and {len(test):,} images",
     )
     return Splits(train, selection, test, CLASSES, notes)
+
+
+def load_held_out(folder: Path) -> Splits:
+    """The same data for a network that is trained here: selection is held out of the training set."""
+    train, test = _official(folder)
+    train, selection = hold_out(train, min(HELD_OUT, len(train) // 5))
+    notes = (
+        f"selection is {len(selection):,} images of the training set, chosen by content hash and not trained on; "
+        f"test is the whole test set, {len(test):,} images",
+    )
+    return Splits(train, renamed(selection, "selection"), test, CLASSES, notes)
+
+
+def _official(folder: Path) -> tuple[Split, Split]:
+    """The training set, as much of it as is there, and the test set."""
+    shards = [file for i in range(1, 6) if (file := folder / f"train_{i}.npz").exists()]
+    if not shards or not (folder / "test.npz").exists():
+        raise ValueError(f"expected test.npz and at least one of train_1.npz ... train_5.npz in {folder}")
+    train = join([_shard(file) for file in shards], "train")
+    test = join([_shard(folder / "test.npz")], "test")
+    for split in (train, test):
+        check_labels(split, len(CLASSES), str(folder))
+    return train, test
 
 
 def _shard(file: Path) -> Split:

@@ -34,6 +34,19 @@ def test_any_shards_join_in_order_and_the_test_set_is_halved(tmp_path: Path) -> 
     assert "20 and 20 images" in splits.notes[0]
 
 
+def test_for_a_network_trained_here_selection_comes_out_of_the_training_set(tmp_path: Path) -> None:
+    pack(tmp_path / "train_1.npz", 50, 1)
+    test = pack(tmp_path / "test.npz", 40, 9)
+    splits = cifar10.load_held_out(tmp_path)
+    assert (len(splits.train), len(splits.selection), splits.selection.name) == (40, 10, "selection")
+    np.testing.assert_array_equal(splits.test.images.take(np.arange(40)), test)
+    check_disjoint(splits.train, splits.selection, splits.test)
+    assert splits.notes == (
+        "selection is 10 images of the training set, chosen by content hash and not trained on; "
+        "test is the whole test set, 40 images",
+    )
+
+
 @pytest.mark.parametrize("missing", ["train_1.npz", "test.npz"])
 def test_both_kinds_of_files_are_needed(tmp_path: Path, missing: str) -> None:
     for name in {"train_1.npz", "test.npz"} - {missing}:
