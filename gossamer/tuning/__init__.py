@@ -15,6 +15,12 @@ from gossamer.tuning.numerics import fastest_numerics as fastest_numerics
 from gossamer.tuning.plug import Batch as Batch
 from gossamer.tuning.plug import Clock as Clock
 from gossamer.tuning.plug import Plug as Plug
+from gossamer.tuning.rate_penalty import RatePenalty as RatePenalty
 from gossamer.tuning.sparsify import Sparsify as Sparsify
 
-METHODS = {"distillation": Distillation, "sparsify": Sparsify, "grid-rounding": GridRounding}
+METHODS = {
+    "distillation": Distillation,
+    "sparsify": Sparsify,
+    "grid-rounding": GridRounding,
+    "rate-penalty": RatePenalty,
+}
