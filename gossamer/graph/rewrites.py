@@ -4,6 +4,7 @@
     view(...)                        reshape(...): does not fail under channels_last
     chunk(x, n), split(x, n)         split with the sizes written out
     x[:, ::2], x[:, index]           index_select with the positions written out
+    einsum of two tensors            permutes and a matmul (rewrites_product.py)
     channel shuffles                 index_select: any channel can go, where a reshape couples one of each half
     weights standardised in forward  the standardised weights themselves: no mean runs over what a cut removes
     norms over channels              sums over channels, divided by the original number of them (on request)
@@ -20,6 +21,8 @@ from typing import Any, cast
 import torch
 from torch import Tensor, fx
 from torch.utils import _pytree as pytree
+
+from gossamer.graph.rewrites_product import einsum_as_matmul
 
 aten = torch.ops.aten
 
@@ -58,6 +61,7 @@ def rewrite(graph: fx.Graph, prefix: str, constants: dict[str, Tensor], zeros: b
 
     for node in list(graph.nodes):
         _with_sizes_written_out(node)
+        einsum_as_matmul(node)
         for select in (_stride, _listed, _shuffle):
             if (found := select(node)) is not None:
                 x, dim, index = found

@@ -306,7 +306,7 @@ class ShuffledGroups(nn.Module):
 
 
 class Positions(nn.Module):
-    """Attention with a table of relative positions, once by products and once by the fused operator."""
+    """Attention with a table of relative positions, once by products with letters, once by the fused operator."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -320,8 +320,8 @@ class Positions(nn.Module):
         n, tokens, c = x.shape
         q, k, v = self.qkv(x).reshape(n, tokens, 3, 3, 4).permute(2, 0, 3, 1, 4).unbind(0)
         bias = self.table[:, self.index]
-        weights = (q @ k.transpose(-2, -1) * 0.5 + bias).softmax(-1)
-        x = x + self.proj((weights @ v).transpose(1, 2).reshape(n, tokens, c))
+        weights = (torch.einsum("n h i d, n h j d -> n h i j", q, k) * 0.5 + bias).softmax(-1)
+        x = x + self.proj(torch.einsum("nhij,nhjd->nihd", weights, v).reshape(n, tokens, c))
         q, k, v = self.fused(x).reshape(n, tokens, 3, 3, 4).permute(2, 0, 3, 1, 4).unbind(0)
         x = F.scaled_dot_product_attention(q, k, v, attn_mask=bias[None])
         return self.fc(x.transpose(1, 2).reshape(n, tokens, c).mean(1))
