@@ -63,7 +63,8 @@ def main() -> int:
         print(json.dumps(row(entries[0])))
         return 0
     if options.verb == "peer":
-        print(json.dumps(torch_pruning(entries[0])))
+        (entry,) = entries[:1]
+        print(json.dumps(torch_pruning(entry, _rows(entry.source)[entry.name]["pixels"][1])))
         return 0
     for entry in entries:
         row_before = _rows(entry.source).get(entry.name, {})
@@ -72,7 +73,7 @@ def main() -> int:
             found = _apart("one", entry, SECONDS_FOR_ONE)
             _file(entry, {"network": entry.name, **found, "torch_pruning": theirs})
             print(entry.source, entry.name, found.get("outcome"), found.get("error"), flush=True)
-        elif options.verb == "peers" and row_before and theirs is None:
+        elif options.verb == "peers" and "pixels" in row_before and theirs is None:
             theirs = _apart("peer", entry, SECONDS_FOR_PEER)
             _file(entry, {**row_before, "torch_pruning": theirs})
             print(entry.source, entry.name, "torch-pruning:", theirs["outcome"], flush=True)
@@ -218,8 +219,9 @@ def _onnx_error(smaller: Network) -> float | str:
 # --- the peer
 
 
-def torch_pruning(entry: Entry) -> dict[str, Any]:
-    """The same request to Torch-Pruning: half of the channels of every layer but the last, by L1 norm.
+def torch_pruning(entry: Entry, pixels: int) -> dict[str, Any]:
+    """The same request to Torch-Pruning: half of the channels of every layer but the last, by L1 norm; on images of
+    the size on which our own cut was checked.
 
     Exact means: the original, with the outgoing weights of the removed channels zeroed, gives the same outputs. Its
     users cannot check that; here the check silences what its own groups say was removed.
@@ -234,7 +236,7 @@ def torch_pruning(entry: Entry) -> dict[str, Any]:
     for tensor in [*model.parameters(), *model.buffers()]:
         if tensor.is_floating_point() and tensor.dim() == 1:
             tensor.data.uniform_(0.5, 1.5)
-    example = torch.randn(2, entry.channels, entry.pixels, entry.pixels, dtype=torch.float64)
+    example = torch.randn(2, entry.channels, pixels, pixels, dtype=torch.float64)
     silenced, before = copy.deepcopy(model), sum(p.numel() for p in model.parameters())
     last = [module for module in model.modules() if isinstance(module, (nn.Conv2d, nn.Linear))][-1]
     try:
