@@ -20,6 +20,8 @@ import argparse
 import copy
 import json
 import re
+import resource
+import signal
 import subprocess
 import sys
 import time
@@ -41,8 +43,7 @@ from gossamer.measure.environment import environment
 ROOT = Path(__file__).resolve().parent.parent
 ROWS = ROOT / "results" / "coverage"
 EXACT = 1e-10
-SECONDS_FOR_ONE = 600
-SECONDS_FOR_PEER = 120
+SECONDS = {"one": 600, "peer": 60}  # of the processor
 CHECK_PIXELS = 96  # a cut does not depend on the size of images; a check on small ones is faster
 ONNX_TOLERANCE = 2e-3
 
@@ -70,11 +71,11 @@ def main() -> int:
         row_before = _rows(entry.source).get(entry.name, {})
         theirs = row_before.get("torch_pruning")  # does not change with our code
         if options.verb == "run" and (not row_before or options.names):
-            found = _apart("one", entry, SECONDS_FOR_ONE)
+            found = _apart("one", entry)
             _file(entry, {"network": entry.name, **found, "torch_pruning": theirs})
             print(entry.source, entry.name, found.get("outcome"), found.get("error"), flush=True)
         elif options.verb == "peers" and "pixels" in row_before and theirs is None:
-            theirs = _apart("peer", entry, SECONDS_FOR_PEER)
+            theirs = _apart("peer", entry)
             _file(entry, {**row_before, "torch_pruning": theirs})
             print(entry.source, entry.name, "torch-pruning:", theirs["outcome"], flush=True)
     write_json(ROWS / "environment.json", environment())
@@ -95,13 +96,17 @@ def _named(entry: Entry, names: list[str]) -> bool:
     return any(name in f"{entry.source}:{entry.name}" for name in names)
 
 
-def _apart(verb: str, entry: Entry, seconds: int) -> dict[str, Any]:
-    """What this file prints for one network, run in another process."""
+def _apart(verb: str, entry: Entry) -> dict[str, Any]:
+    """What this file prints for one network, run in another process that may use the processor so long."""
     command = [sys.executable, "-m", "benchmarks.coverage", verb, f"{entry.source}:{entry.name}"]
-    try:
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=seconds, check=False)
-    except subprocess.TimeoutExpired:
-        return {"outcome": "timeout", "why": f"no result after {seconds} s"}
+    most = SECONDS[verb]
+
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_CPU, (most, most))
+
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, preexec_fn=limit)
+    if done.returncode == -signal.SIGKILL:
+        return {"outcome": "timeout", "why": f"no result after {most} s"}
     if done.returncode:
         last = (done.stderr.strip().splitlines() or ["killed"])[-1]
         return {"outcome": "failed", "why": _without_paths(last)[:300]}
