@@ -26,7 +26,8 @@ def dense_control_quality(run: Run) -> float:
 
     def compute() -> float:
         network = run.network.copy()
-        run.tune(network.module, (Distillation(),), measure_pace(run).numerics, epochs, folder, "dense control")
+        plugs = (Distillation(),) if run.stage("taught", lambda: True) else ()
+        run.tune(network.module, plugs, measure_pace(run).numerics, epochs, folder, "dense control")
         model = export_onnx(network.module, network.example)
         return float(right_examples(run.task, run.task.test, model, run.goal.runtime).mean())
 
