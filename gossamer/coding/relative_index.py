@@ -114,17 +114,21 @@ def _cheapest(flat: NDArray[np.int32]) -> int:
     _, counts = np.unique(flat[positions], return_counts=True)
 
     def bits(b: int) -> int:
-        fillers = left_out >> b
+        fillers = int((left_out >> b).sum())
         gaps = np.bincount(left_out[:-1] & ((1 << b) - 1), minlength=1 << b)
-        gaps[-1] += fillers.sum()
-        return _code_bits(gaps) + _code_bits(np.append(counts, fillers.sum()))
+        gaps[-1] += fillers
+        lengths = huffman.code_lengths(gaps) if gaps.any() else gaps
+        table = 8 * len(huffman.write_lengths(np.trim_zeros(lengths)))
+        return table + int((lengths * gaps).sum()) + _code_bits(np.append(counts, fillers))
 
     return min(range(1, LONGEST + 1), key=bits)
 
 
 def _code_bits(counts: NDArray[np.int64]) -> int:
-    """Bits of a Huffman code with its table, where symbols occur so often; of very many symbols their entropy."""
+    """Bits of a Huffman code of symbols that occur so often; of very many symbols their entropy."""
     present = counts[counts > 0]
+    if not len(present):
+        return 0
     if len(present) > huffman.SPAN:
         return int(-(present * np.log2(present / present.sum())).sum())
-    return int((huffman.code_lengths(present) * present).sum()) + 4 * len(counts) if len(present) else 0
+    return int((huffman.code_lengths(present) * present).sum())
