@@ -78,7 +78,8 @@ class DeepCompression:
 
     `rates`: a network of the paper whose pruning rates are taken. `conv_bits` and `fc_bits`: of a place in the
     codebook; LeNet-300-100 has 6 for its linear layers. `index_bits`: of a gap, 0 for the best of each tensor; AlexNet
-    has 4. `initial`: where k-means starts. `distil`: learn the original's outputs too, which the paper does not.
+    has 4. `initial`: where k-means starts. `weight_decay`: of pruned weights in training, the usual one of Caffe, where
+    the paper worked. `distil`: learn the original's outputs too, which the paper does not.
     """
 
     rates: str = ""
@@ -87,6 +88,7 @@ class DeepCompression:
     index_bits: int = 5
     initial: str = "linear"
     coder: str = "huffman"
+    weight_decay: float = 5e-4
     distil: bool = False
 
     def __post_init__(self) -> None:
@@ -94,6 +96,8 @@ class DeepCompression:
             if getattr(self, name) not in known:
                 among = ", ".join(filter(None, known))
                 raise ValueError(f"{name} of deep-compression must be one of {among}, got '{getattr(self, name)}'")
+        if not 0 <= self.weight_decay < 1:
+            raise ValueError(f"weight_decay of deep-compression must be in [0, 1), got {self.weight_decay}")
         for name, least, most in (("conv_bits", 1, 12), ("fc_bits", 1, 12), ("index_bits", 0, relative_index.LONGEST)):
             if not least <= getattr(self, name) <= most:
                 raise ValueError(
@@ -161,17 +165,14 @@ class DeepCompression:
                 for name, keep in self.keep(_weights(network, layers), layers, demand).items()
             }
         )
-        pruned = run.tune(
-            network.module, (fixed, *teach), numerics, max(1, epochs - for_sharing), folder, demand.name, "pruning"
-        )
+        train = partial(run.tune, network.module, numerics=numerics, folder=folder, weight_decay=self.weight_decay)
+        pruned = train((fixed, *teach), epochs=max(1, epochs - for_sharing), name=demand.name, phase="pruning")
         network.module.load_state_dict(pruned, strict=False)
         save_weights(folder / "pruned.safetensors", network.module)
 
         codebooks = self._share(_weights(network, layers), layers)
         trained = TrainedCodebook(codebooks, pruned)
-        shared = run.tune(
-            network.module, (trained, *teach), numerics, for_sharing, folder, f"{demand.name}, shared", "sharing"
-        )
+        shared = train((trained, *teach), epochs=for_sharing, name=f"{demand.name}, shared", phase="sharing")
         reestimate_batch_norms(network.module, run.calibration_batches(), shared)
         network.module.load_state_dict(shared, strict=False)
         return self._finish(run, folder, demand.name, network, layers, trained.codebooks())

@@ -217,6 +217,7 @@ class Run:
         folder: Path,
         name: str,
         phase: str = "",
+        weight_decay: float = tuning.Settings.weight_decay,
     ) -> dict[str, Tensor]:
         """Train a candidate in place; goes on from the step's checkpoint if there is one.
 
@@ -228,6 +229,7 @@ class Run:
             epochs=epochs,
             batch_size=self.settings.batch_size,
             learning_rate=self.settings.learning_rate,
+            weight_decay=weight_decay,
             augment=self.settings.augment,
             seed=self.settings.seed,
         )
@@ -252,7 +254,7 @@ class Run:
                 progress=progress,
             )
         if folder.parent.name == "steps":
-            self.stage("taught", lambda: taught)
+            self.stage("manner of tuning", lambda: {"taught": taught, "weight_decay": weight_decay})
             self.stage(f"{folder.name} {phase} losses".replace("  ", " "), lambda: losses)
         effective = {name: value.cpu() for name, value in tuning.effective_weights(module, plugs).items()}
         module.to("cpu")

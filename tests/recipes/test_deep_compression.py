@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from itertools import pairwise
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -102,7 +103,8 @@ def test_the_report_compares_the_coders_and_the_control_is_tuned_as_the_candidat
     task, result = finished
     assert any("by the adaptive coder" in note for note in result.report.notes)
     run = Run(result.folder, task, Goal(0.04), RECIPE, trace(task.model, task.example), SETTINGS, Watch())
-    assert run.stage("taught", lambda: None) is False
+    manner = {"taught": False, "weight_decay": 5e-4}
+    assert run.stage("manner of tuning", lambda: None) == manner
     losses = [name for name in run.stages() if name.endswith("losses")]
     assert any(name.endswith("pruning losses") for name in losses)
     assert any(name.endswith("sharing losses") for name in losses)
@@ -110,10 +112,13 @@ def test_the_report_compares_the_coders_and_the_control_is_tuned_as_the_candidat
 
     assert tuned_epochs(run) == 4 * (len(result.candidates) - 1)
     asked = []
-    monkeypatch.setattr(Run, "tune", lambda self, module, plugs, *rest: asked.append(plugs))
-    monkeypatch.setattr(Run, "stage", lambda self, name, compute: False if name == "taught" else compute())
+    monkeypatch.setattr(
+        Run, "tune", lambda self, module, plugs, *rest, weight_decay: asked.append((plugs, weight_decay))
+    )
+    monkeypatch.setattr(Run, "stage", lambda self, name, compute: compute())
+    monkeypatch.setattr("gossamer.search.control.measure_pace", lambda run: SimpleNamespace(numerics=None))
     dense_control_quality(run)
-    assert asked == [()], "no teacher for the candidates, none for the control"
+    assert asked == [((), 5e-4)], "no teacher for the candidates, none for the control"
 
 
 class _Killed(BaseException):
@@ -137,11 +142,11 @@ def test_killed_while_values_are_trained_it_goes_on_to_the_same_result(trained, 
     whole = compress("whole")
     real, calls = Run.tune, []
 
-    def tune(self, *given):
-        calls.append(given[-1])
-        if given[-1] == "sharing" and len(calls) in (2, 6):
+    def tune(self, *given, phase, **options):
+        calls.append(phase)
+        if phase == "sharing" and len(calls) in (2, 6):
             raise _Killed
-        return real(self, *given)
+        return real(self, *given, phase=phase, **options)
 
     monkeypatch.setattr(Run, "tune", tune)
     for _ in range(2):
@@ -238,6 +243,7 @@ def test_options_are_read_by_their_type():
         ("deep-compression:distil=yes", "distil of deep-compression must be true or false, got 'yes'"),
         ("deep-compression:fc_bits=0", "fc_bits of deep-compression must be in 1..12, got 0; the paper has 8, 5 and 5"),
         ("deep-compression:index_bits=13", "index_bits of deep-compression must be in 0..12, got 13"),
+        ("deep-compression:weight_decay=1", r"weight_decay of deep-compression must be in \[0, 1\), got 1.0"),
         ("deep-compression:rates=resnet", "rates of deep-compression must be one of lenet300100, .*, got 'resnet'"),
         (
             "deep-compression:coder=zip",
