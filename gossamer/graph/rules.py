@@ -90,6 +90,7 @@ RULES: dict[str, Rule] = {
     "flip": Rule(taking.along_image("dims")),
     "im2col": Rule(taking.patches),
     "repeat": Rule(layout.repetition, layout.repeats),
+    "repeat_interleave": Rule(layout.layout),  # a dim of size 1 that is repeated stays whole
 }
 
 UNKNOWN = Rule(lambda call: call.protect("Gossamer has no rule for the operator"))

@@ -129,11 +129,18 @@ def _translate(exported: torch.export.ExportedProgram) -> torch.onnx.ONNXProgram
         while cause.__cause__ is not None:
             cause = cause.__cause__
         raise ValueError(
-            f"expected operators that ONNX opset {OPSET} has, got {_first_line(cause)!r}"
+            f"expected operators that ONNX opset {OPSET} has, got {_problem(cause)}"
             f"{_line_of(exported, error)}; replace that operator"
         ) from error
     assert program is not None
     return program
+
+
+def _problem(cause: BaseException) -> str:
+    """What the exporter says, in words for people where its own are about its insides."""
+    if "SymbolicTensor" in str(cause):
+        return "one whose attribute (say, the number of groups of a convolution) depends on the batch size"
+    return repr(_first_line(cause))
 
 
 def _line_of(exported: torch.export.ExportedProgram, error: BaseException) -> str:

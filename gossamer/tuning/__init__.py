@@ -17,6 +17,7 @@ from gossamer.tuning.plug import Batch as Batch
 from gossamer.tuning.plug import Clock as Clock
 from gossamer.tuning.plug import Learned as Learned
 from gossamer.tuning.plug import Plug as Plug
+from gossamer.tuning.rate_penalty import RatePenalty as RatePenalty
 from gossamer.tuning.sparsify import Sparsify as Sparsify
 from gossamer.tuning.trained_codebook import TrainedCodebook as TrainedCodebook
 
@@ -26,4 +27,5 @@ METHODS = {
     "grid-rounding": GridRounding,
     "fixed-zeros": FixedZeros,
     "trained-codebook": TrainedCodebook,
+    "rate-penalty": RatePenalty,
 }

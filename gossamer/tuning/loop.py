@@ -154,7 +154,7 @@ def _loss(
     teacher: nn.Module | None,
     numerics: Numerics,
 ) -> Tensor:
-    """The sum of the plugs' terms, or the task's own loss where no plug gives one."""
+    """The sum of the plugs' losses, or the task's own where no plug gives one, and of their penalties."""
     module.train()
     with numerics.autocast(batch.inputs.device.type):
         teacher_outputs = None
@@ -163,9 +163,10 @@ def _loss(
             with torch.no_grad():
                 teacher_outputs = teacher(batch.inputs).float()
         outputs = functional_call(module, _transformed(weights, plugs), (batch.inputs,)).float()
-    terms = [plug.loss(outputs, teacher_outputs, batch) for plug in plugs]
-    given = [term for term in terms if term is not None]
-    return sum(given[1:], given[0]) if given else task.loss(outputs, batch.targets)
+    losses = [plug.loss(outputs, teacher_outputs, batch) for plug in plugs]
+    given = [loss for loss in losses if loss is not None] or [task.loss(outputs, batch.targets)]
+    penalties = [penalty for plug in plugs if (penalty := plug.penalty()) is not None]
+    return torch.stack([*given, *penalties]).sum()
 
 
 def _optimizer(module: nn.Module, learned: Iterable[Learned], settings: Settings) -> torch.optim.SGD:

@@ -63,7 +63,11 @@ class Plug:
         return weights
 
     def loss(self, outputs: Tensor, teacher_outputs: Tensor | None, batch: Batch) -> Tensor | None:
-        """A term to add to the loss, or None."""
+        """What to train on instead of the task's own loss, or None."""
+        return None
+
+    def penalty(self) -> Tensor | None:
+        """A term to add to whatever is trained on, or None; called after `transform` and `loss`."""
         return None
 
     def after_backward(self, weights: Mapping[str, Tensor]) -> None:

@@ -265,7 +265,8 @@ class Attention(nn.Module):
 
 
 class Upward(nn.Module):
-    """A grouped transposed convolution, 1-d and 3-d convolutions, patches, repeated channels, an image rolled."""
+    """A grouped transposed convolution, 1-d and 3-d convolutions, patches, repeated channels, an image rolled; one
+    image's channels for each of four windows of it."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -281,7 +282,9 @@ class Upward(nn.Module):
         n, _, h, w = x.shape
         x = self.patches(F.unfold(x, 2, stride=2).view(n, -1, h // 2, w // 2))
         x = F.relu(self.line(x.flatten(2))).view(n, 8, 1, h // 2, w // 2)
-        return self.fc(F.relu(self.volume(x)).mean((2, 3, 4)).repeat(1, 2))
+        x = F.relu(self.volume(x)).mean((2, 3, 4))
+        windows = x.repeat_interleave(4, 0).view(n, 4, 10).mean(1)
+        return self.fc(torch.cat([x.repeat_interleave(2, 1)[:, :10], windows.repeat(1, 1)], 1))
 
 
 class ShuffledGroups(nn.Module):

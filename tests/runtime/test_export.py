@@ -177,6 +177,13 @@ class Draws(Pointwise):
         return F.dropout(self.conv(x), 0.5, training=True)
 
 
+class OneGroupAnImage(Pointwise):
+    def forward(self, x: Tensor) -> Tensor:
+        n, c, h, w = x.shape
+        weight = self.conv.weight.repeat(n, 1, 1, 1)
+        return nn.functional.conv2d(x.view(1, n * c, h, w), weight, groups=n).view(n, -1, h, w)
+
+
 class Doubles(Pointwise):
     def forward(self, x: Tensor) -> Tensor:
         y: Tensor = self.conv(x) * 2
@@ -198,6 +205,7 @@ class Doubles(Pointwise):
             Decomposes,
             r"operators that ONNX opset 20 has, got .+svd.+ at .+: y: Tensor = torch.linalg.svdvals\(self.conv\(x\)\)",
         ),
+        (OneGroupAnImage, r"got one whose attribute .+ depends on the batch size at .+: return nn.functional.conv2d"),
         (Draws, r"a deterministic network, got two different outputs for one input; remove random"),
     ],
 )

@@ -1,0 +1,198 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Rate penalty: training on the bits that the file will need, with the grids learned.
+
+Papers: D. Oktay, J. Ballé, S. Singh, A. Shrivastava, "Scalable Model Compression by Entropy Penalized
+Reparameterization", ICLR 2020, arXiv 1906.06624, section 2, and S. Girish, K. Gupta, S. Singh, A. Shrivastava,
+"LilNetX: Lightweight Networks with EXtreme Model Compression and Structured Sparsification", ICLR 2023,
+arXiv 2204.02965, section 3. Loss: task + weight * bits(round(W' / D)), D the grids' steps, all trained together.
+Steps are trained as in S. Esser et al., "Learned Step Size Quantization", ICLR 2020, arXiv 1902.08153, section 2.1.
+
+With u = W' / D and q = round(u), a weight's bits are read from the coder's own table of what an integer of each bit
+length would cost in its place, given its neighbours; between the table's entries they are interpolated, which is
+their mean under a noise as wide as a step. The bits' gradient pulls u towards 0, the more the rarer its neighbours
+are: zeros, dead filters and coarse grids come out by themselves.
+
+Differs from the papers:
+1. Integers are of the weights themselves (batch norm folded in), not of a latent behind a learned transform.
+2. No learned prior: the tables come from the coder of the file, asked again every `refresh` steps.
+3. Rounding is straight-through instead of noise, so that training sees the network of the file.
+4. The penalty's weight is steered: bits per weight follow a schedule down to `target`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from gossamer.tuning.plug import Clock, Plug, Weights, straight_through
+
+Costs = Callable[[NDArray[np.int32]], NDArray[np.float32]]
+"""Integers of a tensor -> bits, (classes, *shape): what an integer of bit length 0, 1, 2, ... costs in each place."""
+
+#: The magnitude that stands for a bit length: 0, 1, the middle of 2 and 3, of 4 to 7, ...
+MAGNITUDES = (0.0, 1.0, 2.5, 5.5, 11.5, 23.5)
+FIRST_WEIGHT, LEAST_WEIGHT = 0.03, 1e-4
+STEERING, MOST_TURN = 30.0, 0.1  # how far the penalty's weight can move in all of training, and in a step; logarithms
+TOLERATED = 0.1  # relative error of the bits at which it moves at full speed
+DAMPING = 1.5  # how much more or less the penalty weighs at once, at that error; logarithm
+MOST_MOVE = 0.1  # of the weights of a tensor in one step of training, root mean square, in grid steps
+BETAS, TINY = (0.9, 0.99), 1e-12  # of Adam (Kingma, Ba 2015), which trains the steps
+
+
+class RatePenalty(Plug):
+    """Bring the coded weights to `target` bits each during the first `ramp` of training, and keep them there.
+
+    `factors` names the weights and says what to multiply them by before they are rounded; `costs` asks the coder.
+    A step starts at `coarseness` root mean squares of its tensor and can move by `reach` in all, in logarithms.
+    """
+
+    def __init__(
+        self,
+        factors: Mapping[str, Tensor],
+        costs: Costs,
+        *,
+        target: float,
+        coarseness: float = 0.5,
+        ramp: float = 0.6,
+        reach: float = 3.0,
+        refresh: int = 50,
+    ) -> None:
+        if not target > 0:
+            raise ValueError(f"target must be a positive number of bits per weight, got {target}")
+        self.factors, self.costs = dict(factors), costs
+        self.target, self.coarseness, self.ramp = target, coarseness, ramp
+        self.reach, self.refresh = reach, refresh
+        self.weight, self.start = FIRST_WEIGHT, 0.0
+        self.steps: dict[str, Tensor] = {}  # logarithms, leaves that require gradients
+        self._moments: dict[str, tuple[Tensor, Tensor]] = {}
+        self._tables: dict[str, Tensor] = {}
+        self._before: dict[str, Tensor] = {}
+        self._bits: Tensor | None = None
+        self._clock = Clock(0, 1, 1)
+
+    # -- what the file will hold -------------------------------------------------------------------------------
+
+    def unit(self, name: str) -> Tensor:
+        """The step of a tensor's grid, in its folded weights' units."""
+        return self.steps[name].detach().exp()
+
+    def integers(self, name: str, weight: Tensor) -> Tensor:
+        """What the file will hold for a weight; the shape of `weight`."""
+        return torch.round(self._scaled(name, weight.detach(), self.unit(name)))
+
+    def _scaled(self, name: str, weight: Tensor, step: Tensor) -> Tensor:
+        return weight * self.factors[name].to(weight.device) / step
+
+    # -- the points of the loop --------------------------------------------------------------------------------
+
+    def before_step(self, clock: Clock, weights: Mapping[str, Tensor]) -> None:
+        """First grids at the start; new tables every `refresh` steps and at each epoch's first."""
+        self._clock = clock
+        for name, factor in self.factors.items():
+            if name not in self.steps:
+                spread = (weights[name].detach() * factor.to(weights[name].device)).square().mean().sqrt()
+                first = torch.where(spread > 0, self.coarseness * spread, 1.0).log()
+                self.steps[name] = first.requires_grad_()
+        within = clock.step % clock.steps_per_epoch
+        if not self._tables or within % self.refresh == 0:
+            for name in self.factors:
+                integers = self.integers(name, weights[name]).to(torch.int32).cpu().contiguous().numpy()
+                self._tables[name] = torch.from_numpy(self.costs(integers)).to(weights[name].device)
+
+    def transform(self, weights: Weights) -> Weights:
+        """Weights on their grids; gradients to the weights as if nothing had been rounded, and to the steps."""
+        rounded, bits, count = {}, [], 0
+        for name, factor in self.factors.items():
+            weight, step = weights[name], self.steps[name].exp()
+            scaled = self._scaled(name, weight, step)
+            self._before[name] = scaled.detach()
+            integers = torch.round(self._before[name])
+            back = step.detach() / factor.to(weight.device)
+            on_grid = straight_through(weight, integers * back)
+            # d(q D) / dD = q - u where the slope of rounding counts as 1; u D is the weight itself
+            moved = (integers - self._before[name]) * back * (self.steps[name] - self.steps[name].detach())
+            rounded[name] = on_grid + moved * _alive(integers)
+            bits.append(_interpolated(self._tables[name], scaled.abs()).sum())
+            count += weight.numel()
+        self._bits = torch.stack(bits).sum() / count
+        return weights | rounded
+
+    def penalty(self) -> Tensor:
+        """Bits per weight times a weight that is steered so that they follow their schedule."""
+        assert self._bits is not None
+        bits = float(self._bits.detach())
+        if not self.start:
+            self.start = bits
+        error = min(max((bits / self.bits_at(self._clock.fraction) - 1) / TOLERATED, -1.0), 1.0)
+        self.weight = max(self.weight * math.exp(min(STEERING / self._clock.steps, MOST_TURN) * error), LEAST_WEIGHT)
+        return self.weight * math.exp(DAMPING * error) * self._bits
+
+    def bits_at(self, fraction: float) -> float:
+        """The schedule: bits per weight when `fraction` of training is done."""
+        left = 1 - min(1.0, fraction / self.ramp)
+        return self.target + max(0.0, self.start - self.target) * left**2
+
+    def after_backward(self, weights: Mapping[str, Tensor]) -> None:
+        """One step of Adam on the grids, at a rate that falls with half a cosine."""
+        rate = self.reach / self._clock.steps * (1 + math.cos(math.pi * self._clock.fraction)) / 2
+        done = self._clock.step + 1
+        for name, step in self.steps.items():
+            if step.grad is None:
+                continue
+            zero = torch.zeros_like(step)
+            first, second = self._moments.get(name, (zero, zero))
+            first = BETAS[0] * first + (1 - BETAS[0]) * step.grad
+            second = BETAS[1] * second + (1 - BETAS[1]) * step.grad.square()
+            self._moments[name] = first, second
+            mean, square = first / (1 - BETAS[0] ** done), second / (1 - BETAS[1] ** done)
+            with torch.no_grad():
+                step -= rate * mean / (square.sqrt() + TINY)
+            step.grad = None
+
+    def after_step(self, clock: Clock, weights: Mapping[str, Tensor]) -> None:
+        """Weights that jump from one side of zero to the other do not get smaller: then the penalty is too strong."""
+        with torch.no_grad():
+            moves = [
+                (self._scaled(name, weights[name], self.unit(name)) - before).square().mean()
+                for name, before in self._before.items()
+            ]
+        fastest = float(torch.stack(moves).max().sqrt())
+        if fastest > MOST_MOVE:
+            self.weight *= max(MOST_MOVE / fastest, 1 - MOST_TURN) * math.exp(-MOST_TURN)
+
+    def state(self) -> Weights:
+        """Steps and their moments by weight name, and the penalty's weight and start."""
+        state = {"weight": torch.tensor([self.weight, self.start], dtype=torch.float64)}
+        for name, step in self.steps.items():
+            state[f"step/{name}"] = step.detach()
+            if name in self._moments:
+                state[f"first/{name}"], state[f"second/{name}"] = self._moments[name]
+        return state
+
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        """Take back what `state` gave."""
+        self.weight, self.start = (float(value) for value in state["weight"])
+        for name in self.factors:
+            if f"step/{name}" in state:
+                self.steps[name] = state[f"step/{name}"].clone().requires_grad_()
+            if f"first/{name}" in state:
+                self._moments[name] = state[f"first/{name}"], state[f"second/{name}"]
+
+
+def _alive(integers: Tensor) -> Tensor:
+    """1 for each filter that holds anything, else 0; broadcastable to (filters, ...)."""
+    return integers.flatten(1).any(dim=1).to(integers.dtype).reshape(-1, *[1] * (integers.ndim - 1))
+
+
+def _interpolated(table: Tensor, magnitude: Tensor) -> Tensor:
+    """Bits of fractional magnitudes, (*shape), from a table of bit lengths, (classes, *shape)."""
+    places = torch.tensor(MAGNITUDES[: len(table)], device=magnitude.device)
+    below = (torch.bucketize(magnitude.detach(), places, right=True) - 1).clamp(0, len(table) - 2)
+    low, high = places[below], places[below + 1]
+    at_low, at_high = (table.gather(0, index.unsqueeze(0)).squeeze(0) for index in (below, below + 1))
+    return at_low + (at_high - at_low) / (high - low) * (magnitude - low)
