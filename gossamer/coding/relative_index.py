@@ -40,9 +40,9 @@ def encode(values: NDArray[np.int32], index_bits: int | None = None) -> bytes:
         return b""
     flat = values.reshape(-1)
     b = _cheapest(flat) if index_bits is None else index_bits
-    gaps, entries = _entries(flat, b)
+    gaps, codes = entries(flat, b)
     coded = huffman.encode(gaps)
-    return bytes([b]) + write_varint(len(gaps)) + write_varint(len(coded)) + coded + huffman.encode(entries)
+    return bytes([b]) + write_varint(len(gaps)) + write_varint(len(coded)) + coded + huffman.encode(codes)
 
 
 def decode(data: bytes | memoryview, shape: tuple[int, ...]) -> NDArray[np.int32]:
@@ -57,18 +57,18 @@ def decode(data: bytes | memoryview, shape: tuple[int, ...]) -> NDArray[np.int32
     b = data[0]
     if not 1 <= b <= LONGEST:
         raise ValueError(f"has gaps of {b} bits where 1 to {LONGEST} are allowed; it is damaged")
-    entries, at = read_varint(data, 1, count)
+    number, at = read_varint(data, 1, count)
     size, at = read_varint(data, at, len(data))
     if size > len(data) - at:
         raise ValueError(f"ends inside its gaps, which take {size:,} bytes; it is truncated")
-    if count >= (entries + 1) << b:  # nothing of that size is made before
-        raise ValueError(f"ends after at most {((entries + 1) << b) - 1:,} of {count:,} symbols; it is truncated")
-    gaps = huffman.decode(data[at : at + size], (entries,)).astype(np.int64)
-    coded = huffman.decode(data[at + size :], (entries,))
-    if entries and (gaps.min() < 0 or gaps.max() >= 1 << b):
+    if count >= (number + 1) << b:  # nothing of that size is made before
+        raise ValueError(f"ends after at most {((number + 1) << b) - 1:,} of {count:,} symbols; it is truncated")
+    gaps = huffman.decode(data[at : at + size], (number,)).astype(np.int64)
+    coded = huffman.decode(data[at + size :], (number,))
+    if number and (gaps.min() < 0 or gaps.max() >= 1 << b):
         raise ValueError(f"has a gap outside 1..{1 << b}; it is damaged")
     positions = np.cumsum(gaps + 1) - 1
-    last = int(positions[-1]) if entries else -1
+    last = int(positions[-1]) if number else -1
     if last >= count:
         raise ValueError(f"goes on after its {count:,} symbols; it is damaged")
     if count - 1 - last >= 1 << b:
@@ -80,25 +80,22 @@ def decode(data: bytes | memoryview, shape: tuple[int, ...]) -> NDArray[np.int32
     return values.reshape(shape)
 
 
-def count_entries(values: NDArray[np.int32], index_bits: int) -> int:
-    """Entries, fillers among them, that integers of any shape take with gaps of so many bits.
+def entries(values: NDArray[np.int32], index_bits: int) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """Gaps less one and values of all entries, fillers among them, (E,) each, for integers of any shape.
 
-    >>> count_entries(np.array([0, 0, 0, 5, 0, 7, 0], np.int32), 1)
-    3
+    >>> gaps, values = entries(np.array([0, 0, 0, 5, 0, 7, 0], np.int32), 1)
+    >>> gaps.tolist(), values.tolist()
+    ([1, 1, 1], [0, 5, 7])
     """
-    return len(_entries(values.reshape(-1), index_bits)[0])
-
-
-def _entries(flat: NDArray[np.int32], b: int) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-    """Gaps less one and values of all entries, (E,) each."""
+    flat = values.reshape(-1)
     positions, left_out = _gaps(flat)
-    fillers = left_out >> b
+    fillers = left_out >> index_bits
     ends = np.cumsum(fillers + 1) - 1  # where each value's own entry stands; the last is that of the end
-    gaps = np.full(int(ends[-1]), (1 << b) - 1, np.int32)
-    values = np.zeros(len(gaps), np.int32)
-    gaps[ends[:-1]] = left_out[:-1] & ((1 << b) - 1)
-    values[ends[:-1]] = flat[positions]
-    return gaps, values
+    gaps = np.full(int(ends[-1]), (1 << index_bits) - 1, np.int32)
+    codes = np.zeros(len(gaps), np.int32)
+    gaps[ends[:-1]] = left_out[:-1] & ((1 << index_bits) - 1)
+    codes[ends[:-1]] = flat[positions]
+    return gaps, codes
 
 
 def _gaps(flat: NDArray[np.int32]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from gossamer.coding import huffman, relative_index
 from gossamer.coding.bits import read_varint, write_varint
-from gossamer.coding.relative_index import count_entries, decode, encode
+from gossamer.coding.relative_index import decode, encode, entries
 
 
 def at(positions: dict[int, int], count: int) -> np.ndarray:
@@ -22,10 +22,10 @@ def at(positions: dict[int, int], count: int) -> np.ndarray:
 
 def parts(data: bytes) -> tuple[int, list[int], list[int]]:
     """b, gaps and values of a stream of fewer than 128 entries."""
-    b, entries = data[0], data[1]
+    b, number = data[0], data[1]
     size, at = read_varint(data, 2, 2**20)
-    gaps = huffman.decode(data[at : at + size], (entries,)) + 1
-    return b, gaps.tolist(), huffman.decode(data[at + size :], (entries,)).tolist()
+    gaps = huffman.decode(data[at : at + size], (number,)) + 1
+    return b, gaps.tolist(), huffman.decode(data[at + size :], (number,)).tolist()
 
 
 def stream(b: int, gaps: list[int], values: list[int]) -> bytes:
@@ -57,7 +57,7 @@ def test_fillers_begin_where_a_gap_exceeds_two_to_the_b(b):
         data = encode(values, b)
         assert parts(data) == (b, *expected)
         assert (decode(data, values.shape) == values).all()
-        assert count_entries(values, b) == len(expected[0])
+        assert len(entries(values, b)[0]) == len(expected[0])
 
 
 @pytest.mark.parametrize("b", [1, 3, 5])
