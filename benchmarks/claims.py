@@ -23,6 +23,11 @@ _RESNET56 = (
     "compress --model resnet56 --weights {data}/weights/cifar10/resnet56-4bfd9763.th --data cifar10:{data}/cifar10 "
     "--preset cifar10-imagenet-stats --tolerance 1 --observed 0.4 "
 )
+_LENET = (
+    "compress --model {name} --weights examples/mnist/{name}.safetensors --data mnist:{{data}}/mnist --preset mnist "
+    "--no-augment --recipe deep-compression:rates={name}{bits} --tolerance 1 --observed {observed} --epochs {epochs} "
+    "--learning-rate 0.1 --numerics 'plain float32' --control"
+)
 #: In the order of what they decide.
 CLAIMS: dict[str, Claim] = {
     "demo-bytes": Claim(
@@ -42,5 +47,20 @@ CLAIMS: dict[str, Claim] = {
         "ResNet-56 on all of CIFAR-10, fastest in OpenVINO",
         _RESNET56 + "--minimise latency --runtime openvino --epochs 3 --hours 0.25",
         0.3,
+    ),
+    "lenet300100-deep-compression": Claim(
+        "LeNet-300-100 by the paper's pipeline; its table",
+        _LENET.format(name="lenet300100", bits=",fc_bits=6", observed=0.2, epochs=16),
+        0.5,
+    ),
+    "lenet5-deep-compression": Claim(
+        "LeNet-5 by the paper's pipeline; its table", _LENET.format(name="lenet5", bits="", observed=0.2, epochs=8), 0.7
+    ),
+    "vgg16-deep-compression": Claim(
+        "VGG-16 with batch norm on CIFAR-10 by the paper's pipeline",
+        "compress --model vgg16_bn --weights {data}/weights/cifar10/vgg16_bn.safetensors --data "
+        "cifar10-held-out:{data}/cifar10 --preset cifar10 --recipe deep-compression --tolerance 1 --observed 0.3 "
+        "--epochs 4 --learning-rate 0.02 --hours 8",
+        8.0,
     ),
 }

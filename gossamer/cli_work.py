@@ -49,7 +49,7 @@ def add_verbs(verbs: Any) -> None:
     compress.add_argument(
         "--threads", type=cli_values.threads, default=1, help="of the runtime when latency is measured"
     )
-    compress.add_argument("--recipe", default="auto", help="see `gossamer methods`")
+    compress.add_argument("--recipe", default="auto", help="NAME or NAME:OPTION=VALUE,...; see `gossamer methods`")
     compress.add_argument("--protect", nargs="+", default=[], metavar="LAYER", help="layers whose channels all stay")
     compress.add_argument("--hours", type=cli_values.hours, help="time budget")
     compress.add_argument(
@@ -87,7 +87,7 @@ def _task_options(parser: argparse.ArgumentParser) -> None:
         "--data",
         required=True,
         help="class-per-folder tree, .npz, cifar10:FOLDER (cifar10-held-out:FOLDER for a network of `gossamer train`), "
-        "or file.py:callable giving a Task",
+        "mnist:FOLDER, or file.py:callable giving a Task",
     )
     parser.add_argument("--preset", help="mean, std and size by name: cifar10, imagenet, ...")
     parser.add_argument("--mean", type=cli_values.any_number, nargs="+", metavar="M")

@@ -22,7 +22,7 @@ from gossamer.files import read_json, write_atomically, write_json, written_asid
 from gossamer.goal import Goal
 from gossamer.graph import Network, trace
 from gossamer.plan import Plan
-from gossamer.recipes import RECIPES
+from gossamer.recipes import recipe_named
 from gossamer.report.assemble import assemble
 from gossamer.report.page import write_page
 from gossamer.report.record import Report
@@ -60,18 +60,19 @@ def compress(
 ) -> Result:
     """Search, prove, deliver. Interrupted at any moment, the same call goes on where it was.
 
+    `recipe`: a name of `gossamer.recipes.RECIPES`, with options as in "deep-compression:fc_bits=6".
+
     Writes model.gossamer, model.onnx, plan.json, report.json and report.html into `out`. Raises ToleranceNotMet
     when no candidate keeps the promise on the selection split (the best one is on disk), ValueError for bad input.
     """
-    if recipe not in RECIPES:
-        raise ValueError(f"expected a recipe of {', '.join(RECIPES)}, got '{recipe}'")
+    chosen = recipe_named(recipe)
     settings, watch = settings or Settings(), watch or Watch()
     looks = Ledger.open(ledger or default_ledger())
     network = trace(task.model, task.example, freeze=settings.protect)
     run = Run(Path(out), task, goal, recipe, network, settings, watch, looks.next_look(task.test.sha256))
     for line in provable(task, goal, run.look):
         watch.say(line)
-    candidates = RECIPES[recipe]().search(run)
+    candidates = chosen.search(run)
     proof = prove(run, candidates, looks)
     report = deliver(run.folder, proof, assemble(run, candidates, proof, name, command))
     return Result(run.folder, report, proof.certificate, candidates)

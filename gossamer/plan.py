@@ -19,20 +19,29 @@ PLAN_VERSION = 1
 
 @dataclass(frozen=True)
 class LayerPlan:
-    """What happens to one weight tensor: the share of zeros asked for, and its integer grid.
+    """What happens to one weight tensor: the share of zeros asked for, and its integer grid or its codebook.
 
-    `step` is the distance of neighbouring grid points of the *folded* weight (batch norm multiplied in);
-    None leaves the tensor in floating point.
+    `step` is the distance of neighbouring grid points of the *folded* weight (batch norm multiplied in); `codebook`
+    is how many values the weights share, zero counted. With neither, the tensor stays in floating point.
     """
 
     sparsity: float = 0.0
     step: float | None = None
+    codebook: int | None = None
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.sparsity < 1.0:
             raise ValueError(f"sparsity must be in [0, 1), got {self.sparsity}")
         if self.step is not None and not self.step > 0.0:
             raise ValueError(f"the step of a grid must be positive, got {self.step}")
+        if self.codebook is not None and (self.codebook < 1 or self.step is not None):
+            got = f"{self.codebook} of them" if self.step is None else f"a grid of step {self.step} beside it"
+            raise ValueError(f"a codebook must have one or more values and no grid, got {got}")
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON value; the codebook is named only where there is one."""
+        value: dict[str, Any] = {"sparsity": self.sparsity, "step": self.step}
+        return value if self.codebook is None else value | {"codebook": self.codebook}
 
 
 @dataclass(frozen=True)
@@ -68,7 +77,7 @@ class Plan:
         return {
             "version": PLAN_VERSION,
             "channels": {name: "".join("01"[k] for k in keep) for name, keep in self.channels.items()},
-            "layers": {name: {"sparsity": layer.sparsity, "step": layer.step} for name, layer in self.layers.items()},
+            "layers": {name: layer.to_json() for name, layer in self.layers.items()},
             "int8": self.int8,
         }
 
@@ -92,6 +101,7 @@ class Plan:
             f"weights: {name}"
             + (f" {100 * layer.sparsity:.0f} % zeros" if layer.sparsity else "")
             + (f" grid step {layer.step:.3g}" if layer.step else "")
+            + (f" {layer.codebook} shared values" if layer.codebook else "")
             for name, layer in self.layers.items()
         ]
         lines.append(f"arithmetic: {'int8' if self.int8 else 'float32'}")

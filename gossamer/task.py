@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.nn import functional
 
-from gossamer.data import arrays, cifar10, folder
+from gossamer.data import arrays, cifar10, folder, mnist
 from gossamer.data.arrays import check_labels
 from gossamer.data.augment import crop_and_flip
 from gossamer.data.images import Split, chunks
@@ -211,7 +211,11 @@ def _check_outputs(task: Task) -> None:
 
 
 #: Data sets that are named rather than recognised.
-NAMED_FORMS: dict[str, Callable[[Path], Splits]] = {"cifar10": cifar10.load, "cifar10-held-out": cifar10.load_held_out}
+NAMED_FORMS: dict[str, Callable[[Path], Splits]] = {
+    "cifar10": cifar10.load,
+    "cifar10-held-out": cifar10.load_held_out,
+    "mnist": mnist.load,
+}
 
 
 def task_from(
@@ -231,10 +235,10 @@ def task_from(
     """The task that the words of a command line describe.
 
     `data` is a tree of class folders, an .npz file or a folder of them, `cifar10:FOLDER` (`cifar10-held-out:FOLDER`
-    for a network that was trained on it here), or `file.py:callable` giving a Task (whose network `model` may
-    replace). Mean, standard deviation, size, crop and interpolation come from `preset`, or from the published
-    weights of a torchvision or timm network; what is given explicitly overrides them, and arrays know their own
-    size. `progress` is called while pictures are decoded.
+    for a network that was trained on it here), `mnist:FOLDER`, or `file.py:callable` giving a Task (whose network
+    `model` may replace). Mean, standard deviation, size, crop and interpolation come from `preset`, or from the
+    published weights of a torchvision or timm network; what is given explicitly overrides them, and arrays know their
+    own size. `progress` is called while pictures are decoded.
     """
     if model is not None:
         check_model(model)

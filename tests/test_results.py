@@ -3,11 +3,16 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+import shlex
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from benchmarks import deep_compression_table
 from benchmarks.claims import CLAIMS
 from benchmarks.table import BEGIN, END, _row, results_table
 from gossamer import container
@@ -55,8 +60,35 @@ def test_a_result_is_whole_and_its_certificate_holds(folder):
 
 @pytest.mark.parametrize("name", CLAIMS)
 def test_a_claim_is_a_command_that_exists(name):
-    words = CLAIMS[name].arguments.replace("{data}", "data").split()
+    words = shlex.split(CLAIMS[name].arguments.replace("{data}", "data"))
     if "--settings" in words:
         assert (ROOT / words[words.index("--settings") + 1]).exists()
         words = [words[0], "--data", "x"]
     build_parser().parse_args([*words, "--out", "runs/x"])
+
+
+# --- Deep Compression ------------------------------------------------------------------------------------------
+
+#: SHA-256 of the weights in the authors' file, layer after layer as float32.
+WEIGHTS_OF_THE_AUTHORS = "a7b128820e97a1031da272fa296ee1fea632140cc7ebd676323c8c1b2565ebaf"
+PAGE = (ROOT / "docs" / "methods" / "deep-compression.md").read_text(encoding="utf-8")
+
+
+def test_the_tables_of_deep_compression_are_made_from_results():
+    assert PAGE.partition(deep_compression_table.BEGIN)[2].partition(deep_compression_table.END)[0].strip() == (
+        deep_compression_table.tables().strip()
+    ), "run `python -m benchmarks.deep_compression_table`"
+
+
+def test_the_authors_network_is_stored_smaller_and_to_the_bit():
+    folder = ROOT / "results" / "squeezenet-deep-compression"
+    sizes = json.loads((folder / "sizes.json").read_text(encoding="utf-8"))
+    file = container.read(folder / "model.gossamer")
+    assert file.bytes == min(sizes["coded_bytes"].values()) < sizes["published_bytes"]
+    for quoted in (sizes["published_bytes"], *sizes["coded_bytes"].values()):
+        assert f"{quoted:,}" in PAGE, "the page quotes other sizes"
+    assert f"{100 * sizes['top1']:.1f} %" in PAGE
+    shared = [tensor for tensor in file.payload.tensors if tensor.centroids is not None]
+    assert (len(shared), sum(int(np.count_nonzero(t.decoded())) for t in shared)) == (26, sizes["nonzeros"])
+    digest = hashlib.sha256(b"".join(tensor.decoded().tobytes() for tensor in shared)).hexdigest()
+    assert digest == WEIGHTS_OF_THE_AUTHORS, "these are other weights than those published"

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from gossamer.coding import adaptive, huffman, packed
+from gossamer.coding import adaptive, huffman, packed, relative_index
 
 
 class Coder(NamedTuple):
@@ -26,6 +26,7 @@ class Coder(NamedTuple):
 # In order of decoding speed: of two coders that need the same bytes, the earlier is taken.
 CODERS: dict[str, Coder] = {
     "packed": Coder(packed.encode, packed.decode),
+    "relative": Coder(relative_index.encode, relative_index.decode),
     "huffman": Coder(huffman.encode, huffman.decode),
     "adaptive": Coder(adaptive.encode, adaptive.decode),
 }

@@ -95,7 +95,7 @@ def encode(values: NDArray[np.int32]) -> bytes:
     first = low >> shift
     symbols = (wide >> shift) - first
     lengths = code_lengths(np.bincount(symbols))
-    head = bytes([shift]) + write_varint(zigzag(first)) + write_varint(len(lengths)) + _write_lengths(lengths)
+    head = bytes([shift]) + write_varint(zigzag(first)) + write_varint(len(lengths)) + write_lengths(lengths)
     return head + _write_codes(symbols, lengths) + pack(wide & ((1 << shift) - 1), shift)
 
 
@@ -127,7 +127,7 @@ def decode(data: bytes | memoryview, shape: tuple[int, ...]) -> NDArray[np.int32
     return values.astype(np.int32).reshape(shape)
 
 
-def _write_lengths(lengths: NDArray[np.int64]) -> bytes:
+def write_lengths(lengths: NDArray[np.int64]) -> bytes:
     """Four bits a length; a 0 is followed by four bits more, how many zeros follow it (0..15)."""
     fields = []
     zeros = 0

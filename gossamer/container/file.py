@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from gossamer.coding import smallest
 from gossamer.container.blocks import read_json, write_json
 from gossamer.container.errors import CorruptFile
 from gossamer.container.limits import MOST_DECODED_BYTES, MOST_FILE_BYTES
 from gossamer.container.payload import Payload, from_sections, to_sections
 from gossamer.container.sections import CLAIMS, MAGIC, VERSION, Place, join, payload_digest, split
-from gossamer.container.tensor_table import Stored
+from gossamer.container.tensor_table import Choice, Stored
 from gossamer.files import write_atomically
 
 PAYLOAD = "payload_sha256"  # the key under which claims name what they are about
@@ -36,9 +37,12 @@ class File:
     bytes: int
 
 
-def write(path: Path, payload: Payload, claims: Mapping[str, Any]) -> str:
-    """Write a file; returns the payload's SHA-256. The same payload and claims give the same bytes."""
-    sections = to_sections(payload)
+def write(path: Path, payload: Payload, claims: Mapping[str, Any], choice: Choice = smallest) -> str:
+    """Write a file; returns the payload's SHA-256. The same payload and claims give the same bytes.
+
+    `choice` codes integers: a function to the name of a coder and the bytes. By default the smallest of all coders.
+    """
+    sections = to_sections(payload, choice)
     digest = payload_digest(sections)
     _write(Path(path), sections, digest, claims)
     return digest.hex()

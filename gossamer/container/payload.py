@@ -7,13 +7,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from gossamer.coding import smallest
 from gossamer.container import sections
 from gossamer.container.blocks import deflate, inflate, read_json, write_json
 from gossamer.container.errors import CorruptFile
 from gossamer.container.graph_bytes import initializer_names
 from gossamer.container.limits import MOST_DECODED_BYTES, MOST_GRAPH_BYTES
 from gossamer.container.tensor import Tensor
-from gossamer.container.tensor_table import Stored, read_tensors, write_tensors
+from gossamer.container.tensor_table import Choice, Stored, read_tensors, write_tensors
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,8 +33,8 @@ def payload_bytes(payload: Payload) -> bytes:
     return sections.payload_bytes(to_sections(payload))
 
 
-def to_sections(payload: Payload) -> dict[int, bytes]:
-    """The payload's sections by kind; ValueError for what a reader would refuse."""
+def to_sections(payload: Payload, choice: Choice = smallest) -> dict[int, bytes]:
+    """The payload's sections by kind, integers coded by `choice`; ValueError for what a reader would refuse."""
     try:
         problem = _overlap(payload.graph, payload.tensors)
     except ValueError as error:
@@ -42,7 +43,7 @@ def to_sections(payload: Payload) -> dict[int, bytes]:
         raise ValueError(f"expected a graph without the tensors' initializers, but it {problem}; strip them first")
     return {
         1: deflate(payload.graph, MOST_GRAPH_BYTES, "graph"),
-        2: write_tensors(payload.tensors),
+        2: write_tensors(payload.tensors, choice),
         3: write_json(dict(payload.preprocess), "preprocess"),
         4: write_json(list(payload.classes), "classes"),
         5: write_json(dict(payload.plan), "plan"),

@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Tensor: one initializer of the graph as the file stores it.
 
-Either exact values, or integers on a grid whose decoded value is float32(integer) * unit: one IEEE multiplication,
-the same bits on every machine.
+    exact      the values themselves
+    grid       float32(integer) * unit
+    codebook   centroids[zero + integer], or that times unit
+
+One IEEE multiplication at most, the same bits on every machine.
 """
 
 from __future__ import annotations
@@ -30,9 +33,10 @@ DTYPES: dict[str, int] = {
 
 @dataclass(frozen=True, eq=False)
 class Tensor:
-    """`values` as they are, or `integers` and their `unit`; exactly one of both is there.
+    """`values` as they are, or `integers` and what they stand for: steps of a `unit`, or places in a codebook.
 
-    `unit` has shape (1,), or (shape[axis],): one step of the grid for each slice along `axis`.
+    `unit` has shape (1,), or (shape[axis],): one step of the grid for each slice along `axis`. A codebook is its
+    `centroids`, (K,), that of integer 0 at the place `zero`; with a unit, they are multiplied by it.
     """
 
     name: str
@@ -42,6 +46,8 @@ class Tensor:
     integers: NDArray[np.int32] | None = None
     unit: NDArray[np.float32] | None = None
     axis: int = 0
+    centroids: NDArray[np.float32] | None = None
+    zero: int = 0
 
     @classmethod
     def exact(cls, name: str, values: NDArray[Any]) -> Tensor:
@@ -53,28 +59,64 @@ class Tensor:
     @classmethod
     def grid(cls, name: str, integers: NDArray[np.int32], unit: NDArray[np.float32], axis: int = 0) -> Tensor:
         """A float32 tensor on a uniform grid."""
-        unit = np.asarray(unit, np.float32).reshape(-1)
-        if not 0 <= axis < integers.ndim or unit.size not in (1, integers.shape[axis]):
-            raise ValueError(
-                f"expected one unit or one for each slice along axis {axis} of tensor '{name}' {integers.shape}, "
-                f"got {unit.size}"
-            )
-        if not np.isfinite(unit).all():
-            raise ValueError(f"expected finite units for tensor '{name}', got {unit[~np.isfinite(unit)][0]}")
         whole = np.asarray(integers, np.int32, order="C")
-        return cls(name, tuple(integers.shape), "float32", integers=whole, unit=unit, axis=axis)
+        return cls(name, whole.shape, "float32", integers=whole, unit=_unit(name, whole, unit, axis), axis=axis)
+
+    @classmethod
+    def codebook(
+        cls,
+        name: str,
+        integers: NDArray[np.int32],
+        centroids: NDArray[np.float32],
+        zero: int = 0,
+        unit: NDArray[np.float32] | None = None,
+        axis: int = 0,
+    ) -> Tensor:
+        """A float32 tensor whose weights share some values, (K,); `zero` is the place of integer 0 among them."""
+        whole = np.asarray(integers, np.int32, order="C")
+        values = np.asarray(centroids, np.float32).reshape(-1)
+        if not 0 <= zero < values.size:
+            raise ValueError(
+                f"expected integer 0 in the codebook of tensor '{name}' (0..{values.size - 1}), got {zero}"
+            )
+        if not np.isfinite(values).all():
+            raise ValueError(f"expected finite values for tensor '{name}', got {values[~np.isfinite(values)][0]}")
+        if whole.size and not (-zero <= whole.min() and whole.max() < values.size - zero):
+            raise ValueError(
+                f"expected integers of {-zero}..{values.size - zero - 1} for the codebook of tensor '{name}', "
+                f"got {whole.min()}..{whole.max()}"
+            )
+        along = None if unit is None else _unit(name, whole, unit, axis)
+        return cls(name, whole.shape, "float32", None, whole, along, axis if along is not None else 0, values, zero)
 
     def decoded(self) -> NDArray[Any]:
         """The values that a runtime sees, of `shape` and `dtype`."""
         if self.values is not None:
             return self.values
         assert self.integers is not None
-        assert self.unit is not None
+        values = (
+            self.integers.astype(np.float32) if self.centroids is None else self.centroids[self.integers + self.zero]
+        )
+        if self.unit is None:
+            return values
         along = [1] * len(self.shape)
         along[self.axis] = -1
         with np.errstate(over="ignore", under="ignore"):  # an infinity or a denormal is what IEEE says it is
-            product: NDArray[np.float32] = self.integers.astype(np.float32) * self.unit.reshape(along)
+            product: NDArray[np.float32] = values * self.unit.reshape(along)
         return product
+
+
+def _unit(name: str, integers: NDArray[np.int32], unit: NDArray[np.float32], axis: int) -> NDArray[np.float32]:
+    """The unit as float32 (1,) or (shape[axis],); ValueError where it does not fit."""
+    unit = np.asarray(unit, np.float32).reshape(-1)
+    if not 0 <= axis < integers.ndim or unit.size not in (1, integers.shape[axis]):
+        raise ValueError(
+            f"expected one unit or one for each slice along axis {axis} of tensor '{name}' {integers.shape}, "
+            f"got {unit.size}"
+        )
+    if not np.isfinite(unit).all():
+        raise ValueError(f"expected finite units for tensor '{name}', got {unit[~np.isfinite(unit)][0]}")
+    return unit
 
 
 def decoded_bytes(shape: tuple[int, ...], dtype: str) -> int:

@@ -1,8 +1,60 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Published systems, and `auto`, ours: each composes methods and searches with them."""
+"""Published systems, and `auto`, ours: each composes methods and searches with them.
+
+A recipe is a frozen dataclass with `search(run)`; its fields are its options.
+"""
 
 from __future__ import annotations
 
-from gossamer.recipes.auto import Auto as Auto
+from dataclasses import fields
+from typing import Any, Protocol
 
-RECIPES = {"auto": Auto}
+from gossamer.near import meant
+from gossamer.recipes.auto import Auto as Auto
+from gossamer.recipes.deep_compression import DeepCompression as DeepCompression
+from gossamer.search.candidate import Candidate
+from gossamer.search.run import Run
+
+
+class Recipe(Protocol):
+    """What every recipe can do."""
+
+    def search(self, run: Run) -> list[Candidate]:
+        """Every candidate in the order tried, from conservative to aggressive."""
+        ...
+
+
+RECIPES = {"auto": Auto, "deep-compression": DeepCompression}
+
+
+def recipe_named(text: str) -> Recipe:
+    """The recipe that a command line names: `name`, or `name:option=value,option=value`.
+
+    >>> recipe_named("deep-compression:fc_bits=6,coder=adaptive").fc_bits
+    6
+    """
+    name, _, given = text.partition(":")
+    if name not in RECIPES:
+        raise ValueError(f"expected a recipe of {', '.join(RECIPES)}, got '{name}'{meant(name, RECIPES)}")
+    recipe: Any = RECIPES[name]
+    defaults = {field.name: field.default for field in fields(recipe)}
+    options = {}
+    for part in given.split(",") if given else ():
+        option, _, value = part.partition("=")
+        if option not in defaults:
+            known = ", ".join(defaults) or "none"
+            raise ValueError(f"expected an option of {name} ({known}), got '{option}'{meant(option, defaults)}")
+        options[option] = _read(value, type(defaults[option]), f"{option} of {name}")
+    return recipe(**options)  # type: ignore[no-any-return]
+
+
+def _read(value: str, kind: type, what: str) -> Any:
+    """The value of an option, of the type of its default."""
+    if kind is bool:
+        if value not in ("true", "false"):
+            raise ValueError(f"{what} must be true or false, got '{value}'")
+        return value == "true"
+    try:
+        return kind(value)
+    except ValueError as error:
+        raise ValueError(f"{what} must be of type {kind.__name__}, got '{value}'") from error

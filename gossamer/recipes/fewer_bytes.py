@@ -91,7 +91,7 @@ def _fine_grid(run: Run) -> Candidate:
     folder = run.step_folder(0, "fine-grid")
     if done := Candidate.load(folder):
         return done
-    weights, coded = split_weights(run.original_onnx())[1], _coded_layers(run)
+    weights, coded = split_weights(run.original_onnx())[1], coded_layers(run)
     units = fine_units({layer.name: weights[layer.name] for layer in coded}, UNTRAINED_COARSENESS)
     steps = {name: LayerPlan(step=float(unit[0])) for name, unit in units.items()}
     network = run.network.copy()  # its weights on their grids, so that what is stored is what the file computes
@@ -102,7 +102,7 @@ def _fine_grid(run: Run) -> Candidate:
     return finish(run, folder, "fine grid, untrained", network, Plan().with_layers(steps), units)
 
 
-def _coded_layers(run: Run) -> list[Layer]:
+def coded_layers(run: Run) -> list[Layer]:
     """The layers whose weights stand in the exported graph under their own names; the others stay float32."""
     exported = split_weights(run.original_onnx())[1]
     found = [layer for layer in run.network.layers if layer.name in exported]
@@ -119,7 +119,7 @@ def _tuned(run: Run, number: int, demand: Demand, previous: Candidate | None, ep
     network = run.network.copy()
     if previous is not None:
         load_weights(previous.folder / "weights.safetensors", network.module)
-    coded = _coded_layers(run)
+    coded = coded_layers(run)
     factors = fold_factors(coded, network.module.state_dict())
     zeros = _share_of_zeros(network.module.state_dict(), factors)
     rounding = GridRounding(factors, coarseness=demand.coarseness, start=0.3 if previous is None else 0.0)
@@ -144,7 +144,7 @@ def _first_rung(run: Run) -> int:
     """The highest rung whose zeros and grids, put on without training, cost at most PROBE_DROP on selection."""
     task, module = run.task, run.network.copy().module
     probe = hold_out(task.selection, min(PROBE_IMAGES, len(task.selection)))[1]  # of all classes, unlike the first
-    factors = fold_factors(_coded_layers(run), module.state_dict())
+    factors = fold_factors(coded_layers(run), module.state_dict())
     original = run.network.module.state_dict()
 
     def quality(weights: Mapping[str, Tensor]) -> float:

@@ -17,12 +17,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gossamer import container
+from gossamer.coding import smallest
 from gossamer.files import read_json, write_json
 from gossamer.graph import Network
 from gossamer.measure.quality import right_examples
 from gossamer.measure.sizes import Sizes, sizes, zeros
 from gossamer.plan import Plan
-from gossamer.quantize.integers import tensors
+from gossamer.quantize.integers import Shared, tensors
 from gossamer.quantize.static_int8 import quantize_int8
 from gossamer.runtime.export import export_onnx
 from gossamer.runtime.weights import split_weights
@@ -95,13 +96,16 @@ def finish(
     network: Network,
     plan: Plan,
     units: Units | None = None,
+    shared: Mapping[str, Shared] | None = None,
+    choice: container.Choice = smallest,
 ) -> Candidate:
     """Write a network to its file, reopen the file, and measure it on the selection split.
 
-    `units` gives the grid of each deployed weight; with `plan.int8` the grids are those of int8 arithmetic.
+    `units` gives the grid of each deployed weight, `shared` its codebook; with `plan.int8` the grids are those of
+    int8 arithmetic. `choice` codes the integers.
     """
     task, goal = run.task, run.goal
-    model = write_network(folder, network, plan, task, units)
+    model = write_network(folder, network, plan, task, units, shared, choice)
     right = right_examples(task, task.selection, model, goal.runtime)
     safest_flips = run.stage("flips of the safest", lambda: float(np.mean(run.original_right() != right)))
     verdict = judge(goal, run.original_right(), right, len(task.test), run.look, safest_flips)
@@ -129,23 +133,31 @@ def finish(
     return candidate
 
 
-def write_network(folder: Path, network: Network, plan: Plan, task: Task, units: Units | None = None) -> bytes:
+def write_network(
+    folder: Path,
+    network: Network,
+    plan: Plan,
+    task: Task,
+    units: Units | None = None,
+    shared: Mapping[str, Shared] | None = None,
+    choice: container.Choice = smallest,
+) -> bytes:
     """Write plan, weights and file of a network; returns the ONNX bytes decoded from that file."""
     model = export_onnx(network.module, network.example)
     if plan.int8:
         images = (images for images, _ in task.numpy_batches(task.calibration, CALIBRATION_BATCH))
         model = quantize_int8(model, images)
     graph, weights = split_weights(model)
-    if lost := sorted(set(units or {}) - set(weights)):
+    if lost := sorted({*(units or {}), *(shared or {})} - set(weights)):
         raise ValueError(f"expected the weight '{lost[0]}' in the exported graph, but it is not there under its name")
     payload = container.Payload(
         graph=graph,
-        tensors=tensors(weights, units or {}, half=units is not None),
+        tensors=tensors(weights, units or {}, shared, half=units is not None or shared is not None),
         preprocess=task.preprocess.to_json(),
         classes=task.classes,
         plan=plan.to_json(),
     )
     write_json(folder / "plan.json", plan.to_json())
     save_weights(folder / "weights.safetensors", network.module)
-    container.write(folder / "model.gossamer", payload, claims={})
+    container.write(folder / "model.gossamer", payload, {}, choice)
     return container.to_onnx(container.read(folder / "model.gossamer").payload)

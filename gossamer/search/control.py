@@ -25,8 +25,10 @@ def dense_control_quality(run: Run) -> float:
     folder = run.folder / "control"
 
     def compute() -> float:
-        network = run.network.copy()
-        run.tune(network.module, (Distillation(),), measure_pace(run).numerics, epochs, folder, "dense control")
+        network, numerics = run.network.copy(), measure_pace(run).numerics
+        manner = run.stages()["manner of tuning"]["value"]
+        plugs = (Distillation(),) if manner["taught"] else ()
+        run.tune(network.module, plugs, numerics, epochs, folder, "dense control", weight_decay=manner["weight_decay"])
         model = export_onnx(network.module, network.example)
         return float(right_examples(run.task, run.task.test, model, run.goal.runtime).mean())
 

@@ -44,7 +44,7 @@ from gossamer.tuning.limits import check_device, check_training
 RUN_VERSION = 1
 TICK_SECONDS = 20
 CALIBRATION_PASSES = 2
-CHECKPOINT = "training.safetensors"
+CHECKPOINT = "training{}.safetensors"  # {}: the phase, where a step is trained more than once
 
 
 @dataclass(frozen=True)
@@ -156,8 +156,9 @@ class Run:
         return self.folder / "steps" / f"{number:02d}-{re.sub(r'[^a-zA-Z0-9.]+', '-', name)}"
 
     def forget_training(self, folder: Path) -> None:
-        """Delete the training checkpoint of a step that is complete: it is several times as large as the network."""
-        (folder / CHECKPOINT).unlink(missing_ok=True)
+        """Delete the training checkpoints of a step that is complete: each is several times as large as the network."""
+        for checkpoint in folder.glob(CHECKPOINT.format("*")):
+            checkpoint.unlink()
 
     # -- the original ---------------------------------------------------------------------------------------
 
@@ -215,19 +216,24 @@ class Run:
         epochs: int,
         folder: Path,
         name: str,
+        phase: str = "",
+        weight_decay: float = tuning.Settings.weight_decay,
     ) -> dict[str, Tensor]:
-        """Train a candidate in place, taught by the original; goes on from the step's checkpoint if there is one.
+        """Train a candidate in place; goes on from the step's checkpoint if there is one.
 
-        Returns the weights that its forward pass uses. Only training happens on the run's device: module and
-        weights come back to the CPU.
+        The original is its teacher where a plug wants one. `phase` tells apart the trainings of a step that has
+        several. Returns the weights that its forward pass uses. Only training happens on the run's device: module
+        and weights come back to the CPU.
         """
         settings = tuning.Settings(
             epochs=epochs,
             batch_size=self.settings.batch_size,
             learning_rate=self.settings.learning_rate,
+            weight_decay=weight_decay,
             augment=self.settings.augment,
             seed=self.settings.seed,
         )
+        taught = any(plug.taught for plug in plugs)
         with background_work(), self.watch.bar(f"tuning: {name}") as step:
 
             def progress(done: int, total: int, words: str) -> None:
@@ -241,14 +247,15 @@ class Run:
                 self.task,
                 settings,
                 plugs,
-                teacher=copy.deepcopy(self.network.module),
+                teacher=copy.deepcopy(self.network.module) if taught else None,
                 numerics=numerics,
-                checkpoint=folder / CHECKPOINT,
+                checkpoint=folder / CHECKPOINT.format(f"-{phase}" if phase else ""),
                 device=self.settings.device,
                 progress=progress,
             )
         if folder.parent.name == "steps":
-            self.stage(f"{folder.name} losses", lambda: losses)
+            self.stage("manner of tuning", lambda: {"taught": taught, "weight_decay": weight_decay})
+            self.stage(f"{folder.name} {phase} losses".replace("  ", " "), lambda: losses)
         effective = {name: value.cpu() for name, value in tuning.effective_weights(module, plugs).items()}
         module.to("cpu")
         return effective

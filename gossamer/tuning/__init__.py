@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from gossamer.tuning.batch_norm import reestimate_batch_norms as reestimate_batch_norms
 from gossamer.tuning.distillation import Distillation as Distillation
+from gossamer.tuning.fixed_zeros import FixedZeros as FixedZeros
 from gossamer.tuning.grid_rounding import GridRounding as GridRounding
 from gossamer.tuning.loop import Diverged as Diverged
 from gossamer.tuning.loop import Settings as Settings
@@ -14,13 +15,17 @@ from gossamer.tuning.numerics import Numerics as Numerics
 from gossamer.tuning.numerics import fastest_numerics as fastest_numerics
 from gossamer.tuning.plug import Batch as Batch
 from gossamer.tuning.plug import Clock as Clock
+from gossamer.tuning.plug import Learned as Learned
 from gossamer.tuning.plug import Plug as Plug
 from gossamer.tuning.rate_penalty import RatePenalty as RatePenalty
 from gossamer.tuning.sparsify import Sparsify as Sparsify
+from gossamer.tuning.trained_codebook import TrainedCodebook as TrainedCodebook
 
 METHODS = {
     "distillation": Distillation,
     "sparsify": Sparsify,
     "grid-rounding": GridRounding,
+    "fixed-zeros": FixedZeros,
+    "trained-codebook": TrainedCodebook,
     "rate-penalty": RatePenalty,
 }

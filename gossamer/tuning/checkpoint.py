@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Checkpoints: one safetensors file an epoch, whole or absent, opened without executing anything.
 
-Keys are prefixed by what they belong to: `weights/NAME`, `momentum/NAME`, `plug0/NAME`; the training history is
-JSON in the file's metadata.
+Keys are prefixed by what they belong to: `weights/NAME`, `momentum/NAME` (of what a plug learns
+`momentum/plug0/NAME`), `plug0/NAME`; the training history is JSON in the file's metadata.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from gossamer.files import write_atomically
-from gossamer.tuning.plug import Plug
+from gossamer.tuning.plug import Plug, learned_by
 
 
 def save_weights(path: Path, module: nn.Module) -> None:
@@ -36,7 +36,7 @@ def save_training(
 ) -> None:
     """Write everything that training needs to go on to the same result; `history` holds a loss an epoch."""
     tensors: dict[str, Tensor] = {f"weights/{name}": value for name, value in module.state_dict().items()}
-    for name, parameter in module.named_parameters():
+    for name, parameter in _trained(module, plugs).items():
         buffer = optimizer.state.get(parameter, {}).get("momentum_buffer")
         if buffer is not None:
             tensors[f"momentum/{name}"] = buffer
@@ -57,7 +57,7 @@ def load_training(path: Path, module: nn.Module, optimizer: Optimizer, plugs: Se
 
     _put(part("weights/"), module, path)
     momentum = part("momentum/")
-    for name, parameter in module.named_parameters():
+    for name, parameter in _trained(module, plugs).items():
         if name in momentum:
             like_parameter = torch.empty_like(parameter, requires_grad=False)  # keeps the memory layout
             like_parameter.copy_(momentum[name])
@@ -65,6 +65,11 @@ def load_training(path: Path, module: nn.Module, optimizer: Optimizer, plugs: Se
     for index, plug in enumerate(plugs):
         plug.load_state(part(f"plug{index}/"))
     return [float(loss) for loss in json.loads(metadata["history"])]
+
+
+def _trained(module: nn.Module, plugs: Sequence[Plug]) -> dict[str, Tensor]:
+    """Every tensor that an optimizer may have momentum of."""
+    return dict(module.named_parameters()) | {name: own.tensor for name, own in learned_by(plugs).items()}
 
 
 def _put(tensors: Mapping[str, Tensor], module: nn.Module, path: Path) -> None:

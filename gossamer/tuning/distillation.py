@@ -12,6 +12,7 @@ Differs from the paper:
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor
 from torch.nn import functional as F
@@ -25,6 +26,7 @@ class Distillation(Plug):
 
     temperature: float = 4.0
     share: float = 0.9
+    taught: ClassVar[bool] = True
 
     def loss(self, outputs: Tensor, teacher_outputs: Tensor | None, batch: Batch) -> Tensor | None:
         """Mixture of both losses; outputs and teacher_outputs (N, classes)."""

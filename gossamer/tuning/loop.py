@@ -8,9 +8,10 @@ after each epoch holds weights, momentum and plug state.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -20,7 +21,7 @@ from gossamer.task import Task
 from gossamer.tuning.checkpoint import load_training, save_training
 from gossamer.tuning.limits import check_training
 from gossamer.tuning.numerics import Numerics
-from gossamer.tuning.plug import Batch, Clock, Plug
+from gossamer.tuning.plug import Batch, Clock, Learned, Plug, learned_by
 
 Progress = Callable[[int, int, str], None]
 """Called with (steps done, all steps, a word on the loss)."""
@@ -79,7 +80,10 @@ def tune(
             network.to(device)
             numerics.lay_out(network)
     weights: dict[str, Tensor] = dict(module.named_parameters()) | dict(module.named_buffers())
-    optimizer = _optimizer(module, settings)
+    learned = learned_by(plugs).values()
+    for own in learned:
+        own.tensor.data = own.tensor.data.to(device)
+    optimizer = _optimizer(module, learned, settings)
     history = load_training(checkpoint, module, optimizer, plugs) if checkpoint else []
     batch_size = min(settings.batch_size, len(task.train))
     steps_per_epoch = len(task.train) // batch_size  # other examples are left over in the next epoch
@@ -99,7 +103,7 @@ def tune(
         for index, (inputs, targets) in zip(range(steps_per_epoch), batches, strict=False):
             clock = Clock(epoch * steps_per_epoch + index, steps, steps_per_epoch)
             for group in optimizer.param_groups:
-                group["lr"] = settings.learning_rate_at(clock.fraction)
+                group["lr"] = group["rate"] * settings.learning_rate_at(clock.fraction)
             for plug in plugs:
                 plug.before_step(clock, weights)
             batch = Batch(numerics.lay_out_input(inputs), targets)
@@ -165,11 +169,12 @@ def _loss(
     return torch.stack([*given, *penalties]).sum()
 
 
-def _optimizer(module: nn.Module, settings: Settings) -> torch.optim.SGD:
+def _optimizer(module: nn.Module, learned: Iterable[Learned], settings: Settings) -> torch.optim.SGD:
     trained = [p for p in module.parameters() if p.requires_grad]
-    groups = [
-        {"params": [p for p in trained if p.ndim >= 2], "weight_decay": settings.weight_decay},
-        {"params": [p for p in trained if p.ndim < 2], "weight_decay": 0.0},
+    groups: list[dict[str, Any]] = [
+        {"params": [p for p in trained if p.ndim >= 2], "weight_decay": settings.weight_decay, "rate": 1.0},
+        {"params": [p for p in trained if p.ndim < 2], "weight_decay": 0.0, "rate": 1.0},
+        *({"params": [own.tensor], "weight_decay": 0.0, "rate": own.rate} for own in learned),
     ]
     return torch.optim.SGD(
         [group for group in groups if group["params"]],

@@ -7,9 +7,9 @@ functional (weights in, weights out), so they work on exported networks, whose m
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
@@ -39,8 +39,21 @@ class Batch:
     targets: Tensor
 
 
+class Learned(NamedTuple):
+    """A leaf tensor that is trained beside the network, at `rate` times its learning rate and without decay."""
+
+    tensor: Tensor
+    rate: float
+
+
 class Plug:
     """Base of everything that plugs into `tune`; override what the method needs."""
+
+    taught: ClassVar[bool] = False  #: whether its loss compares with a teacher's outputs
+
+    def parameters(self) -> dict[str, Learned]:
+        """What the plug learns, by name; in `state` as well. The loop trains these very tensors, in place."""
+        return {}
 
     def before_step(self, clock: Clock, weights: Mapping[str, Tensor]) -> None:
         """Called before each step with the raw (untransformed) parameters and buffers."""
@@ -69,6 +82,11 @@ class Plug:
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:
         """Take back what `state` gave."""
+
+
+def learned_by(plugs: Iterable[Plug]) -> dict[str, Learned]:
+    """What all plugs learn, under names that tell the plugs apart."""
+    return {f"plug{n}/{name}": own for n, plug in enumerate(plugs) for name, own in plug.parameters().items()}
 
 
 class StraightThrough(torch.autograd.Function):

@@ -9,5 +9,6 @@ Zeros make the file smaller, not the arithmetic faster; channels do that (see `g
 from __future__ import annotations
 
 from gossamer.weights.magnitude import Magnitude as Magnitude
+from gossamer.weights.quality_factor import QualityFactor as QualityFactor
 
-METHODS = {"magnitude": Magnitude}
+METHODS = {"magnitude": Magnitude, "quality-factor": QualityFactor}

@@ -7,8 +7,8 @@ quality factor times the standard deviation of its weights.
 
 Differs from the paper:
 1. The sparsity is given and the threshold follows; `scope` says over what the threshold is shared: each layer
-   alone, all weights as they are, or all weights divided by their layer's root mean square ("scaled", the
-   paper's rule with one quality factor for all layers).
+   alone, all weights as they are, or all weights divided by their layer's root mean square ("scaled", nearly
+   the paper's rule with one quality factor for all layers; quality_factor.py has the rule itself).
 """
 
 from __future__ import annotations

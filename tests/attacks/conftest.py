@@ -21,10 +21,11 @@ GRAPH = bytes.fromhex("08083a0412026869")  # ir_version 8, a graph named hi
 
 
 def payload() -> Payload:
-    """A grid, an exact and an integer tensor."""
+    """A grid, a codebook, an exact and an integer tensor."""
     integers = (np.arange(54, dtype=np.int32).reshape(3, 2, 3, 3) * 7) % 5 - 2
     tensors = (
         Tensor.grid("w", integers, np.array([0.25, 0.5, 0.3], np.float32)),
+        Tensor.codebook("c", integers[0], np.array([-0.5, 0.1, 0, 0.25, 1], np.float32), zero=2),
         Tensor.exact("b", np.array([1.1, 2.2, 3.3], np.float32)),
         Tensor.exact("q", np.arange(-4, 4, dtype=np.int8)),
     )

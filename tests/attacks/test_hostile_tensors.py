@@ -12,19 +12,40 @@ from gossamer.coding import CODERS
 from gossamer.coding.bits import write_varint
 from gossamer.container import CorruptFile
 from gossamer.container.blocks import deflate, squeeze
-from gossamer.container.tensor_table import CODER_NAMES, EXACT, GRID, GRID_HALF_UNITS, HALF, INTEGERS
+from gossamer.container.tensor_table import (
+    CODEBOOK,
+    CODEBOOK_HALF,
+    CODER_NAMES,
+    EXACT,
+    GRID,
+    GRID_HALF_UNITS,
+    HALF,
+    INTEGERS,
+    SHARED,
+)
 
 F32, F16, I8, I32, BOOL = 0, 1, 2, 4, 6
-RAW, DEFLATED, PACKED, HUFFMAN, ADAPTIVE = range(5)
+RAW, DEFLATED, PACKED, HUFFMAN, ADAPTIVE, RELATIVE = range(6)
 
 
 def entry(
-    name: bytes = b"t", dtype=F32, shape=(2,), storage=EXACT, coder=RAW, axis=0, units=0, length=8, dims=None
+    *,
+    name: bytes = b"t",
+    dtype=F32,
+    shape=(2,),
+    storage=EXACT,
+    coder=RAW,
+    axis=0,
+    units=0,
+    length=8,
+    dims=None,
+    book=(3, 1),
 ) -> bytes:
-    """A row of the table, honest or not."""
+    """A row of the table, honest or not; `book` is the size of a codebook and the place of integer 0."""
     sizes = b"".join(write_varint(n) for n in (len(shape) if dims is None else dims, *shape))
     head = write_varint(len(name)) + name + bytes([dtype]) + sizes + bytes([storage, coder, axis])
-    return head + write_varint(units) + write_varint(length)
+    head += write_varint(units) + write_varint(length)
+    return head + (b"".join(write_varint(n) for n in book) if storage in SHARED else b"")
 
 
 def section(*entries: bytes, data: bytes = bytes(8), promised=8, count=None, table=None) -> bytes:
@@ -56,8 +77,8 @@ LIES = [
     (section(entry(name=b"n" * 1025)), "holds the number 1,025 where at most 1,024"),
     (section(write_varint(1000) + b"short"), "table ends after 7 bytes; the file is truncated"),
     (section(entry(dtype=7)), "'t' has dtype 7, which version 1 does not know; update Gossamer"),
-    (section(entry(coder=5)), "'t' has coder 5, which version 1 does not know; update Gossamer"),
-    (section(entry(storage=5)), "'t' has storage 5, which version 1 does not know; update Gossamer"),
+    (section(entry(coder=6)), "'t' has coder 6, which version 1 does not know; update Gossamer"),
+    (section(entry(storage=7)), "'t' has storage 7, which version 1 does not know; update Gossamer"),
     (section(entry(dims=9)), "holds the number 9 where at most 8"),
     (section(entry(shape=(2**31,))), "holds the number 2,147,483,648 where at most 2,147,483,647"),
     (section(entry(shape=(2**30, 2**30))), "has 1,152,921,504,606,846,976 elements"),
@@ -74,6 +95,16 @@ LIES = [
     (section(entry(storage=GRID, coder=PACKED, units=3)), "has 3 units on axis 0"),
     (section(entry(storage=GRID, coder=PACKED, units=0)), "has 0 units on axis 0"),
     (section(entry(storage=GRID, coder=PACKED, shape=(), units=1)), "has 1 units on axis 0"),
+    (section(entry(storage=CODEBOOK)), "has storage 5 for float32 by coder 'raw'"),
+    (section(entry(storage=CODEBOOK, coder=PACKED, dtype=I8)), "has storage 5 for int8"),
+    (section(entry(storage=CODEBOOK, coder=PACKED, book=(0, 0))), "has integer 0 at place 0 of a codebook of 0"),
+    (section(entry(storage=CODEBOOK_HALF, coder=PACKED, book=(3, 3))), "has integer 0 at place 3 of a codebook of 3"),
+    (section(entry(storage=CODEBOOK, coder=PACKED, book=(2**31, 0))), "holds the number 2,147,483,648"),
+    (section(entry(storage=CODEBOOK, coder=PACKED, book=(2**31 - 1, 0))), "its table says 8,589,934,596; the file is"),
+    (section(entry(storage=CODEBOOK, coder=PACKED, axis=1)), "has 0 units on axis 1, which do not fit"),
+    (section(entry(storage=CODEBOOK, coder=PACKED, axis=1, units=1)), "has 1 units on axis 1, which do not fit"),
+    (section(entry(storage=CODEBOOK, coder=PACKED, units=3)), "has 3 units on axis 0, which do not fit"),
+    (section(entry(storage=CODEBOOK, coder=PACKED, book=(3,))), "table ends inside a number"),
     (section(entry(length=7), data=bytes(7)), "tensor 't' has 7 bytes where its shape needs 8"),
     (section(entry(coder=DEFLATED)), "tensor 't' (cannot be inflated|does not inflate to the 8 bytes)"),
     (section(entry(storage=HALF, length=4), data=b"\0\x7e\0\0"), "tensor 't' has a NaN in float16"),
@@ -85,6 +116,26 @@ LIES = [
     (
         section(entry(storage=GRID_HALF_UNITS, coder=PACKED, units=1, length=2), data=b"\0\x7c\0\0"),
         "has a unit that is not a finite number",
+    ),
+    (
+        section(entry(storage=CODEBOOK, coder=PACKED, length=2, book=(1, 0)), data=b"\0\0\xc0\x7f\0\0"),
+        "has a centroid that is not a finite number",
+    ),
+    (
+        section(entry(storage=CODEBOOK_HALF, coder=PACKED, length=2, book=(1, 0), units=1), data=b"\0\0\0\x7c\0\0"),
+        "has a unit that is not a finite number",
+    ),
+    (
+        section(entry(storage=CODEBOOK_HALF, coder=PACKED, length=2), data=bytes(6) + b"\4\0"),
+        r"holds integers outside -1\.\.1, its codebook's; the file is damaged",
+    ),
+    (
+        section(entry(storage=CODEBOOK_HALF, coder=PACKED, length=2), data=bytes(6) + b"\3\0"),
+        r"holds integers outside -1\.\.1, its codebook's; the file is damaged",
+    ),
+    (
+        section(entry(storage=CODEBOOK_HALF, coder=RELATIVE, length=3), data=bytes(6) + b"\x0d\0\0"),
+        "tensor 't' has gaps of 13 bits where 1 to 12 are allowed",
     ),
     (
         section(entry(dtype=I8, storage=INTEGERS, coder=PACKED, length=3), data=b"\x80\x02\0"),
@@ -112,7 +163,7 @@ def test_a_table_bomb_is_not_inflated(read_sections):
         read_sections(s2=section(table=write_varint(2**24 + 1) + squeeze(bytes(2**20)), count=1))
 
 
-@pytest.mark.parametrize("coder", [HUFFMAN, ADAPTIVE])
+@pytest.mark.parametrize("coder", [HUFFMAN, ADAPTIVE, RELATIVE])
 def test_a_coder_asked_for_more_than_its_bytes_hold_takes_no_memory(read_sections, coder):
     shape = (2**15, 2**15)
     coded = CODERS[CODER_NAMES[coder]].encode(np.array([1, 2, 3], np.int32))

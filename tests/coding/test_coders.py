@@ -52,7 +52,7 @@ def test_what_is_accepted_is_what_would_have_been_written(coder, values, garbage
             decoded = coder.decode(data, values.shape)
         except ValueError:
             continue
-        if coder is not CODERS["huffman"]:  # Huffman tables need not be the best for their symbols to be valid
+        if coder not in (CODERS["huffman"], CODERS["relative"]):  # a Huffman table need not be the best to be valid
             if coder is CODERS["packed"] and data != coder.encode(decoded):
                 continue  # wider or lower than needed, harmless
             assert coder.encode(decoded) == data

@@ -30,10 +30,19 @@ JSON = st.recursive(
 @st.composite
 def some_tensor(draw, name):
     shape = draw(hnp.array_shapes(min_dims=0, max_dims=5, min_side=0, max_side=5))
-    if shape and draw(st.booleans()):
+    kind = draw(st.sampled_from(["exact", "grid", "codebook"]))
+    width = draw(st.sampled_from([16, 32]))
+    unit, axis = None, 0
+    if shape and (kind == "grid" or (kind == "codebook" and draw(st.booleans()))):
         axis = draw(st.integers(0, len(shape) - 1))
         size = draw(st.sampled_from([1, shape[axis]]))
-        unit = draw(hnp.arrays(np.float32, size, elements=st.floats(-100, 100, width=draw(st.sampled_from([16, 32])))))
+        unit = draw(hnp.arrays(np.float32, size, elements=st.floats(-100, 100, width=width)))
+    if kind == "codebook":
+        centroids = draw(hnp.arrays(np.float32, st.integers(1, 9), elements=st.floats(-100, 100, width=width)))
+        zero = draw(st.integers(0, len(centroids) - 1))
+        integers = draw(hnp.arrays(np.int32, shape, elements=st.integers(-zero, len(centroids) - zero - 1)))
+        return Tensor.codebook(name, integers, centroids, zero, unit, axis if unit is None or unit.size else 0)
+    if kind == "grid" and unit is not None:
         return Tensor.grid(name, draw(hnp.arrays(np.int32, shape, elements=st.integers(-99, 99))), unit, axis)
     dtype = draw(st.sampled_from(DTYPES))
     return Tensor.exact(name, draw(hnp.arrays(dtype, shape)))
@@ -56,7 +65,9 @@ def some_payload(draw):
 def assert_same(one: Tensor, other: Tensor) -> None:
     """To the bit, with NaN and the sign of zero."""
     assert (one.name, one.shape, one.dtype, one.axis) == (other.name, other.shape, other.dtype, other.axis)
-    for a, b in ((one.values, other.values), (one.integers, other.integers), (one.unit, other.unit)):
+    assert one.zero == other.zero
+    pairs = ((getattr(one, part), getattr(other, part)) for part in ("values", "integers", "unit", "centroids"))
+    for a, b in pairs:
         assert (a is None) == (b is None)
         if a is not None:
             assert (a.dtype, a.shape, a.tobytes()) == (b.dtype, b.shape, b.tobytes())
@@ -233,6 +244,63 @@ def test_more_memory_than_any_reader_takes_is_not_written(tmp_path, payload):
 def test_a_grid_that_does_not_fit_is_refused(shape, units, axis, message):
     with pytest.raises(ValueError, match=message):
         Tensor.grid("w", np.zeros(shape, np.int32), np.array(units, np.float32), axis)
+
+
+BOOK = np.array([-0.5, 0.0, 0.1, 3.0], np.float32)
+
+
+def test_a_codebook_decodes_by_lookup_and_at_most_one_multiplication():
+    integers = np.array([[0, -1, 2], [1, 0, 2]], np.int32)
+    expected = np.array([[0, -0.5, 3], [0.1, 0, 3]], np.float32)
+    assert (Tensor.codebook("w", integers, BOOK, zero=1).decoded() == expected).all()
+    unit = np.array([0.7, -0.3], np.float32)
+    assert (Tensor.codebook("w", integers, BOOK, 1, unit).decoded() == expected * unit[:, None]).all()
+    plain = Tensor.codebook("w", np.array([3, 0], np.int32), BOOK)
+    assert plain.decoded().tolist() == [3, -0.5]
+
+
+def test_a_codebook_takes_half_the_bytes_where_float16_keeps_it(tmp_path):
+    integers = (np.arange(4000) % 3).astype(np.int32)
+    single = Tensor.codebook("single", integers, np.array([0, 0.1, 0.2], np.float32))
+    half = Tensor.codebook("half", integers, np.array([0, 0.125, 0.25], np.float32))
+    container.write(tmp_path / "a.gossamer", Payload(b"\x3a\x00", (single, half), {}, (), {}), {})
+    file = container.read(tmp_path / "a.gossamer")
+    assert file.stored[0].bytes - file.stored[1].bytes == 3 * 2
+    assert [entry.zeros for entry in file.stored] == [1334, 1334]
+    for one, other in zip((single, half), file.payload.tensors, strict=True):
+        assert_same(one, other)
+
+
+def test_zeros_of_a_codebook_are_counted_by_value():
+    from gossamer.container.tensor_table import _zeros
+
+    assert _zeros(Tensor.codebook("w", np.array([0, 0, 1], np.int32), np.array([5.0, 0.0], np.float32))) == 1
+
+
+@pytest.mark.parametrize(
+    ("centroids", "zero", "message"),
+    [
+        ([], 0, r"expected integer 0 in the codebook of tensor 'w' \(0..-1\), got 0"),
+        ([1.0, 2.0], 2, r"expected integer 0 in the codebook of tensor 'w' \(0..1\), got 2"),
+        ([1.0, 2.0], -1, r"got -1"),
+        ([np.nan, 2.0], 0, "expected finite values for tensor 'w', got nan"),
+        ([1.0, 2.0], 1, r"expected integers of -1..0 for the codebook of tensor 'w', got 0..1"),
+    ],
+)
+def test_a_codebook_that_does_not_fit_is_refused(centroids, zero, message):
+    with pytest.raises(ValueError, match=message):
+        Tensor.codebook("w", np.array([0, 1], np.int32), np.array(centroids, np.float32), zero)
+
+
+def test_the_writer_may_say_how_integers_are_coded(tmp_path, payload):
+    from gossamer.coding import CODERS
+
+    for name in CODERS:
+        path = tmp_path / f"{name}.gossamer"
+        container.write(path, payload, {}, lambda integers, name=name: (name, CODERS[name].encode(integers)))
+        file = container.read(path)
+        assert [entry.coder for entry in file.stored if entry.name == "w"] == [name]
+        assert_same(file.payload.tensors[0], payload.tensors[0])
 
 
 def test_a_dtype_that_the_format_does_not_know_is_refused():

@@ -32,6 +32,21 @@ PAYLOAD = "8c53b5e64c33f3ab2703df497f0c2d2eac225591b3b35da05e030c435eb46371"
 ONNX = "1f089456aa60b1e719c859e783bf08f1b47a2b29681c09336427a34d9342460f"
 
 
+# Codebooks in float32 and in float16, with and without units, by relative indices of 3 bits.
+VERSION_1_CODEBOOKS = bytes.fromhex(
+    "9347534d0d0a1a0a01000600b801000000000000efbad6e1a4f841681971885f5b837161b1115bf64ee97dffb76ff926"
+    "8bbfe5d9010b00000000000000d615203402b900000000000000b6f70350030d000000000000008e7c1659040a000000"
+    "000000002696634505050000000000000056be1988065200000000000000ea7dc9fe20d674a408e3e0b0621162cac804"
+    "0003d0043e47632bce482c4a4d616061616266666565609067671680882964e6296424e694a5164364d958195880b29c"
+    "f979a90a658939a5a90c4c4c4c202dcc8c0c00000080bf000000bfcdccccbd00000000cdcc4c3e0000003f0000404003"
+    "300a00000211aaaaaaaaaaaa0005052220027b1a4ed7b1a4ed7b1a4ed7b100bc00b800b40000003400380042003800c0"
+    "003c003003300a00000211aaaaaaaaaaaa0005052220027b1a4ed7b1a4ed7b1a4ed7b1cdcccc3d0300000aab562aceac"
+    "4a55b232ad0500078b564a4e2c518a050002abae05005b05c1310e83400c04c0bfb84eb3e4ecf3f11964ebbca2408094"
+    "2a8af277667e72ca8a97dcf13dae98db678f454d5629664c2b44a337986374b82b35fddd6148009ab45635fa24b31b39"
+    "16f34c96ce21ff07"
+)
+
+
 @pytest.fixture
 def golden(tmp_path):
     path = tmp_path / "golden.gossamer"
@@ -91,3 +106,22 @@ def test_its_parts_written_again_are_the_same_payload(golden, tmp_path):
     again = container.read(tmp_path / "again.gossamer")
     assert [(e.name, e.coder, e.zeros) for e in again.stored] == [(e.name, e.coder, e.zeros) for e in file.stored]
     assert container.to_onnx(again.payload) == container.to_onnx(file.payload)
+
+
+def test_codebooks_are_read_for_ever(tmp_path):
+    (tmp_path / "golden.gossamer").write_bytes(VERSION_1_CODEBOOKS)
+    file = container.read(tmp_path / "golden.gossamer")
+    assert file.payload_sha256 == "efbad6e1a4f841681971885f5b837161b1115bf64ee97dffb76ff9268bbfe5d9"
+    assert {entry.coder for entry in file.stored} == {"relative"}
+    places = np.arange(72).reshape(4, 2, 3, 3)
+    integers = (places**2 % 7 - 3) * (places % 3 > 0) + 3
+    single = np.array([-1, -0.5, -0.1, 0, 0.2, 0.5, 3], np.float32)[integers]
+    half = np.array([-1, -0.5, -0.25, 0, 0.25, 0.5, 3], np.float32)[integers]
+    expected = {
+        "shared": single,
+        "shared in halves": half * np.array([0.5, -2, 1, 0.125], np.float32).reshape(4, 1, 1, 1),
+        "one value": np.full((2, 2), 0.1, np.float32),
+    }
+    assert [tensor.name for tensor in file.payload.tensors] == list(expected)
+    for tensor in file.payload.tensors:
+        assert (tensor.decoded().dtype, tensor.decoded().tobytes()) == (np.float32, expected[tensor.name].tobytes())
