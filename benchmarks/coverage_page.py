@@ -27,7 +27,8 @@ training form; a training step at another batch size; and ONNX Runtime on the ex
 relative error below 1e-10. *Removable* is the share of parameters that lie in exact groups. Times are processor time
 on one thread. The last column is Torch-Pruning 1.6.1, asked for the same in the way of its README, in float64,
 on the network's own initialisation with norm statistics at random: *differs* means that its cut network does not
-compute what the original computes without the removed channels (for layer norms that is no fault of the cut).
+compute what the original computes without the removed channels (for layer norms that is no fault of the cut),
+*timeout* that it had not finished after 60 s of processor time (120 s of the clock for the first rows).
 
 This page is made by `python -m benchmarks.coverage page` from [results/coverage](../results/coverage/).
 """
