@@ -35,7 +35,12 @@ This page is made by `python -m benchmarks.coverage page` from [results/coverage
 
 
 def write_page() -> None:
-    """Put the tables into docs/coverage.md."""
+    """Put the page into docs/coverage.md."""
+    write_atomically(ROOT / "docs" / "coverage.md", page().encode())
+
+
+def page() -> str:
+    """The tables, and what is said about them."""
     rows = {source: read_json(ROWS / f"{source}.json") for source in SOURCES if (ROWS / f"{source}.json").exists()}
     parts = [INTRODUCTION, summary([row for known in rows.values() for row in known])]
     for source, known in rows.items():
@@ -43,7 +48,7 @@ def write_page() -> None:
     left_out = "".join(f"- `{name}`: {why}\n" for name, why in LEFT_OUT.items())
     parts.append(f"## Left out\n\n{left_out}")
     parts.append(f"## Why channels stay\n\n{reasons([row for known in rows.values() for row in known])}")
-    write_atomically(ROOT / "docs" / "coverage.md", "\n".join(parts).encode())
+    return "\n".join(parts)
 
 
 def summary(rows: list[dict[str, Any]]) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import deep_compression_table
+from benchmarks import coverage_page, deep_compression_table
 from benchmarks.claims import CLAIMS
 from benchmarks.table import BEGIN, END, _row, results_table
 from gossamer import container
@@ -22,6 +22,7 @@ from gossamer.report.record import read_reports
 
 ROOT = Path(__file__).resolve().parent.parent
 FINISHED = sorted(path.parent for path in (ROOT / "results").glob("*/report.json"))
+COVERAGE = ROOT / "results" / "coverage"
 FILES = {"report.json", "command.txt", "log.txt", "environment.json"}
 
 
@@ -92,3 +93,13 @@ def test_the_authors_network_is_stored_smaller_and_to_the_bit():
     assert (len(shared), sum(int(np.count_nonzero(t.decoded())) for t in shared)) == (26, sizes["nonzeros"])
     digest = hashlib.sha256(b"".join(tensor.decoded().tobytes() for tensor in shared)).hexdigest()
     assert digest == WEIGHTS_OF_THE_AUTHORS, "these are other weights than those published"
+
+
+def test_the_coverage_page_and_its_number_in_readme_are_made_from_results():
+    assert (ROOT / "docs" / "coverage.md").read_text(encoding="utf-8") == coverage_page.page(), (
+        "run `python -m benchmarks.coverage page`"
+    )
+    rows = [row for source in coverage_page.SOURCES for row in json.loads((COVERAGE / f"{source}.json").read_text())]
+    assert all(row["outcome"] == "exact" and row["error"] < 1e-10 and row["trains"] for row in rows)
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert f"checked on {len(rows)} networks" in " ".join(readme.split())
