@@ -109,7 +109,9 @@ def _recorded_line(text: str) -> str:
 
 
 def _is_own(filename: str) -> bool:
-    return Path(filename) != Path(__file__) and not Path(filename).is_relative_to(Path(torch.__file__).parent)
+    """Whether a file is the user's, neither PyTorch's nor ours."""
+    libraries = (Path(torch.__file__).parent, Path(__file__).parent.parent)
+    return not any(Path(filename).is_relative_to(library) for library in libraries)
 
 
 def _translate(exported: torch.export.ExportedProgram) -> torch.onnx.ONNXProgram:
