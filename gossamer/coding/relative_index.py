@@ -61,8 +61,6 @@ def decode(data: bytes | memoryview, shape: tuple[int, ...]) -> NDArray[np.int32
     size, at = read_varint(data, at, len(data))
     if size > len(data) - at:
         raise ValueError(f"ends inside its gaps, which take {size:,} bytes; it is truncated")
-    if count >= (number + 1) << b:  # nothing of that size is made before
-        raise ValueError(f"ends after at most {((number + 1) << b) - 1:,} of {count:,} symbols; it is truncated")
     gaps = huffman.decode(data[at : at + size], (number,)).astype(np.int64)
     coded = huffman.decode(data[at + size :], (number,))
     if number and (gaps.min() < 0 or gaps.max() >= 1 << b):
@@ -71,7 +69,7 @@ def decode(data: bytes | memoryview, shape: tuple[int, ...]) -> NDArray[np.int32
     last = int(positions[-1]) if number else -1
     if last >= count:
         raise ValueError(f"goes on after its {count:,} symbols; it is damaged")
-    if count - 1 - last >= 1 << b:
+    if count - 1 - last >= 1 << b:  # so nothing larger than the bytes account for is made
         raise ValueError(f"ends after at most {last + (1 << b):,} of {count:,} symbols; it is truncated")
     if (gaps[coded == 0] != (1 << b) - 1).any():
         raise ValueError(f"has a filler with a gap of less than {1 << b}; it is damaged")
