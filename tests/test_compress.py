@@ -224,7 +224,7 @@ def test_a_folder_with_other_files_is_refused(trained, tmp_path):
 
 
 def test_an_unknown_recipe_is_refused(trained, tmp_path):
-    with pytest.raises(ValueError, match="expected a recipe of auto, got 'magic'"):
+    with pytest.raises(ValueError, match="expected a recipe of auto, deep-compression, got 'magic'"):
         gossamer.compress(user_task(trained), Goal(0.02), "magic", out=tmp_path)
 
 
