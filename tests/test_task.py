@@ -423,10 +423,10 @@ def test_missing_data_are_named(data: str, message: str) -> None:
         task_from(data=data, model="resnet20", preset="cifar10")
 
 
-def test_cifar10_has_two_forms_of_splits(monkeypatch):
+def test_named_forms_of_data_get_their_folder(monkeypatch):
     loaded = []
     for form in NAMED_FORMS:
         monkeypatch.setitem(NAMED_FORMS, form, lambda path, form=form: loaded.append((form, path)) or 1 / 0)
         with pytest.raises(ZeroDivisionError):
             task_from(data=f"{form}:there", model="resnet20", preset="cifar10")
-    assert loaded == [("cifar10", Path("there")), ("cifar10-held-out", Path("there"))]
+    assert loaded == [(form, Path("there")) for form in NAMED_FORMS]
