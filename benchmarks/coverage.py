@@ -64,8 +64,8 @@ def main() -> int:
         print(json.dumps(row(entries[0])))
         return 0
     if options.verb == "peer":
-        (entry,) = entries[:1]
-        print(json.dumps(torch_pruning(entry, _rows(entry.source)[entry.name]["pixels"][1])))
+        pixels = _rows(entries[0].source)[entries[0].name]["pixels"][1]
+        print(json.dumps(torch_pruning(entries[0], pixels)))
         return 0
     for entry in entries:
         row_before = _rows(entry.source).get(entry.name, {})

@@ -18,7 +18,7 @@ from torch import nn
 from gossamer.data.images import ArrayImages, Split
 from gossamer.data.preprocess import Preprocess
 from gossamer.data.splits import Splits
-from gossamer.task import Task
+from gossamer.task import Task, task_from
 
 #: The same network as a user would bring it, for tests of the command line.
 SMALL_NET = '''
@@ -110,3 +110,19 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
         arrays[f"{key}_labels"] = split.labels
     np.savez(folder / "data.npz", **arrays)
     return folder
+
+
+@pytest.fixture(scope="session")
+def user_task() -> Callable[[Path], Task]:
+    """Reads the task out of a folder as `trained` makes it."""
+
+    def read(folder: Path) -> Task:
+        return task_from(
+            data=str(folder / "data.npz"),
+            model=f"{folder / 'net.py'}:SmallNet",
+            weights=folder / "weights.safetensors",
+            mean=(0.5,) * 3,
+            std=(0.25,) * 3,
+        )
+
+    return read

@@ -25,24 +25,13 @@ from gossamer.measure.quality import right_examples
 from gossamer.search.proof import ToleranceNotMet
 from gossamer.search.run import Settings
 from gossamer.search.watch import Watch
-from gossamer.task import task_from
 
 DELIVERED = ("model.gossamer", "model.onnx", "plan.json", "report.json", "report.html")
 SETTINGS = Settings(epochs=1, batch_size=64, augment=False)
 
 
-def user_task(trained: Path) -> gossamer.Task:
-    return task_from(
-        data=str(trained / "data.npz"),
-        model=f"{trained / 'net.py'}:SmallNet",
-        weights=trained / "weights.safetensors",
-        mean=(0.5,) * 3,
-        std=(0.25,) * 3,
-    )
-
-
 @pytest.fixture(scope="module")
-def small_file(trained, tmp_path_factory):
+def small_file(user_task, trained, tmp_path_factory):
     """A finished run minimising bytes."""
     out = tmp_path_factory.mktemp("runs") / "bytes"
     task = user_task(trained)
@@ -141,7 +130,7 @@ def test_starting_a_finished_run_again_changes_nothing(small_file):
     assert before == {path: path.read_bytes() for path in result.folder.rglob("measurement.json")}
 
 
-def test_latency_and_macs_cut_channels(trained, tmp_path):
+def test_latency_and_macs_cut_channels(user_task, trained, tmp_path):
     task = user_task(trained)
     for minimise in ("latency", "macs"):
         result = gossamer.compress(
@@ -216,19 +205,19 @@ def test_a_folder_with_another_run_is_refused(small_file):
         gossamer.compress(task, Goal(0.02), out=result.folder, settings=SETTINGS)
 
 
-def test_a_folder_with_other_files_is_refused(trained, tmp_path):
+def test_a_folder_with_other_files_is_refused(user_task, trained, tmp_path):
     (tmp_path / "thesis.tex").write_text("years of work")
     with pytest.raises(ValueError, match="expected an empty folder for the run"):
         gossamer.compress(user_task(trained), Goal(0.02), out=tmp_path, settings=SETTINGS)
     assert (tmp_path / "thesis.tex").read_text() == "years of work"
 
 
-def test_an_unknown_recipe_is_refused(trained, tmp_path):
+def test_an_unknown_recipe_is_refused(user_task, trained, tmp_path):
     with pytest.raises(ValueError, match="expected a recipe of auto, deep-compression, got 'magic'"):
         gossamer.compress(user_task(trained), Goal(0.02), "magic", out=tmp_path)
 
 
-def test_when_nothing_keeps_the_promise_the_best_is_named_and_kept(trained, tmp_path, monkeypatch):
+def test_when_nothing_keeps_the_promise_the_best_is_named_and_kept(user_task, trained, tmp_path, monkeypatch):
     from gossamer.search import candidate as module
 
     monkeypatch.setattr(module, "judge", lambda *_: module.Verdict(drop=0.2, flips=0.3, accepted=False, note="planted"))
@@ -238,7 +227,7 @@ def test_when_nothing_keeps_the_promise_the_best_is_named_and_kept(trained, tmp_
     assert any(out.glob("steps/*/model.gossamer"))
 
 
-def test_a_split_that_proves_nothing_still_delivers_and_says_so(trained, tmp_path):
+def test_a_split_that_proves_nothing_still_delivers_and_says_so(user_task, trained, tmp_path):
     task = user_task(trained)
     few = replace(task, test=task.test.subset(np.arange(40), "test"))
     result = gossamer.compress(few, Goal(0.001), out=tmp_path / "run", settings=SETTINGS, ledger=tmp_path / "l.json")
@@ -247,7 +236,7 @@ def test_a_split_that_proves_nothing_still_delivers_and_says_so(trained, tmp_pat
     assert any("not proven" in note for note in result.report.notes)
 
 
-def test_training_that_diverges_keeps_the_best_so_far(trained, tmp_path):
+def test_training_that_diverges_keeps_the_best_so_far(user_task, trained, tmp_path):
     settings = replace(SETTINGS, learning_rate=1e12)
     result = gossamer.compress(
         user_task(trained), Goal(0.03), out=tmp_path / "run", settings=settings, ledger=tmp_path / "l.json"
@@ -298,6 +287,6 @@ def test_the_probe_sees_every_class(task, tmp_path, monkeypatch):
     assert set(seen[0].labels) == {0, 1, 2, 3}
 
 
-def test_an_unfinished_run_cannot_be_loaded(trained, tmp_path):
+def test_an_unfinished_run_cannot_be_loaded(user_task, trained, tmp_path):
     with pytest.raises(ValueError, match="expected a finished run"):
         gossamer.load(tmp_path, user_task(trained))

@@ -46,6 +46,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gossamer.coding.bits import no_values
+
 # 65536 / (1 + exp(-x)) at x = -10, -9.5, ... 10: the only trace of a transcendental function, so it is written out.
 LOGISTIC = (
     *(3, 5, 8, 13, 22, 36, 60, 98, 162, 267, 439, 720, 1179, 1921, 3108, 4971, 7812, 11955, 17625, 24743, 32768),
@@ -103,9 +105,7 @@ def decode(data: bytes | memoryview, shape: tuple[int, ...]) -> NDArray[np.int32
     """The integers of `shape` that `encode` coded; ValueError for anything it would not have written."""
     count = math.prod(shape)
     if not count:
-        if len(data):
-            raise ValueError(f"holds {len(data):,} bytes where no values are expected; it is damaged")
-        return np.zeros(shape, np.int32)
+        return no_values(data, shape)
     if count > VALUES_PER_BYTE * (len(data) + 4):  # before anything of that size is made
         raise ValueError(f"has {len(data):,} bytes, which cannot hold {count:,} symbols; it is truncated or damaged")
     values = np.zeros(count, np.int32)

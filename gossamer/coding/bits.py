@@ -16,6 +16,13 @@ CHUNK = 1 << 16  # values packed at once; a multiple of 8, so that every chunk e
 INT32_MIN, INT32_MAX = -(2**31), 2**31 - 1
 
 
+def no_values(data: bytes | memoryview, shape: tuple[int, ...]) -> NDArray[np.int32]:
+    """What any coder decodes for a shape that holds no values; ValueError unless there are no bytes either."""
+    if len(data):
+        raise ValueError(f"holds {len(data):,} bytes where no values are expected; it is damaged")
+    return np.zeros(shape, np.int32)
+
+
 def zigzag(value: int) -> int:
     """Fold the sign into the lowest bit, so that small magnitudes stay small.
 

@@ -23,6 +23,7 @@ from gossamer.coding.bits import (
     INT32_MAX,
     INT32_MIN,
     BitReader,
+    no_values,
     pack,
     packed_bytes,
     read_varint,
@@ -103,9 +104,7 @@ def decode(data: bytes | memoryview, shape: tuple[int, ...]) -> NDArray[np.int32
     """The integers of `shape` that `encode` coded; ValueError for anything that is not such a code."""
     count = math.prod(shape)
     if not count:
-        if len(data):
-            raise ValueError(f"holds {len(data):,} bytes where no values are expected; it is damaged")
-        return np.zeros(shape, np.int32)
+        return no_values(data, shape)
     if not len(data):
         raise ValueError(f"ends after 0 of {count:,} symbols; it is truncated")
     shift = data[0]

@@ -13,7 +13,17 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from gossamer.coding.bits import INT32_MAX, INT32_MIN, pack, read_varint, unpack, unzigzag, write_varint, zigzag
+from gossamer.coding.bits import (
+    INT32_MAX,
+    INT32_MIN,
+    no_values,
+    pack,
+    read_varint,
+    unpack,
+    unzigzag,
+    write_varint,
+    zigzag,
+)
 
 
 def encode(values: NDArray[np.int32]) -> bytes:
@@ -30,9 +40,7 @@ def decode(data: bytes | memoryview, shape: tuple[int, ...]) -> NDArray[np.int32
     """The integers of `shape` that `encode` packed; ValueError for any other data."""
     count = math.prod(shape)
     if not count:
-        if len(data):
-            raise ValueError(f"holds {len(data):,} bytes where no values are expected; it is damaged")
-        return np.zeros(shape, np.int32)
+        return no_values(data, shape)
     folded, at = read_varint(data, 0, 2**32 - 1)
     smallest = unzigzag(folded)
     if at >= len(data):

@@ -27,7 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gossamer.coding import huffman
-from gossamer.coding.bits import read_varint, write_varint
+from gossamer.coding.bits import no_values, read_varint, write_varint
 
 LONGEST = 12  # bits of a gap: its symbols then fit the table of one Huffman code
 
@@ -49,9 +49,7 @@ def decode(data: bytes | memoryview, shape: tuple[int, ...]) -> NDArray[np.int32
     """The integers of `shape` that `encode` coded; ValueError for anything that is not such a code."""
     count = math.prod(shape)
     if not count:
-        if len(data):
-            raise ValueError(f"holds {len(data):,} bytes where no values are expected; it is damaged")
-        return np.zeros(shape, np.int32)
+        return no_values(data, shape)
     if not len(data):
         raise ValueError(f"ends after 0 of {count:,} symbols; it is truncated")
     b = data[0]
@@ -107,10 +105,14 @@ def _cheapest(flat: NDArray[np.int32]) -> int:
     """The b whose two codes take the fewest bits; of equals the smallest."""
     positions, left_out = _gaps(flat)
     _, counts = np.unique(flat[positions], return_counts=True)
+    times = np.bincount(left_out[:-1])  # a histogram serves every b
+    widths = np.flatnonzero(times)
+    times = times[widths]
 
     def bits(b: int) -> int:
-        fillers = int((left_out >> b).sum())
-        gaps = np.bincount(left_out[:-1] & ((1 << b) - 1), minlength=1 << b)
+        fillers = int(((widths >> b) * times).sum() + (left_out[-1] >> b))
+        gaps = np.zeros(1 << b, np.int64)
+        np.add.at(gaps, widths & ((1 << b) - 1), times)
         gaps[-1] += fillers
         lengths = huffman.code_lengths(gaps) if gaps.any() else gaps
         table = 8 * len(huffman.write_lengths(np.trim_zeros(lengths)))

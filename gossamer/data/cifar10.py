@@ -16,12 +16,9 @@ from pathlib import Path
 
 from gossamer.data.arrays import check_labels, join, read
 from gossamer.data.images import Split
-from gossamer.data.splits import Splits, halves, hold_out, renamed
+from gossamer.data.splits import Splits, halves, hold_out_selection
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
-
-
-HELD_OUT = 5000
 
 
 def load(folder: Path) -> Splits:
@@ -38,12 +35,8 @@ def load(folder: Path) -> Splits:
 def load_held_out(folder: Path) -> Splits:
     """The same data for a network that is trained here: selection is held out of the training set."""
     train, test = _official(folder)
-    train, selection = hold_out(train, min(HELD_OUT, len(train) // 5))
-    notes = (
-        f"selection is {len(selection):,} images of the training set, chosen by content hash and not trained on; "
-        f"test is the whole test set, {len(test):,} images",
-    )
-    return Splits(train, renamed(selection, "selection"), test, CLASSES, notes)
+    train, selection, note = hold_out_selection(train)
+    return Splits(train, selection, test, CLASSES, (f"{note}; test is the whole test set, {len(test):,} images",))
 
 
 def _official(folder: Path) -> tuple[Split, Split]:

@@ -14,10 +14,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from gossamer.data.arrays import check_labels, read
-from gossamer.data.splits import Splits, hold_out, renamed
+from gossamer.data.splits import Splits, hold_out_selection, renamed
 
 CLASSES = tuple("0123456789")
-HELD_OUT, OFFICIAL_TEST = 5000, 10_000
+OFFICIAL_TEST = 10_000
 
 
 def load(folder: Path) -> Splits:
@@ -30,11 +30,7 @@ def load(folder: Path) -> Splits:
         raise ValueError(f"expected the splits train and test in {file}, got {sorted(given)}; rename its arrays")
     for name in ("train", "test"):
         check_labels(given[name], len(CLASSES), str(file))
-    train, selection = hold_out(given["train"], min(HELD_OUT, len(given["train"]) // 5))
+    train, selection, note = hold_out_selection(given["train"])
     test = renamed(given["test"], "test")
     part = "all" if len(test) == OFFICIAL_TEST else f"{len(test):,} of the {OFFICIAL_TEST:,}"
-    notes = (
-        f"selection is {len(selection):,} images of the training set, chosen by content hash and not trained on; "
-        f"test is {part} test images of MNIST",
-    )
-    return Splits(renamed(train, "train"), renamed(selection, "selection"), test, CLASSES, notes)
+    return Splits(train, selection, test, CLASSES, (f"{note}; test is {part} test images of MNIST",))

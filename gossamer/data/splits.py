@@ -15,6 +15,7 @@ import numpy as np
 
 from gossamer.data.images import Split
 
+HELD_OUT = 5000  # images of a training set, for decisions on a network that is trained here
 TRAIN_SHARE, SELECTION_SHARE = 0.8, 0.1  # of data that come unsplit; the rest is the test split
 
 
@@ -81,6 +82,13 @@ def hold_out(split: Split, count: int) -> tuple[Split, Split]:
         raise ValueError(f"cannot hold {count} examples out of the {len(split)} of split '{split.name}'")
     held, rest = _cut(split, count, ("held out", split.name))
     return rest, held
+
+
+def hold_out_selection(train: Split) -> tuple[Split, Split, str]:
+    """For a network that is trained here: the rest of the training set, the selection split, and a note on it."""
+    rest, selection = hold_out(train, min(HELD_OUT, len(train) // 5))
+    note = f"selection is {len(selection):,} images of the training set, chosen by content hash and not trained on"
+    return renamed(rest, "train"), renamed(selection, "selection"), note
 
 
 def _cut(split: Split, count: int, names: tuple[str, str]) -> tuple[Split, Split]:

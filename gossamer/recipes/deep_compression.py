@@ -112,7 +112,7 @@ class DeepCompression:
                 f"deep-compression makes files small, not arithmetic fast, but {run.goal.minimise} is to be minimised; "
                 "use --minimise bytes, or the recipe auto"
             )
-        demand = partial(self._demand, run)
+        demand = partial(self.demand, coded_layers(run))
         demand(1.0)  # rates that do not fit are refused before anything is trained
         pace = measure_pace(run)
         seconds = run.seconds_of("first candidate", lambda: self._unpruned(run))
@@ -129,10 +129,10 @@ class DeepCompression:
 
     # --- stage 1: prune
 
-    def _demand(self, run: Run, strength: float) -> Demand:
+    def demand(self, layers: list[Layer], strength: float) -> Demand:
+        """What pruning of this strength leaves of these layers."""
         if not self.rates:
             return Demand(strength, KEPT**strength)
-        layers = coded_layers(run)
         rates = _paper_rates(self.rates, layers)
         sizes = {layer.name: int(np.prod(layer.shape)) for layer in layers}
         return Demand(strength, sum(sizes[name] * rate**strength for name, rate in rates.items()) / sum(sizes.values()))

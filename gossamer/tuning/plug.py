@@ -99,14 +99,19 @@ class StraightThrough(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, raw: Tensor, replacement: Tensor) -> Tensor:
         """(filters, ...), (filters, ...) -> (filters, ...): `replacement`."""
-        ctx.save_for_backward(replacement.flatten(1).any(dim=1))
+        ctx.save_for_backward(alive(replacement))
         return replacement.clone()
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
         """The gradient of the replacement, given to `raw`."""
-        (alive,) = ctx.saved_tensors
-        return gradients[0] * alive.reshape(-1, *[1] * (gradients[0].ndim - 1)), None
+        (living,) = ctx.saved_tensors
+        return gradients[0] * living, None
+
+
+def alive(weight: Tensor) -> Tensor:
+    """Which filters hold anything but zeros, bool, broadcastable to the weight (filters, ...)."""
+    return weight.flatten(1).any(dim=1).reshape(-1, *[1] * (weight.ndim - 1))
 
 
 def straight_through(raw: Tensor, replacement: Tensor) -> Tensor:

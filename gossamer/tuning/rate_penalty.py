@@ -29,7 +29,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gossamer.tuning.plug import Clock, Plug, Weights, straight_through
+from gossamer.tuning.plug import Clock, Plug, Weights, alive, straight_through
 
 Costs = Callable[[NDArray[np.int32]], NDArray[np.float32]]
 """Integers of a tensor -> bits, (classes, *shape): what an integer of bit length 0, 1, 2, ... costs in each place."""
@@ -116,7 +116,7 @@ class RatePenalty(Plug):
             on_grid = straight_through(weight, integers * back)
             # d(q D) / dD = q - u where the slope of rounding counts as 1; u D is the weight itself
             moved = (integers - self._before[name]) * back * (self.steps[name] - self.steps[name].detach())
-            rounded[name] = on_grid + moved * _alive(integers)
+            rounded[name] = on_grid + moved * alive(integers)
             bits.append(_interpolated(self._tables[name], scaled.abs()).sum())
             count += weight.numel()
         self._bits = torch.stack(bits).sum() / count
@@ -182,11 +182,6 @@ class RatePenalty(Plug):
                 self.steps[name] = state[f"step/{name}"].clone().requires_grad_()
             if f"first/{name}" in state:
                 self._moments[name] = state[f"first/{name}"], state[f"second/{name}"]
-
-
-def _alive(integers: Tensor) -> Tensor:
-    """1 for each filter that holds anything, else 0; broadcastable to (filters, ...)."""
-    return integers.flatten(1).any(dim=1).to(integers.dtype).reshape(-1, *[1] * (integers.ndim - 1))
 
 
 def _interpolated(table: Tensor, magnitude: Tensor) -> Tensor:

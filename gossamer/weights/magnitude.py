@@ -20,7 +20,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-FloatArray = NDArray[np.floating]
+from gossamer.weights.largest import FloatArray, keep_largest
 
 
 @dataclass(frozen=True)
@@ -41,25 +41,13 @@ class Magnitude:
 
         Ties go by position, so the answer is the same every time.
         """
-        if not 0.0 <= sparsity < 1.0:
-            raise ValueError(f"sparsity must be in [0, 1), got {sparsity}")
-        if not weights:
-            return {}
         scores = {name: np.abs(value) for name, value in weights.items()}
         if self.scope == "layer":
-            return {name: _largest(score.ravel(), sparsity).reshape(score.shape) for name, score in scores.items()}
+            return {name: keep for name in scores for keep in keep_largest({name: scores[name]}, sparsity).values()}
         if self.scope == "scaled":
             scores = {name: score / (_root_mean_square(score) or 1.0) for name, score in scores.items()}
-        keep = _largest(np.concatenate([score.ravel() for score in scores.values()]), sparsity)
-        parts = np.split(keep, np.cumsum([score.size for score in scores.values()])[:-1])
-        return {name: part.reshape(scores[name].shape) for name, part in zip(scores, parts, strict=True)}
+        return keep_largest(scores, sparsity)
 
 
 def _root_mean_square(values: FloatArray) -> float:
     return float(np.sqrt(np.mean(np.square(values, dtype=np.float64))))
-
-
-def _largest(scores: FloatArray, sparsity: float) -> NDArray[np.bool_]:
-    keep = np.ones(scores.size, dtype=np.bool_)
-    keep[np.argsort(scores, kind="stable")[: round(sparsity * scores.size)]] = False
-    return keep

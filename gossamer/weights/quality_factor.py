@@ -21,7 +21,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-FloatArray = NDArray[np.floating]
+from gossamer.weights.largest import FloatArray, keep_largest
 
 
 @dataclass(frozen=True)
@@ -50,16 +50,7 @@ class QualityFactor:
 
         Ties go by position, so the answer is the same every time.
         """
-        if not 0.0 <= sparsity < 1.0:
-            raise ValueError(f"sparsity must be in [0, 1), got {sparsity}")
-        if not weights:
-            return {}
-        scores = self._scores(weights)
-        every = np.concatenate([score.ravel() for score in scores.values()])
-        keep = np.ones(every.size, np.bool_)
-        keep[np.argsort(every, kind="stable")[: round(sparsity * every.size)]] = False
-        parts = np.split(keep, np.cumsum([score.size for score in scores.values()])[:-1])
-        return {name: part.reshape(scores[name].shape) for name, part in zip(scores, parts, strict=True)}
+        return keep_largest(self._scores(weights), sparsity)
 
     def _scores(self, weights: Mapping[str, FloatArray]) -> dict[str, FloatArray]:
         """Magnitudes in units of the threshold at q = 1."""

@@ -20,25 +20,14 @@ from gossamer.recipes import deep_compression as module
 from gossamer.recipes.deep_compression import RATES, DeepCompression, Demand
 from gossamer.search.run import Run, Settings
 from gossamer.search.watch import Watch
-from gossamer.task import task_from
 from gossamer.zoo import ZOO
 
 SETTINGS = Settings(epochs=4, batch_size=64, augment=False, numerics="plain float32")
 RECIPE = "deep-compression:conv_bits=5,fc_bits=4"
 
 
-def user_task(trained):
-    return task_from(
-        data=str(trained / "data.npz"),
-        model=f"{trained / 'net.py'}:SmallNet",
-        weights=trained / "weights.safetensors",
-        mean=(0.5,) * 3,
-        std=(0.25,) * 3,
-    )
-
-
 @pytest.fixture(scope="module")
-def finished(trained, tmp_path_factory):
+def finished(user_task, trained, tmp_path_factory):
     """A finished run."""
     out = tmp_path_factory.mktemp("runs") / "deep"
     task = user_task(trained)
@@ -125,7 +114,7 @@ class _Killed(BaseException):
     """As a signal would: nothing catches it."""
 
 
-def test_killed_while_values_are_trained_it_goes_on_to_the_same_result(trained, tmp_path, monkeypatch):
+def test_killed_while_values_are_trained_it_goes_on_to_the_same_result(user_task, trained, tmp_path, monkeypatch):
     task, goal = user_task(trained), Goal(0.04)
 
     def compress(out):
@@ -170,26 +159,24 @@ def run_for(name: str, rates: str) -> tuple[Run, DeepCompression]:
 
 
 @pytest.mark.parametrize(("name", "kept"), [("lenet300100", 0.082), ("lenet5", 0.084)])
-def test_at_strength_one_the_paper_s_share_of_each_layer_stays(name, kept, monkeypatch):
+def test_at_strength_one_the_paper_s_share_of_each_layer_stays(name, kept):
     run, recipe = run_for(name, name)
     layers = list(run.network.layers)
-    monkeypatch.setattr(module, "coded_layers", lambda run: layers)
-    demand = recipe._demand(run, 1.0)
+    demand = recipe.demand(layers, 1.0)
     assert demand.kept == pytest.approx(kept, abs=0.001)
     weights = {layer.name: run.network.module.state_dict()[layer.name].numpy() for layer in layers}
     for layer, percent in zip(layers, RATES[name], strict=True):
         assert recipe.keep(weights, layers, demand)[layer.name].mean() == pytest.approx(percent / 100, abs=0.003)
-    more = recipe.keep(weights, layers, recipe._demand(run, 1.3))
+    more = recipe.keep(weights, layers, recipe.demand(layers, 1.3))
     assert all(more[layer.name].mean() < 0.01 + (p / 100) ** 1.3 for layer, p in zip(layers, RATES[name], strict=True))
 
 
-def test_without_rates_the_first_layer_is_pruned_least(monkeypatch):
+def test_without_rates_the_first_layer_is_pruned_least():
     run, recipe = run_for("lenet300100", "")
     layers = list(run.network.layers)
-    monkeypatch.setattr(module, "coded_layers", lambda run: layers)
     torch.manual_seed(0)
     weights = {layer.name: torch.randn(layer.shape).numpy() for layer in layers}
-    keep = recipe.keep(weights, layers, recipe._demand(run, 1.0))
+    keep = recipe.keep(weights, layers, recipe.demand(layers, 1.0))
     assert sum(row.sum() for row in keep.values()) == pytest.approx(0.1 * 266_200, abs=1)
     assert keep["ip1.weight"].mean() > 5 * keep["ip2.weight"].mean()
 

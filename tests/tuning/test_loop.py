@@ -11,7 +11,6 @@ from gossamer.tuning import (
     Diverged,
     GridRounding,
     Numerics,
-    Plug,
     Settings,
     Sparsify,
     effective_weights,
@@ -42,19 +41,8 @@ def test_it_learns(task):
     assert losses[-1] < losses[0]
 
 
-class StopAfter(Plug):
-    """A kill in the middle of an epoch."""
-
-    def __init__(self, step):
-        self.step = step
-
-    def before_step(self, clock, weights):
-        if clock.step == self.step:
-            raise KeyboardInterrupt
-
-
 @pytest.mark.parametrize("killed_at", [3, 8, 15])
-def test_resuming_gives_the_same_result(task, tmp_path, killed_at):
+def test_resuming_gives_the_same_result(stop_after, task, tmp_path, killed_at):
     whole = trace(task.model, task.example)
     steady = plugs_for(whole)
     tune(whole.module, task, SETTINGS, steady)
@@ -62,7 +50,7 @@ def test_resuming_gives_the_same_result(task, tmp_path, killed_at):
     checkpoint = tmp_path / "training.safetensors"
     broken = trace(task.model, task.example)
     with pytest.raises(KeyboardInterrupt):
-        tune(broken.module, task, SETTINGS, (*plugs_for(broken), StopAfter(killed_at)), checkpoint=checkpoint)
+        tune(broken.module, task, SETTINGS, (*plugs_for(broken), stop_after(killed_at)), checkpoint=checkpoint)
     again = trace(task.model, task.example)
     resumed = plugs_for(again)
     losses = tune(again.module, task, SETTINGS, resumed, checkpoint=checkpoint)
@@ -74,11 +62,11 @@ def test_resuming_gives_the_same_result(task, tmp_path, killed_at):
         assert torch.equal(value, effective_weights(again.module, resumed)[name]), name
 
 
-def test_a_finished_checkpoint_is_only_read(task, tmp_path):
+def test_a_finished_checkpoint_is_only_read(stop_after, task, tmp_path):
     network = trace(task.model, task.example)
     losses = tune(network.module, task, SETTINGS, checkpoint=tmp_path / "c")
     other = trace(task.model, task.example)
-    assert tune(other.module, task, SETTINGS, (StopAfter(0),), checkpoint=tmp_path / "c") == losses
+    assert tune(other.module, task, SETTINGS, (stop_after(0),), checkpoint=tmp_path / "c") == losses
     assert torch.equal(other.module.state_dict()["fc.weight"], network.module.state_dict()["fc.weight"])
 
 

@@ -99,23 +99,14 @@ def test_the_bits_arrive_at_their_target(task):
         assert torch.allclose(integers, integers.round(), atol=1e-4), "what is trained lies on the grid"
 
 
-class StopAfter(Plug):
-    def __init__(self, step):
-        self.step = step
-
-    def before_step(self, clock, weights):
-        if clock.step == self.step:
-            raise KeyboardInterrupt
-
-
 @pytest.mark.parametrize("killed_at", [3, 20])
-def test_resuming_gives_the_same_result(task, tmp_path, killed_at):
+def test_resuming_gives_the_same_result(stop_after, task, tmp_path, killed_at):
     whole = trace(task.model, task.example)
     tune(whole.module, task, SETTINGS, (penalised(whole, 1.2),))
     killed = trace(task.model, task.example)
     path = tmp_path / "training.safetensors"
     with pytest.raises(KeyboardInterrupt):
-        tune(killed.module, task, SETTINGS, (penalised(killed, 1.2), StopAfter(killed_at)), checkpoint=path)
+        tune(killed.module, task, SETTINGS, (penalised(killed, 1.2), stop_after(killed_at)), checkpoint=path)
     again = trace(task.model, task.example)
     plug = penalised(again, 1.2)
     tune(again.module, task, SETTINGS, (plug, Plug()), checkpoint=path)

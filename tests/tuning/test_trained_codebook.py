@@ -10,7 +10,7 @@ from torch.func import functional_call
 
 from gossamer.graph import trace
 from gossamer.quantize.codebook import share
-from gossamer.tuning import FixedZeros, Plug, Settings, TrainedCodebook, effective_weights, tune
+from gossamer.tuning import FixedZeros, Settings, TrainedCodebook, effective_weights, tune
 
 SETTINGS = Settings(epochs=3, batch_size=64, learning_rate=0.1, augment=False)
 
@@ -92,19 +92,8 @@ def test_pruned_weights_stay_zero_and_the_others_train(task):
         assert not torch.signbit(effective[~kept]).any(), "a zero is stored as +0"
 
 
-class StopAfter(Plug):
-    """A kill in the middle of an epoch."""
-
-    def __init__(self, step):
-        self.step = step
-
-    def before_step(self, clock, weights):
-        if clock.step == self.step:
-            raise KeyboardInterrupt
-
-
 @pytest.mark.parametrize("killed_at", [3, 8, 15])
-def test_resuming_gives_the_same_values(task, tmp_path, killed_at):
+def test_resuming_gives_the_same_values(stop_after, task, tmp_path, killed_at):
     def plug_and_network():
         network, _, books = pruned(task)
         return network.module, TrainedCodebook(books, weights_of(network.module))
@@ -113,7 +102,7 @@ def test_resuming_gives_the_same_values(task, tmp_path, killed_at):
     tune(whole, task, SETTINGS, (steady,))
     broken, plug = plug_and_network()
     with pytest.raises(KeyboardInterrupt):
-        tune(broken, task, SETTINGS, (plug, StopAfter(killed_at)), checkpoint=tmp_path / "c.safetensors")
+        tune(broken, task, SETTINGS, (plug, stop_after(killed_at)), checkpoint=tmp_path / "c.safetensors")
     again, resumed = plug_and_network()
     tune(again, task, SETTINGS, (resumed,), checkpoint=tmp_path / "c.safetensors")
     for name, values in steady.values.items():
