@@ -49,7 +49,8 @@ def assemble(run: Run, candidates: Sequence[Finished], proof: Proof, name: str, 
     )
     control = None
     if run.settings.control and tuned_epochs(run):
-        control = replace(original, quality=dense_control_quality(run))
+        quality = dense_control_quality(run)
+        control = None if quality is None else replace(original, quality=quality)
     elif tuned_epochs(run):
         run.note("no dense control was tuned beside it (--control does): compare with the original as it was given")
     if gained := _too_little(run.goal.minimise, original, compressed, run.goal.runtime):

@@ -11,7 +11,7 @@ from gossamer.measure.quality import right_examples
 from gossamer.runtime.export import export_onnx
 from gossamer.search.pace import measure_pace
 from gossamer.search.run import Run
-from gossamer.tuning import Distillation
+from gossamer.tuning import Distillation, Diverged
 
 
 def tuned_epochs(run: Run) -> int:
@@ -19,19 +19,27 @@ def tuned_epochs(run: Run) -> int:
     return sum(len(stage["value"]) for name, stage in run.stages().items() if name.endswith(" losses"))
 
 
-def dense_control_quality(run: Run) -> float:
-    """Quality on the test split of the original after as many epochs of the same tuning; remembered by the run."""
+def dense_control_quality(run: Run) -> float | None:
+    """Quality on the test split of the original after as many epochs of the same tuning; remembered by the run.
+
+    None, and a note, where that tuning diverges: a rate that pruned weights bear can be too high for dense ones.
+    """
     epochs = tuned_epochs(run)
     folder = run.folder / "control"
 
-    def compute() -> float:
+    def compute() -> float | None:
         network, numerics = run.network.copy(), measure_pace(run).numerics
         manner = run.stages()["manner of tuning"]["value"]
         plugs = (Distillation(),) if manner["taught"] else ()
-        run.tune(network.module, plugs, numerics, epochs, folder, "dense control", weight_decay=manner["weight_decay"])
+        decay = manner["weight_decay"]
+        try:
+            run.tune(network.module, plugs, numerics, epochs, folder, "dense control", weight_decay=decay)
+        except Diverged as error:
+            run.note(f"there is no dense control to compare with: its tuning failed ({error})")
+            return None
         model = export_onnx(network.module, network.example)
         return float(right_examples(run.task, run.task.test, model, run.goal.runtime).mean())
 
-    quality = float(run.stage("control", compute))
+    quality = run.stage("control", compute)
     run.forget_training(folder)
-    return quality
+    return None if quality is None else float(quality)

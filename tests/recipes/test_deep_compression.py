@@ -20,6 +20,7 @@ from gossamer.recipes import deep_compression as module
 from gossamer.recipes.deep_compression import RATES, DeepCompression, Demand
 from gossamer.search.run import Run, Settings
 from gossamer.search.watch import Watch
+from gossamer.tuning import Diverged
 from gossamer.zoo import ZOO
 
 SETTINGS = Settings(epochs=4, batch_size=64, augment=False, numerics="plain float32")
@@ -108,6 +109,13 @@ def test_the_report_compares_the_coders_and_the_control_is_tuned_as_the_candidat
     monkeypatch.setattr("gossamer.search.control.measure_pace", lambda run: SimpleNamespace(numerics=None))
     dense_control_quality(run)
     assert asked == [((), 5e-4)], "no teacher for the candidates, none for the control"
+
+    def diverges(*_, **__):
+        raise Diverged("planted")
+
+    monkeypatch.setattr(Run, "tune", diverges)
+    assert dense_control_quality(run) is None
+    assert run.notes[-1] == "there is no dense control to compare with: its tuning failed (planted)"
 
 
 class _Killed(BaseException):
