@@ -14,5 +14,5 @@ from gossamer.container.onnx_bytes import to_onnx as to_onnx
 from gossamer.container.payload import Payload as Payload
 from gossamer.container.payload import payload_bytes as payload_bytes
 from gossamer.container.tensor import Tensor as Tensor
-from gossamer.container.tensor_table import Choice as Choice
-from gossamer.container.tensor_table import Stored as Stored
+from gossamer.container.tensor_data import Choice as Choice
+from gossamer.container.tensor_data import Stored as Stored

@@ -14,7 +14,7 @@ from gossamer.container.errors import CorruptFile
 from gossamer.container.limits import MOST_DECODED_BYTES, MOST_FILE_BYTES
 from gossamer.container.payload import Payload, from_sections, to_sections
 from gossamer.container.sections import CLAIMS, MAGIC, VERSION, Place, join, payload_digest, split
-from gossamer.container.tensor_table import Choice, Stored
+from gossamer.container.tensor_data import Choice, Stored
 from gossamer.files import write_atomically
 
 PAYLOAD = "payload_sha256"  # the key under which claims name what they are about
