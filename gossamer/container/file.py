@@ -92,10 +92,7 @@ def _write(path: Path, sections: Mapping[int, bytes], digest: bytes, claims: Map
     named = {PAYLOAD: digest.hex()} | dict(claims)
     if named[PAYLOAD] != digest.hex():
         raise ValueError(f"expected claims about the payload {digest.hex()}, got claims about {named[PAYLOAD]}")
-    data = join({**sections, CLAIMS: write_json(named, "claims")})
-    if len(data) > MOST_FILE_BYTES:
-        raise ValueError(f"expected a file of at most {MOST_FILE_BYTES:,} bytes, got {len(data):,}")
-    write_atomically(path, data)
+    write_atomically(path, join({**sections, CLAIMS: write_json(named, "claims")}))
 
 
 def _bytes(path: Path) -> bytes:

@@ -24,6 +24,7 @@ FloatArray = NDArray[np.float32]
 MOST_SHIFT = 31
 SIGNED = 32  # added to the shift in a form's byte where words end in a sign
 MOST_WORD = 2**32 - 1
+INFINITY = 0x7F800000  # as bits; what is above is NaN
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class Form:
 
 
 def to_words(values: FloatArray) -> tuple[Form, NDArray[np.int32]]:
-    """The form and the integers, (N,), of N float32 values, NaN and the sign of zero included.
+    """The form and the integers, (N,), of N float32 values, infinities and the sign of zero included; NaN have none.
 
     >>> form, integers = to_words(np.array([1.0, 1.5, -2.0], np.float32))
     >>> form, integers.tolist()
@@ -60,10 +61,10 @@ def to_words(values: FloatArray) -> tuple[Form, NDArray[np.int32]]:
 
 
 def from_words(form: Form, integers: NDArray[np.int32]) -> FloatArray:
-    """The values, of the shape of `integers`; ValueError for words that no value has."""
+    """The values, of the shape of `integers`; ValueError for words that no number has."""
     words = integers.astype(np.int64) + form.base
     sign = words & 1 if form.signed else np.zeros_like(words)
     magnitude = (words >> form.signed) << form.shift
-    if words.size and (words.min() < 0 or words.max() > MOST_WORD or magnitude.max() > 0x7FFFFFFF):
-        raise ValueError("holds a word that is no float32; it is damaged")
+    if words.size and (words.min() < 0 or words.max() > MOST_WORD or magnitude.max() > INFINITY):
+        raise ValueError("holds a word that is no number in float32; it is damaged")
     return (magnitude | sign << 31).astype(np.uint32).view(np.float32)

@@ -12,7 +12,6 @@ Reading holds the side vectors, shared vectors, and one tensor at a time.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -76,9 +75,6 @@ class Stored:
 
 def write_tensors(tensors: Sequence[Tensor], choice: Choice = smallest) -> bytes:
     """The section of these tensors, integers coded by `choice`; ValueError for what a reader would refuse."""
-    ((name, times),) = Counter(tensor.name for tensor in tensors).most_common(1) or [("", 1)]
-    if times > 1:
-        raise ValueError(f"expected a name for each tensor, got '{name}' {times} times")
     if len(tensors) > MOST_TENSORS:
         raise ValueError(f"expected at most {MOST_TENSORS:,} tensors, got {len(tensors):,}")
     for tensor in tensors:
@@ -245,7 +241,8 @@ def _integers(coder: str, data: memoryview, shape: tuple[int, ...], where: str) 
 def _side(entry: Entry, side: _Shared, where: str) -> tuple[list[NDArray[np.float32]], int]:
     """The entry's codebook and units, and the bytes that they take."""
     vectors, taken = [], 0
-    for what, count, form in zip(("centroid", "unit")[-len(entry.side) :], entry.side, entry.forms, strict=False):
+    kinds = ("centroid", "unit") if entry.storage == CODEBOOK else ("unit",)
+    for what, count, form in zip(kinds, entry.side, entry.forms if entry.side else (), strict=False):
         integers, share = side.take(count)
         vectors.append(_floats(form, integers, f"{where}: {what}s"))
         taken += share

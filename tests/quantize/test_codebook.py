@@ -128,7 +128,7 @@ def test_a_folded_batch_norm_is_a_factor_of_each_output_channel():
     assert stored.decoded().tobytes() == weights.tobytes()
     (half,) = tensors({"w": weights}, {}, {"w": Shared(book, unit)})
     assert (half.integers == stored.integers).all()
-    assert half.decoded() == pytest.approx(weights, rel=1.5e-3)
+    assert half.decoded() == pytest.approx(weights, rel=2**-6 + 2**-11)
 
 
 def test_weights_off_their_codebook_are_refused():
