@@ -6,6 +6,9 @@ from __future__ import annotations
 from gossamer.container.describe import describe as describe
 from gossamer.container.errors import CorruptFile as CorruptFile
 from gossamer.container.file import File as File
+from gossamer.container.file import Opened as Opened
+from gossamer.container.file import decode as decode
+from gossamer.container.file import opened as opened
 from gossamer.container.file import read as read
 from gossamer.container.file import verify as verify
 from gossamer.container.file import with_claims as with_claims

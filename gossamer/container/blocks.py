@@ -22,7 +22,7 @@ def squeeze(data: bytes, words: bytes = b"") -> bytes:
     return coder.compress(data) + coder.flush()
 
 
-def unsqueeze(data: bytes | memoryview, length: int, where: str, words: bytes = b"") -> bytes:
+def unsqueeze(data: bytes, length: int, where: str, words: bytes = b"") -> bytes:
     """The inverse of `squeeze`; never makes more than one byte over `length`."""
     decoder = zlib.decompressobj(-15, words)
     try:
@@ -41,13 +41,13 @@ def deflate(data: bytes, most: int, what: str, words: bytes = b"") -> bytes:
     return write_varint(len(data)) + squeeze(data, words)
 
 
-def inflate(data: bytes | memoryview, most: int, where: str, words: bytes = b"") -> bytes:
+def inflate(data: bytes, most: int, where: str, words: bytes = b"") -> bytes:
     """The bytes of a block: exactly as many as it says, and never more than `most`."""
     length, at = varint(data, 0, most, where)
     return unsqueeze(data[at:], length, where, words)
 
 
-def varint(data: bytes | memoryview, at: int, most: int, where: str) -> tuple[int, int]:
+def varint(data: bytes, at: int, most: int, where: str) -> tuple[int, int]:
     """A varint of at most `most` and the position after it."""
     try:
         return read_varint(data, at, most)

@@ -9,7 +9,10 @@ onnx.proto.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Iterable, Iterator, Sequence
+
+import numpy as np
 
 from gossamer.coding.bits import read_varint, write_varint
 from gossamer.container.limits import MOST_GRAPH_DEPTH
@@ -23,6 +26,9 @@ ATTRIBUTE_GRAPH, ATTRIBUTE_GRAPHS = 6, 11
 VALUE_NAME = SPARSE_VALUES = 1
 DIMS, DATA_TYPE, NAME, RAW_DATA = 1, 2, 8, 9
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5  # wire types
+
+Head = tuple[str, tuple[int, ...], str]
+"""Name, shape and dtype of a tensor."""
 
 
 def fields(message: bytes | memoryview) -> Iterator[tuple[int, int, int, int, int]]:
@@ -130,25 +136,41 @@ def _text(content: memoryview) -> str:
         raise ValueError("has a name that is not UTF-8") from error
 
 
-def with_initializers(model: bytes, tensors: Sequence[Tensor]) -> bytes:
-    """The model with one initializer more for each tensor, at the end of its graph, whose length grows."""
+def with_initializers(model: bytes, heads: Sequence[Head], tensors: Iterable[Tensor]) -> Iterator[bytes]:
+    """The pieces of the model with one initializer more for each tensor, at the end of its graph, whose length grows.
+
+    A head is (name, shape, dtype). The tensors, of these heads in this order, are asked for one by one.
+    """
     start, body, end = graph_field(model)
-    initializers = [_field(INITIALIZER, _tensor_proto(tensor)) for tensor in tensors]
-    length = (end - body) + sum(map(len, initializers))
-    head = model[:start] + _key(GRAPH, BYTES) + write_varint(length)
-    return b"".join([head, model[body:end], *initializers, model[end:]])
+    fronts = [_front(head) for head in heads]
+    length = (end - body) + sum(len(front) + _value_bytes(head) for front, head in zip(fronts, heads, strict=True))
+    yield model[:start] + _key(GRAPH, BYTES) + write_varint(length)
+    yield model[body:end]
+    for front, tensor in zip(fronts, tensors, strict=True):
+        yield front
+        values = tensor.decoded()
+        yield values.astype(values.dtype.newbyteorder("<"), copy=False).tobytes()
+    yield model[end:]
 
 
-def _tensor_proto(tensor: Tensor) -> bytes:
-    values = tensor.decoded()
-    return b"".join(
+def _front(head: Head) -> bytes:
+    """An initializer up to its values."""
+    name, shape, dtype = head
+    values = _value_bytes(head)
+    proto = b"".join(
         [
-            *(_key(DIMS, VARINT) + write_varint(size) for size in tensor.shape),
-            _key(DATA_TYPE, VARINT) + write_varint(ONNX_DTYPES[tensor.dtype]),
-            _field(NAME, tensor.name.encode()),
-            _field(RAW_DATA, values.astype(values.dtype.newbyteorder("<"), copy=False).tobytes()),
+            *(_key(DIMS, VARINT) + write_varint(size) for size in shape),
+            _key(DATA_TYPE, VARINT) + write_varint(ONNX_DTYPES[dtype]),
+            _field(NAME, name.encode()),
+            _key(RAW_DATA, BYTES) + write_varint(values),
         ]
     )
+    return _key(INITIALIZER, BYTES) + write_varint(len(proto) + values) + proto
+
+
+def _value_bytes(head: Head) -> int:
+    _, shape, dtype = head
+    return math.prod(shape) * np.dtype(dtype).itemsize
 
 
 def _field(number: int, content: bytes) -> bytes:

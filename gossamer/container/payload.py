@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,9 +13,9 @@ from gossamer.container.blocks import deflate, inflate, read_json, write_json
 from gossamer.container.dictionaries import GRAPH_WORDS
 from gossamer.container.errors import CorruptFile
 from gossamer.container.graph_bytes import missing_names
-from gossamer.container.limits import MOST_DECODED_BYTES, MOST_GRAPH_BYTES
+from gossamer.container.limits import MOST_GRAPH_BYTES
 from gossamer.container.tensor import Tensor, problem_of_name
-from gossamer.container.tensor_data import Choice, Stored, read_tensors, write_tensors
+from gossamer.container.tensor_data import Choice, write_tensors
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,16 +59,17 @@ def to_sections(payload: Payload, choice: Choice = smallest) -> dict[int, bytes]
     }
 
 
-def from_sections(
-    by_kind: Mapping[int, bytes], where: str, most: int = MOST_DECODED_BYTES
-) -> tuple[Payload, tuple[Stored, ...]]:
-    """The payload of these sections, and what each tensor takes; CorruptFile names the place of what is wrong."""
-    graph = inflate(by_kind[1], MOST_GRAPH_BYTES, f"{where}: section 'graph'", GRAPH_WORDS)
-    preprocess = read_json(by_kind[3], dict, f"{where}: section 'preprocess'")
-    classes = read_json(by_kind[4], list, f"{where}: section 'classes'")
+def from_sections(read: Callable[[int], bytes], where: str) -> tuple[Payload, list[str]]:
+    """The payload without its tensors, and their names; CorruptFile names the place of what is wrong.
+
+    `read` gives a section by its kind.
+    """
+    graph = inflate(read(1), MOST_GRAPH_BYTES, f"{where}: section 'graph'", GRAPH_WORDS)
+    preprocess = read_json(read(3), dict, f"{where}: section 'preprocess'")
+    classes = read_json(read(4), list, f"{where}: section 'classes'")
     if not all(isinstance(name, str) for name in classes):
         raise CorruptFile(f"{where}: section 'classes' holds something other than names; the file is damaged")
-    plan = read_json(by_kind[5], dict, f"{where}: section 'plan'")
+    plan = read_json(read(5), dict, f"{where}: section 'plan'")
     try:
         names = missing_names(graph)
     except ValueError as error:
@@ -78,9 +79,7 @@ def from_sections(
             raise CorruptFile(
                 f"{where}: section 'graph' has a name, {name[:80]!r}, that {problem}; the file is damaged"
             )
-    read = list(read_tensors(by_kind[2], names, most, f"{where}: section 'tensors'"))
-    tensors, stored = tuple(tensor for tensor, _ in read), tuple(entry for _, entry in read)
-    return Payload(graph, tensors, preprocess, tuple(classes), plan), stored
+    return Payload(graph, (), preprocess, tuple(classes), plan), names
 
 
 def _difference(names: list[str], given: list[str]) -> str:

@@ -13,8 +13,10 @@ from __future__ import annotations
 import hashlib
 import struct
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from io import SEEK_END, BytesIO
+from typing import BinaryIO
 
 from gossamer.container.errors import CorruptFile
 from gossamer.container.limits import MOST_FILE_BYTES
@@ -23,6 +25,7 @@ MAGIC = b"\x93GSM\r\n\x1a\n"  # not text; a transfer that rewrites line ends is 
 VERSION = 1
 KINDS = {1: "graph", 2: "tensors", 3: "preprocess", 4: "classes", 5: "plan", 6: "claims"}
 CLAIMS = 6
+PIECE = 1 << 20  # bytes read at once
 
 _FIXED = struct.Struct("<8sHI32s")
 _ENTRY = struct.Struct("<II")
@@ -50,8 +53,48 @@ def join(sections: Mapping[int, bytes]) -> bytes:
     return b"".join([header, _SUM.pack(zlib.crc32(header)), *parts])
 
 
+def survey(file: BinaryIO, where: str) -> tuple[list[Place], bytes]:
+    """Where the sections of a file lie, and the payload's digest; CorruptFile for anything that does not fit.
+
+    Reads all of it, piece by piece, and keeps none.
+    """
+    size = file.seek(0, SEEK_END)
+    file.seek(0)
+    header = file.read(HEADER_BYTES)
+    total, digest, rows = _header(header, where)
+    if total != size:
+        how = "truncated" if size < total else "followed by something else"
+        raise CorruptFile(f"{where}: is {size:,} bytes long and says {total:,}; the file is {how}")
+    places = _places(rows, size, where)
+    payload = hashlib.sha256(struct.pack("<H", VERSION))
+    for place, (_, checksum) in zip(places, rows, strict=True):
+        payload.update(b"" if place.name == KINDS[CLAIMS] else struct.pack("<Q", place.length))
+        found, left = 0, place.length
+        while left:
+            piece = file.read(min(left, PIECE))
+            if not piece:
+                raise CorruptFile(f"{where}: became shorter while it was read; read it again")
+            left -= len(piece)
+            found = zlib.crc32(piece, found)
+            payload.update(b"" if place.name == KINDS[CLAIMS] else piece)
+        if found != checksum:
+            raise CorruptFile(f"{where}: the checksum of section '{place.name}' does not hold; the file is damaged")
+    if payload.digest() != digest:
+        raise CorruptFile(f"{where}: the SHA-256 of the payload does not hold; the file was changed, get it again")
+    return places, digest
+
+
 def split(data: bytes, where: str) -> tuple[dict[int, bytes], list[Place], bytes]:
     """Sections by kind, their places, and the payload's digest; CorruptFile for anything that does not fit."""
+    places, digest = survey(BytesIO(data), where)
+    sections = {
+        kind: data[place.offset : place.offset + place.length] for kind, place in zip(KINDS, places, strict=True)
+    }
+    return sections, places, digest
+
+
+def _header(data: bytes, where: str) -> tuple[int, bytes, list[tuple[int, int]]]:
+    """The total length, the payload's digest, and (length, checksum) of each section."""
     if data[: len(MAGIC)] != MAGIC[: len(data)]:
         raise CorruptFile(f"{where}: does not begin as a .gossamer file does; it is another kind of file, or damaged")
     if len(data) < _FIXED.size:
@@ -66,32 +109,22 @@ def split(data: bytes, where: str) -> tuple[dict[int, bytes], list[Place], bytes
     end = HEADER_BYTES - _SUM.size
     if _SUM.unpack_from(data, end)[0] != zlib.crc32(data[:end]):
         raise CorruptFile(f"{where}: the header's checksum does not hold; the file is damaged")
-    if total != len(data):
-        how = "truncated" if len(data) < total else "followed by something else"
-        raise CorruptFile(f"{where}: is {len(data):,} bytes long and says {total:,}; the file is {how}")
-    return _sections(data, where, digest)
+    return total, digest, list(_ENTRY.iter_unpack(data[_FIXED.size : end]))
 
 
-def _sections(data: bytes, where: str, digest: bytes) -> tuple[dict[int, bytes], list[Place], bytes]:
-    sections: dict[int, bytes] = {}
+def _places(rows: Sequence[tuple[int, int]], size: int, where: str) -> list[Place]:
     places: list[Place] = []
     offset = HEADER_BYTES
-    for index, (kind, name) in enumerate(KINDS.items()):
-        length, checksum = _ENTRY.unpack_from(data, _FIXED.size + index * _ENTRY.size)
-        if length > len(data) - offset:
+    for name, (length, _) in zip(KINDS.values(), rows, strict=True):
+        if length > size - offset:
             raise CorruptFile(
-                f"{where}: section '{name}' says {length:,} bytes, {len(data) - offset:,} are left; the file is damaged"
+                f"{where}: section '{name}' says {length:,} bytes, {size - offset:,} are left; the file is damaged"
             )
-        sections[kind] = data[offset : offset + length]
-        if zlib.crc32(sections[kind]) != checksum:
-            raise CorruptFile(f"{where}: the checksum of section '{name}' does not hold; the file is damaged")
         places.append(Place(name, offset, length))
         offset += length
-    if offset != len(data):
-        raise CorruptFile(f"{where}: {len(data) - offset:,} bytes follow the last section; the file is damaged")
-    if payload_digest(sections) != digest:
-        raise CorruptFile(f"{where}: the SHA-256 of the payload does not hold; the file was changed, get it again")
-    return sections, places, digest
+    if offset != size:
+        raise CorruptFile(f"{where}: {size - offset:,} bytes follow the last section; the file is damaged")
+    return places
 
 
 def payload_bytes(sections: Mapping[int, bytes]) -> bytes:

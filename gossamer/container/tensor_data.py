@@ -7,13 +7,14 @@ A stream is what one coder made of the integers of a tensor, or of several vecto
 tensor_table.py), which learn from one another what a vector of sixteen numbers could not. First come the side
 vectors, the codebook and the units of each tensor in order, as words (float_words.py).
 
-Reading holds the side vectors, shared vectors, and one tensor at a time.
+Reading holds the side vectors, the vectors that share a stream, and one tensor at a time.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -150,80 +151,96 @@ def _code(
     return choice(parts[0] if group and parts[0].ndim > 1 else np.concatenate([part.reshape(-1) for part in parts]))
 
 
-def read_tensors(
-    data: bytes | memoryview, names: Sequence[str], most: int, where: str
-) -> Iterator[tuple[Tensor, Stored]]:
-    """Each tensor of a section and what it takes in it, one by one; CorruptFile names the place of what is wrong.
+class Tensors:
+    """The tensors of a section, decoded one by one as they are asked for, in the order of the file.
 
-    `names` are those that the graph asks for; `most` bounds the decoded bytes of all tensors together. The table is
-    checked before this returns, the data of a tensor when it is reached.
+    `entries` is what the table says of them; all of it was checked, and `memory`, the bytes that they will take
+    together, before this object was made. Iterating gives each tensor and what it takes in the file; CorruptFile
+    names the place of what is wrong.
     """
-    if len(names) > MOST_TENSORS:
-        raise CorruptFile(f"{where} would be of {len(names):,} tensors, at most {MOST_TENSORS:,}; the file is damaged")
-    promised, at = varint(data, 0, MOST_DECODED_BYTES, where)
-    if promised > most:
-        raise CorruptFile(f"{where} decodes to {promised:,} bytes, at most {most:,} are allowed here; raise the limit")
-    if promised > _may_promise(len(data)):
-        raise CorruptFile(
-            f"{where} promises {promised:,} decoded bytes, its {len(data):,} bytes may promise "
-            f"{_may_promise(len(data)):,}; the file is damaged"
-        )
-    length, at = varint(data, at, len(data), where)
-    if length > len(data) - at:
-        raise CorruptFile(f"{where} ends inside its table; the file is truncated")
-    entries, coded = read_table(data[at : at + length], names, f"{where}, table")
-    at += length
-    memory = sum(entry.memory for entry in entries)
-    if memory != promised:
-        raise CorruptFile(
-            f"{where} promises {promised:,} decoded bytes, its shapes need {memory:,}; the file is damaged"
-        )
-    needed = sum(stream.bytes for stream in coded)
-    if needed != len(data) - at:
-        how = "truncated" if needed > len(data) - at else "damaged"
-        raise CorruptFile(f"{where} has {len(data) - at:,} bytes of data, its table says {needed:,}; the file is {how}")
-    return _tensors(memoryview(data)[at:], entries, coded, where)
 
+    def __init__(self, source: BinaryIO, names: Sequence[str], most: int, where: str, at: int, length: int) -> None:
+        """Read the table of the section that begins at byte `at` of `source` and has `length` bytes.
 
-def _tensors(
-    data: memoryview, entries: Sequence[Entry], coded: Sequence[Stream], where: str
-) -> Iterator[tuple[Tensor, Stored]]:
-    """Decode stream after stream; what several tensors share is kept until the last of them had its part."""
-    starts = np.cumsum([0, *(stream.bytes for stream in coded)]).tolist()
-    place_of = {member: number for number, stream in enumerate(coded) for member in stream.members}
-    side = _Shared(np.zeros(0, np.int32), 0)
-    if coded and not coded[0].members:
-        total = sum(sum(entry.side) for entry in entries)
-        what = f"{where}: the stream of units and codebooks"
-        side = _Shared(_integers(coded[0].coder, data[: starts[1]], (total,), what), starts[1])
-    shared: dict[int, _Shared] = {}
-    for place, entry in enumerate(entries):
-        number = place_of[place]
-        stream, what = coded[number], f"{where}: tensor '{entry.name}'"
-        body = data[starts[number] : starts[number + 1]]
-        words, side_bytes = _side(entry, side, what)
-        if entry.storage == EXACT:
-            tensor, own = _exact(entry, stream.coder, body, what), stream.bytes
-        else:
-            if len(entry.shape) > 1:
-                integers, own = _integers(stream.coder, body, entry.shape, what), stream.bytes
+        `names` are those that the graph asks for; `most` bounds the decoded bytes of all tensors together.
+        """
+        if len(names) > MOST_TENSORS:
+            raise CorruptFile(
+                f"{where} would be of {len(names):,} tensors, at most {MOST_TENSORS:,}; the file is damaged"
+            )
+        source.seek(at)
+        head = source.read(min(length, 20))
+        self.memory, used = varint(head, 0, MOST_DECODED_BYTES, where)
+        if self.memory > most:
+            raise CorruptFile(
+                f"{where} decodes to {self.memory:,} bytes, at most {most:,} are allowed here; raise the limit"
+            )
+        if self.memory > (may := _may_promise(length)):
+            raise CorruptFile(
+                f"{where} promises {self.memory:,} decoded bytes, its {length:,} bytes may promise {may:,}; "
+                "the file is damaged"
+            )
+        table, used = varint(head, used, length, where)
+        if table > length - used:
+            raise CorruptFile(f"{where} ends inside its table; the file is truncated")
+        source.seek(at + used)
+        self.entries, self._streams = read_table(source.read(table), names, f"{where}, table")
+        self._source, self._where, self._start = source, where, at + used + table
+        memory = sum(entry.memory for entry in self.entries)
+        if memory != self.memory:
+            raise CorruptFile(
+                f"{where} promises {self.memory:,} decoded bytes, its shapes need {memory:,}; the file is damaged"
+            )
+        needed, there = sum(stream.bytes for stream in self._streams), length - used - table
+        if needed != there:
+            how = "truncated" if needed > there else "damaged"
+            raise CorruptFile(f"{where} has {there:,} bytes of data, its table says {needed:,}; the file is {how}")
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Stored]]:
+        """Streams lie in the order in which tensors first need them; what several share is kept until the last."""
+        coded = self._read()
+        side = _Shared(np.zeros(0, np.int32), "", 0)
+        if self._streams and not self._streams[0].members:
+            total = sum(sum(entry.side) for entry in self.entries)
+            side = _shared(*next(coded), total, f"{self._where}: the stream of units and codebooks")
+        shared: dict[int, _Shared] = {}
+        for place, entry in enumerate(self.entries):
+            what = f"{self._where}: tensor '{entry.name}'"
+            vectors, side_bytes = _side(entry, side, what)
+            if place in shared or not entry.alone:
+                if place not in shared:
+                    stream, data = next(coded)
+                    total = sum(self.entries[member].count for member in stream.members)
+                    shared |= dict.fromkeys(stream.members, _shared(stream, data, total, what))
+                part = shared.pop(place)
+                integers, own = part.take(entry.count)
+                coder, tensor = part.coder, _tensor(entry, integers.reshape(entry.shape), vectors, what)
             else:
-                if number not in shared:
-                    total = sum(entries[member].count for member in stream.members)
-                    shared[number] = _Shared(_integers(stream.coder, body, (total,), what), stream.bytes)
-                integers, own = shared[number].take(entry.count)
-                integers = integers.reshape(entry.shape)
-                if place == stream.members[-1]:
-                    del shared[number]
-            tensor = _tensor(entry, integers, words, what)
-        yield tensor, Stored(entry.name, entry.shape, entry.dtype, stream.coder, own + side_bytes, _zeros(tensor))
+                stream, data = next(coded)
+                coder, own = stream.coder, stream.bytes
+                if entry.storage == EXACT:
+                    tensor = _exact(entry, coder, data, what)
+                else:
+                    tensor = _tensor(entry, _integers(coder, data, entry.shape, what), vectors, what)
+            yield tensor, Stored(entry.name, entry.shape, entry.dtype, coder, own + side_bytes, _zeros(tensor))
+
+    def _read(self) -> Iterator[tuple[Stream, bytes]]:
+        """The bytes of each stream."""
+        at = self._start
+        for stream in self._streams:
+            self._source.seek(at)
+            data = self._source.read(stream.bytes)
+            if len(data) != stream.bytes:
+                raise CorruptFile(f"{self._where} became shorter while it was read; read the file again")
+            at += stream.bytes
+            yield stream, data
 
 
 class _Shared:
     """The integers of a stream of several vectors, handed out one after the other, each with its share of the bytes."""
 
-    def __init__(self, integers: NDArray[np.int32], coded_bytes: int) -> None:
-        self.integers, self.bytes, self.at = integers, coded_bytes, 0
+    def __init__(self, integers: NDArray[np.int32], coder: str, coded_bytes: int) -> None:
+        self.integers, self.coder, self.bytes, self.at = integers, coder, coded_bytes, 0
 
     def take(self, count: int) -> tuple[NDArray[np.int32], int]:
         start, self.at = self.at, self.at + count
@@ -231,7 +248,11 @@ class _Shared:
         return self.integers[start : self.at], self.bytes * self.at // total - self.bytes * start // total
 
 
-def _integers(coder: str, data: memoryview, shape: tuple[int, ...], where: str) -> NDArray[np.int32]:
+def _shared(stream: Stream, data: bytes, count: int, where: str) -> _Shared:
+    return _Shared(_integers(stream.coder, data, (count,), where), stream.coder, stream.bytes)
+
+
+def _integers(coder: str, data: bytes, shape: tuple[int, ...], where: str) -> NDArray[np.int32]:
     try:
         return CODERS[coder].decode(data, shape)
     except ValueError as error:
@@ -276,14 +297,14 @@ def _tensor(entry: Entry, integers: NDArray[np.int32], side: Sequence[NDArray[np
     return Tensor.codebook(entry.name, integers, side[0], entry.zero, unit, entry.axis)
 
 
-def _exact(entry: Entry, coder: str, data: memoryview, where: str) -> Tensor:
+def _exact(entry: Entry, coder: str, data: bytes, where: str) -> Tensor:
     """A tensor whose bytes are in the file."""
     dtype = np.dtype(entry.dtype).newbyteorder("<")
     expected = entry.count * dtype.itemsize
-    raw: bytes | memoryview = unsqueeze(data, expected, where) if coder == DEFLATED else data
+    raw = unsqueeze(data, expected, where) if coder == DEFLATED else data
     if len(raw) != expected:
         raise CorruptFile(f"{where} has {len(raw):,} bytes where its shape needs {expected:,}; the file is damaged")
-    if entry.dtype == "bool" and bytes(raw).strip(b"\0\1"):
+    if entry.dtype == "bool" and raw.strip(b"\0\1"):
         raise CorruptFile(f"{where} has a truth value that is neither 0 nor 1; the file is damaged")
     return Tensor.exact(entry.name, np.frombuffer(raw, dtype).astype(entry.dtype).reshape(entry.shape))
 

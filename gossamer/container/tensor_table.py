@@ -81,6 +81,11 @@ class Entry:
         return ((self.codebook,) if self.storage == CODEBOOK else ()) + ((self.unit_count,) if self.units else ())
 
     @property
+    def alone(self) -> bool:
+        """Whether it has a stream of its own."""
+        return self.storage == EXACT or len(self.shape) > 1
+
+    @property
     def memory(self) -> int:
         """Bytes that it is counted with when it is decoded."""
         return decoded_bytes(self.shape, self.dtype) + 4 * sum(self.side)
@@ -104,11 +109,11 @@ def streams(entries: Sequence[Entry]) -> list[tuple[int, ...]]:
     shared: dict[tuple[int, str], list[int]] = {}
     for place, entry in enumerate(entries):
         key = entry.storage, entry.dtype
-        if len(entry.shape) < 2 and entry.storage != EXACT and key in shared:
+        if not entry.alone and key in shared:
             shared[key].append(place)
             continue
         groups.append([place])
-        if len(entry.shape) < 2:
+        if not entry.alone:
             shared[key] = groups[-1]
     return [tuple(group) for group in groups]
 
@@ -151,7 +156,7 @@ class _Fields:
         return self.data[self.at - count : self.at]
 
 
-def read_table(data: bytes | memoryview, names: Sequence[str], where: str) -> tuple[list[Entry], list[Stream]]:
+def read_table(data: bytes, names: Sequence[str], where: str) -> tuple[list[Entry], list[Stream]]:
     """The entries of the tensors with these names, and their streams in the order of the data."""
     fields = _Fields(inflate(data, MOST_TABLE_BYTES, where), where)
     kinds, ranks = fields.take(len(names)), fields.take(len(names))

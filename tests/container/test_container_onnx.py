@@ -58,7 +58,9 @@ def test_the_runtimes_compute_what_the_tensors_say(payload):
 
 def test_what_follows_the_graph_stays_behind_it():
     model = bytes.fromhex("08083a041202686942021011")  # ir_version, graph named hi, opset 17
-    whole = graph_bytes.with_initializers(model, [Tensor.exact("a", np.array([1], np.uint8))])
+    whole = b"".join(
+        graph_bytes.with_initializers(model, [("a", (1,), "uint8")], [Tensor.exact("a", np.array([1], np.uint8))])
+    )
     assert whole == bytes.fromhex("08083a10120268692a0a080110024201614a010142021011")
 
 
