@@ -30,8 +30,8 @@ class LayerPlan:
     codebook: int | None = None
 
     def __post_init__(self) -> None:
-        if not 0.0 <= self.sparsity < 1.0:
-            raise ValueError(f"sparsity must be in [0, 1), got {self.sparsity}")
+        if not 0.0 <= self.sparsity <= 1.0:
+            raise ValueError(f"sparsity must be a share in [0, 1], got {self.sparsity}")
         if self.step is not None and not self.step > 0.0:
             raise ValueError(f"the step of a grid must be positive, got {self.step}")
         if self.codebook is not None and (self.codebook < 1 or self.step is not None):
