@@ -21,8 +21,12 @@ def describe(file: File) -> str:
     lines += ["", f"  {'tensor':<36} {'shape':<18} {'bytes':>9} {'bits each':>9} {'zeros':>7}  coder"]
     lines += [_row(entry) for entry in file.stored]
     network = file.payload
-    lines += ["", f"  classes: {', '.join(_safe(name) for name in network.classes)}"]
+    lines += ["", f"  classes: {', '.join(_safe(name) for name in network.classes) or 'no names'}"]
     lines += [f"  input: {_safe(_input(network.preprocess))}"]
+    error = network.plan.get("error")
+    if isinstance(error, int | float):
+        kept = f"within {error:g} of its tensor's root mean square" if error else "to the bit"
+        lines += [f"  stored as it was: every number {kept}"]
     certificate = file.claims.get("certificate")
     if isinstance(certificate, dict):
         lines += [f"  certificate: {_safe(_certificate(certificate))}"]
