@@ -101,10 +101,10 @@ def written(onnx: bytes, weights: dict[str, NDArray[np.float32]], choice: Choice
     }
     payload = container.Payload(
         graph=graph,
-        tensors=tensors(values, {}, {name: Shared(book) for name, book in books.items()}, half=False),
+        tensors=tensors(values, {}, {name: Shared(book) for name, book in books.items()}, mantissa_bits=None),
         preprocess=PREPROCESS.to_json(),
         classes=tuple(torchvision.models.SqueezeNet1_0_Weights.IMAGENET1K_V1.meta["categories"]),
-        plan=Plan().with_layers(plan).to_json(),
+        plan=Plan().with_layers(plan).in_file(),
     )
     file = RESULTS / "model.gossamer"
     container.write(file, payload, {}, choice)

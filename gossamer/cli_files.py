@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from gossamer import cli_values
-from gossamer.files import write_atomically
 from gossamer.zoo import ZOO
 
 
@@ -99,7 +98,7 @@ def run_decode(options: argparse.Namespace) -> int:
     from gossamer import container
 
     out = options.out or options.file.with_suffix(".onnx")
-    write_atomically(out, container.to_onnx(container.read(options.file).payload))
+    container.decode(options.file, out)
     print(out)
     return 0
 

@@ -81,6 +81,10 @@ class Plan:
             "int8": self.int8,
         }
 
+    def in_file(self) -> dict[str, Any]:
+        """What a file says of its plan: channels and arithmetic. Zeros, steps and codebooks are in its tensors."""
+        return {name: value for name, value in self.to_json().items() if name != "layers"}
+
     @classmethod
     def from_json(cls, value: Any) -> Plan:
         """The plan written by `to_json`."""

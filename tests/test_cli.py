@@ -279,10 +279,10 @@ def test_a_run_folder_that_cannot_be_one(trained, tmp_path, capsys):
     ],
 )
 def test_what_the_system_refuses_is_one_sentence(run, code, expected, monkeypatch, capsys):
-    def refuse(path: Path, data: bytes) -> None:
+    def refuse(path: Path, out: Path) -> None:
         raise OSError(code, os.strerror(code), "x.onnx.part")
 
-    monkeypatch.setattr("gossamer.cli_files.write_atomically", refuse)
+    monkeypatch.setattr("gossamer.container.decode", refuse)
     assert main(["decode", str(run / "model.gossamer"), "--out", "x.onnx"]) == 1
     said = capsys.readouterr().err
     assert expected in said

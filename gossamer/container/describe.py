@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from gossamer.container.file import File
-from gossamer.container.tensor_table import Stored
+from gossamer.container.tensor_data import Stored
 
 
 def describe(file: File) -> str:

@@ -210,6 +210,8 @@ class DeepCompression:
 
     def _choice(self, integers: NDArray[np.int32]) -> tuple[str, bytes]:
         if self.coder == "huffman":
+            if integers.ndim < 2:  # biases and codebooks: nothing in them is zero
+                return "huffman", CODERS["huffman"].encode(integers)
             return "relative", relative_index.encode(integers, self.index_bits or None)
         return ("adaptive", CODERS["adaptive"].encode(integers)) if self.coder == "adaptive" else smallest(integers)
 
