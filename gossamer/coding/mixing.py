@@ -75,11 +75,16 @@ class Memory:
 
     numbers: Integers = field(default_factory=lambda: _beginning().copy())
     regressions: dict[int, tuple[Integers, Integers]] = field(default_factory=dict)
+    values: int = 0  # coded so far
 
     def copy(self) -> Memory:
         """One that can be tried without harm to this one."""
         regressions = {size: (value.copy(), magnitude.copy()) for size, (value, magnitude) in self.regressions.items()}
-        return Memory(self.numbers.copy(), regressions)
+        return Memory(self.numbers.copy(), regressions, self.values)
+
+    def become(self, other: Memory) -> None:
+        """Know what the other knows."""
+        self.numbers, self.regressions, self.values = other.numbers, other.regressions, other.values
 
     def regression(self, inner: int) -> tuple[Integers, Integers]:
         """The weights of value (places x 8) and magnitude (places x 9) for kernels of `inner` places, to be changed."""
@@ -92,17 +97,20 @@ class Memory:
 
 def encode(values: NDArray[np.int32], memory: Memory | None = None) -> bytes:
     """Code integers of -(2^31 - 1) to 2^31 - 1 of any shape; `memory` is learned from, and changed."""
-    memory = memory or Memory()
     flat = np.ascontiguousarray(values, np.int32).reshape(-1)
     if not flat.size:
         return b""
     if int(flat.min()) == -(2**31):
         raise ValueError("expected integers of at least -2147483647, got -2147483648; use another coder for them")
-    stream = np.zeros(64 + 12 * flat.size, np.uint8)  # a decision costs at most 14.5 bits, a value some 6 on average
-    size, _ = _run(True, stream, flat, values.shape, memory)
-    if size < 0:
-        raise ValueError(f"expected integers that take at most 12 bytes each, got {flat.size:,} that take more")
-    return stream[:size].tobytes()
+    before = memory or Memory()
+    room = 64 + 2 * flat.size
+    while True:
+        stream, after = np.zeros(room, np.uint8), before.copy()
+        size, _ = _run(True, stream, flat, values.shape, after)
+        if size >= 0:
+            before.become(after)
+            return stream[:size].tobytes()
+        room *= 4  # 2 bytes a value are plenty for weights, not for noise over the whole range
 
 
 def decode(data: bytes | memoryview, shape: tuple[int, ...], memory: Memory | None = None) -> NDArray[np.int32]:
@@ -130,6 +138,7 @@ def _run(
 ) -> tuple[int, int]:
     """Call the loop, as machine code where there is numba; otherwise on lists, which plain Python indexes faster."""
     count = len(values)
+    memory.values += count
     row = count // shape[0] if len(shape) > 1 else count  # weights of one filter
     inner = row // shape[1] if len(shape) > 1 else 1  # weights of one filter for one input channel
     width = shape[3] if len(shape) > 3 else inner  # of a kernel
