@@ -82,7 +82,7 @@ def test_what_cannot_be_stored_is_said(line, message, capsys):
 
 def test_a_bound_that_is_none_is_refused_at_once(capsys):
     with pytest.raises(SystemExit):
-        main("store resnet20 --preset half --error 2".split())
+        main(["store", "resnet20", "--preset", "half", "--error", "2"])
     assert "expected a bound from 0 to below 1, such as 0.001, got 2" in capsys.readouterr().err
 
 
