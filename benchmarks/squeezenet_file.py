@@ -39,9 +39,9 @@ PUBLISHED = "weights/imagenet/squeezenet_v1.0_deep_compression.net"
 PREPROCESS = Preprocess((104.0, 117.0, 123.0), (1.0, 1.0, 1.0), 227, scale=1.0, bgr=True, crop=227 / 256)
 BATCH = 20
 CHOICES: dict[str, Choice] = {
-    "relative indices of 4 bits, Huffman": lambda v: ("relative", relative_index.encode(v, INDEX_BITS)),
-    "relative indices, Huffman": lambda v: ("relative", relative_index.encode(v)),
-    "adaptive": lambda v: ("adaptive", CODERS["adaptive"].encode(v)),
+    "relative indices of 4 bits, Huffman": lambda v, _: ("relative", relative_index.encode(v, INDEX_BITS)),
+    "relative indices, Huffman": lambda v, _: ("relative", relative_index.encode(v)),
+    "adaptive": lambda v, _: ("adaptive", CODERS["adaptive"].encode(v)),
     "smallest of each tensor": smallest,
 }
 

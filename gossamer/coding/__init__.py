@@ -7,6 +7,7 @@ time bounded by the number of values asked for. The message continues "the strea
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -61,8 +62,19 @@ def smallest(values: NDArray[np.int32], memory: Memory) -> tuple[str, bytes]:
     return best, streams[best]
 
 
+def encode(coder: str, values: NDArray[np.int32], memory: Memory) -> bytes:
+    """Code integers by the coder of this name, after the tensors that `memory` has seen."""
+    if coder != "mixing":
+        return CODERS[coder].encode(values)
+    if memory.values + values.size > MOST_MIXED:
+        raise ValueError(f"expected at most {MOST_MIXED:,} values for the mixing coder, got {values.size:,} more")
+    return mixing.encode(values, memory)
+
+
 def decode(coder: str, data: bytes | memoryview, shape: tuple[int, ...], memory: Memory) -> NDArray[np.int32]:
-    """The integers of `shape` that a coder wrote after the tensors that `memory` has seen; ValueError as `CODERS`."""
-    if coder == "mixing":
-        return mixing.decode(data, shape, memory)
-    return CODERS[coder].decode(data, shape)
+    """The integers of `shape` that `encode` wrote after the same tensors; ValueError as that of `CODERS`."""
+    if coder != "mixing":
+        return CODERS[coder].decode(data, shape)
+    if (total := memory.values + math.prod(shape)) > MOST_MIXED:
+        raise ValueError(f"brings the values of the mixing coder to {total:,}, at most {MOST_MIXED:,}; it is damaged")
+    return mixing.decode(data, shape, memory)

@@ -73,18 +73,26 @@ def _beginning() -> Integers:
 class Memory:
     """What has been learned from the tensors coded so far; encoder and decoder each keep one for a file."""
 
-    numbers: Integers = field(default_factory=lambda: _beginning().copy())
+    known: Integers | None = None  # nothing takes its 2 MB before it is needed
     regressions: dict[int, tuple[Integers, Integers]] = field(default_factory=dict)
     values: int = 0  # coded so far
+
+    @property
+    def numbers(self) -> Integers:
+        """Probabilities, weights and what the loop works with, to be changed."""
+        if self.known is None:
+            self.known = _beginning().copy()
+        return self.known
 
     def copy(self) -> Memory:
         """One that can be tried without harm to this one."""
         regressions = {size: (value.copy(), magnitude.copy()) for size, (value, magnitude) in self.regressions.items()}
-        return Memory(self.numbers.copy(), regressions, self.values)
+        known = None if self.known is None else self.known.copy()
+        return Memory(known, regressions, self.values)
 
     def become(self, other: Memory) -> None:
         """Know what the other knows."""
-        self.numbers, self.regressions, self.values = other.numbers, other.regressions, other.values
+        self.known, self.regressions, self.values = other.known, other.regressions, other.values
 
     def regression(self, inner: int) -> tuple[Integers, Integers]:
         """The weights of value (places x 8) and magnitude (places x 9) for kernels of `inner` places, to be changed."""

@@ -19,7 +19,7 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from gossamer.coding import CODERS, huffman, smallest
+from gossamer.coding import Memory, decode, huffman, smallest
 from gossamer.coding.bits import write_varint
 from gossamer.container.blocks import squeeze, unsqueeze, varint
 from gossamer.container.errors import CorruptFile
@@ -50,8 +50,8 @@ from gossamer.container.tensor_table import (
     write_table,
 )
 
-Choice = Callable[[NDArray[np.int32]], tuple[str, bytes]]
-"""How a writer codes integers of any shape: the name of a coder, and what it made of them."""
+Choice = Callable[[NDArray[np.int32], Memory], tuple[str, bytes]]
+"""How a writer codes integers of any shape, after the tensors that a memory has seen: a coder's name, and its bytes."""
 
 _Coded = tuple[str, bytes]
 _Content = NDArray[np.int32] | _Coded  # of a tensor: integers to be coded, or what has been
@@ -94,7 +94,8 @@ def write_tensors(tensors: Sequence[Tensor], choice: Choice = smallest) -> bytes
         entries.append(entry)
         side += vectors
         contents.append(content)
-    coded = [(group, *_code(group, side, contents, choice)) for group in streams(entries)]
+    learned = Memory()
+    coded = [(group, *_code(group, side, contents, choice, learned)) for group in streams(entries)]
     table = write_table(entries, [Stream(group, coder, len(data)) for group, coder, data in coded])
     section = b"".join([write_varint(memory), write_varint(len(table)), table, *(data for *_, data in coded)])
     if memory > (most := _may_promise(len(section))):
@@ -145,14 +146,19 @@ def _prepare(tensor: Tensor) -> tuple[Entry, list[NDArray[np.int32]], _Content]:
 
 
 def _code(
-    group: tuple[int, ...], side: Sequence[NDArray[np.int32]], contents: Sequence[_Content], choice: Choice
+    group: tuple[int, ...],
+    side: Sequence[NDArray[np.int32]],
+    contents: Sequence[_Content],
+    choice: Choice,
+    learned: Memory,
 ) -> _Coded:
     """What becomes of the integers of one stream; of side vectors where it has no members."""
     members = [contents[place] for place in group]
     if len(members) == 1 and isinstance(members[0], tuple):
         return members[0]
     parts = [member for member in members if not isinstance(member, tuple)] if group else side
-    return choice(parts[0] if group and parts[0].ndim > 1 else np.concatenate([part.reshape(-1) for part in parts]))
+    alone = group and parts[0].ndim > 1
+    return choice(parts[0] if alone else np.concatenate([part.reshape(-1) for part in parts]), learned)
 
 
 class Tensors:
@@ -202,11 +208,11 @@ class Tensors:
 
     def __iter__(self) -> Iterator[tuple[Tensor, Stored]]:
         """Streams lie in the order in which tensors first need them; what several share is kept until the last."""
-        coded = self._read()
+        coded, learned = self._read(), Memory()
         side = _Shared(np.zeros(0, np.int32), "", 0)
         if self._streams and not self._streams[0].members:
             total = sum(sum(entry.side) for entry in self.entries)
-            side = _shared(*next(coded), total, f"{self._where}: the stream of units and codebooks")
+            side = _shared(*next(coded), total, learned, f"{self._where}: the stream of units and codebooks")
         shared: dict[int, _Shared] = {}
         for place, entry in enumerate(self.entries):
             what = f"{self._where}: tensor '{entry.name}'"
@@ -215,7 +221,7 @@ class Tensors:
                 if place not in shared:
                     stream, data = next(coded)
                     total = sum(self.entries[member].count for member in stream.members)
-                    shared |= dict.fromkeys(stream.members, _shared(stream, data, total, what))
+                    shared |= dict.fromkeys(stream.members, _shared(stream, data, total, learned, what))
                 part = shared.pop(place)
                 integers, own = part.take(entry.count)
                 coder, tensor = part.coder, _tensor(entry, integers.reshape(entry.shape), vectors, what)
@@ -225,11 +231,9 @@ class Tensors:
                 if entry.storage == EXACT:
                     tensor = _exact(entry, coder, data, what)
                 else:
-                    tensor = _tensor(entry, _integers(coder, data, entry.shape, what), vectors, what)
-            yield (
-                tensor,
-                Stored(*(entry.name, entry.shape, entry.dtype, coder, own + side_bytes, _zeros(tensor), side_bytes)),
-            )
+                    tensor = _tensor(entry, _integers(coder, data, entry.shape, learned, what), vectors, what)
+            head = (entry.name, entry.shape, entry.dtype)
+            yield tensor, Stored(*head, coder, own + side_bytes, _zeros(tensor), side_bytes)
 
     def _read(self) -> Iterator[tuple[Stream, bytes]]:
         """The bytes of each stream."""
@@ -255,13 +259,13 @@ class _Shared:
         return self.integers[start : self.at], self.bytes * self.at // total - self.bytes * start // total
 
 
-def _shared(stream: Stream, data: bytes, count: int, where: str) -> _Shared:
-    return _Shared(_integers(stream.coder, data, (count,), where), stream.coder, stream.bytes)
+def _shared(stream: Stream, data: bytes, count: int, learned: Memory, where: str) -> _Shared:
+    return _Shared(_integers(stream.coder, data, (count,), learned, where), stream.coder, stream.bytes)
 
 
-def _integers(coder: str, data: bytes, shape: tuple[int, ...], where: str) -> NDArray[np.int32]:
+def _integers(coder: str, data: bytes, shape: tuple[int, ...], learned: Memory, where: str) -> NDArray[np.int32]:
     try:
-        return CODERS[coder].decode(data, shape)
+        return decode(coder, data, shape, learned)
     except ValueError as error:
         raise CorruptFile(f"{where} {error}") from error
 

@@ -38,7 +38,7 @@ from gossamer.container.tensor import DTYPES, decoded_bytes
 EXACT, WORDS, GRID, INTEGERS, CODEBOOK = range(5)
 STORAGES = 5
 RAW, DEFLATED = "raw", "deflated"
-CODER_NAMES = (RAW, DEFLATED, "packed", "huffman", "adaptive", "relative")  # by number
+CODER_NAMES = (RAW, DEFLATED, "packed", "huffman", "adaptive", "relative", "mixing")  # by number
 DTYPE_NAMES = {number: name for name, number in DTYPES.items()}
 INTEGER_DTYPES = ("int8", "uint8", "int32")
 NO_UNITS, ONE_UNIT, UNITS_ALONG = 0, 1, 2

@@ -16,7 +16,7 @@ from gossamer.container.tensor_table import CODEBOOK, CODER_NAMES, EXACT, GRID, 
 from tests.attacks.hostile import graph_section, graph_that_reads
 
 F32, F16, I8, I32, BOOL = 0, 1, 2, 4, 6
-RAW, DEFLATED, PACKED, HUFFMAN, ADAPTIVE, RELATIVE = range(6)
+RAW, DEFLATED, PACKED, HUFFMAN, ADAPTIVE, RELATIVE, MIXING = range(7)
 NAMELESS = graph_section(graph_that_reads())  # of a graph that reads nothing
 ONE = graph_section(graph_that_reads("t"))
 
@@ -92,7 +92,7 @@ LIES = [
     (b"\x08\x7f", "holds the number 127 where at most 2"),
     (b"", "ends inside a number"),
     (section(table(dtype=7)), "'t' has dtype 7, which version 1 does not know; update Gossamer"),
-    (section(table(coder=6)), "'t' has coder 6, which version 1 does not know; update Gossamer"),
+    (section(table(coder=7)), "'t' has coder 7, which version 1 does not know; update Gossamer"),
     (section(table(storage=5)), "'t' has storage 5, which version 1 does not know; update Gossamer"),
     (section(table(rank=9)), "'t' has 9 dimensions, at most 8 are allowed; the file is damaged"),
     (section(table(rank=255)), "'t' has 255 dimensions"),
@@ -178,17 +178,23 @@ def test_a_table_bomb_is_not_inflated(read_sections):
         read_sections(s1=ONE, s2=section(b"", block=write_varint(2**24 + 1) + squeeze(bytes(2**20))))
 
 
-@pytest.mark.parametrize("coder", [HUFFMAN, ADAPTIVE, RELATIVE])
+@pytest.mark.parametrize("coder", [HUFFMAN, ADAPTIVE, RELATIVE, MIXING])
 @pytest.mark.parametrize("shape", [(2**11, 2**11), (2**22,)])
 def test_a_coder_asked_for_more_than_its_bytes_hold_takes_no_memory(read_sections, coder, shape):
     coded = CODERS[CODER_NAMES[coder]].encode(np.array([1, 2, 3], np.int32))
     rows = table(dtype=I32, shape=shape, storage=INTEGERS, coder=coder, lengths=(len(coded),))
     tracemalloc.start()
-    with pytest.raises(CorruptFile, match=r"tensor 't' (ends after at most \d+ of|has \d bytes, which cannot hold)"):
+    with pytest.raises(CorruptFile, match=r"tensor 't' (ends after at most \d+ of|has \d+ bytes, which cannot hold)"):
         read_sections(s1=ONE, s2=section(rows, data=coded, promised=2**24))
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 2**22
+
+
+def test_the_slowest_coder_may_have_a_few_million_values(read_sections):
+    rows = table(dtype=I32, shape=(2**11, 2**11 + 1), storage=INTEGERS, coder=MIXING, lengths=(1000,))
+    with pytest.raises(CorruptFile, match=r"'t' brings the values of the mixing coder to 4,196,352, at most 4,194,304"):
+        read_sections(s1=ONE, s2=section(rows, data=bytes(1000), promised=4 * 2**11 * (2**11 + 1)))
 
 
 def test_a_small_file_cannot_ask_for_much(read_sections):

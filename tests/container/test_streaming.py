@@ -34,9 +34,24 @@ def many(tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("streamed") / "many.gossamer"
     graph = graph_that_reads(*(tensor.name for tensor in tensors))
     container.write(
-        path, Payload(graph, tuple(tensors), {}, (), {}), {}, lambda v: ("packed", CODERS["packed"].encode(v))
+        path, Payload(graph, tuple(tensors), {}, (), {}), {}, lambda v, _: ("packed", CODERS["packed"].encode(v))
     )
     return path
+
+
+def test_what_one_tensor_taught_helps_the_next(tmp_path):
+    """The mixing coder's memory goes from tensor to tensor, and a reader's goes the same way."""
+    rng = np.random.default_rng(0)
+    kernels = 3 * rng.normal(size=(4, 24, 24, 1, 1)) + rng.normal(size=(4, 24, 24, 3, 3))
+    tensors = tuple(
+        Tensor.grid(f"w{k}", np.rint(kernels[k]).astype(np.int32), np.ones(1, np.float32)) for k in range(4)
+    )
+    container.write(tmp_path / "a", Payload(graph_that_reads(*(t.name for t in tensors)), tensors, {}, (), {}), {})
+    file = container.read(tmp_path / "a")
+    assert [stored.coder for stored in file.stored] == ["mixing"] * 4
+    assert file.stored[3].bytes < 0.97 * file.stored[0].bytes
+    for ours, read in zip(tensors, file.payload.tensors, strict=True):
+        assert (ours.integers == read.integers).all()
 
 
 def peak(work) -> int:
