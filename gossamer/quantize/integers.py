@@ -57,7 +57,7 @@ def tensors(
     stored = []
     for name, value in weights.items():
         if name in units:
-            unit = _unit_to_half(units[name]) if half else units[name]
+            unit = unit_to_half(units[name]) if half else units[name]
             integers = np.rint(value.astype(np.float32) / unit).astype(np.int32)
             stored.append(Tensor.grid(name, integers, unit, axis=_axis(unit)))
         elif shared and name in shared:
@@ -76,10 +76,10 @@ def _with_codebook(name: str, value: FloatArray, shared: Shared, half: bool) -> 
         raise ValueError(
             f"expected weights of '{name}' on the {len(book.values)} values of its codebook, one is {off:.3g} off"
         )
-    centroids = _unit_to_half(book.values) if half else book.values
+    centroids = unit_to_half(book.values) if half else book.values
     if shared.unit is None:
         return Tensor.codebook(name, integers, centroids, book.zero)
-    along = _unit_to_half(shared.unit) if half else shared.unit
+    along = unit_to_half(shared.unit) if half else shared.unit
     return Tensor.codebook(name, integers, centroids, book.zero, along, _axis(along))
 
 
@@ -93,7 +93,7 @@ def _to_half(values: NDArray[np.generic]) -> FloatArray:
     return exact if np.abs(exact).max(initial=0) > LARGEST_HALF else exact.astype(np.float16).astype(np.float32)
 
 
-def _unit_to_half(unit: FloatArray) -> FloatArray:
+def unit_to_half(unit: FloatArray) -> FloatArray:
     """As `_to_half`, but only where every unit but zero keeps its eleven bits: its relative error is every weight's."""
     smallest = np.abs(unit[unit != 0]).min(initial=np.inf)
     return _to_half(unit) if smallest >= SMALLEST_NORMAL_HALF else unit.astype(np.float32)
