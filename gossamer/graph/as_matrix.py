@@ -9,7 +9,7 @@ from the output's side.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -19,7 +19,10 @@ from torch.nn import functional
 
 @dataclass(frozen=True)
 class MatrixForm:
-    """One use of a layer: kind as in `Layer`, kernel and how it moves, one number for each spatial dim."""
+    """One use of a layer: kind as in `Layer`, kernel and how it moves, one number for each spatial dim.
+
+    `pieces`: how many matrices of fewer columns stand for each group, one after the other; their outputs add up.
+    """
 
     kind: str
     groups: int = 1
@@ -27,6 +30,7 @@ class MatrixForm:
     stride: tuple[int, ...] = ()
     padding: tuple[tuple[int, int], ...] = ()
     dilation: tuple[int, ...] = ()
+    pieces: int = 1
 
     @classmethod
     def of(cls, kind: str, shape: Sequence[int], arguments: dict[str, Any]) -> MatrixForm:
@@ -43,15 +47,26 @@ class MatrixForm:
             padding = tuple((n, n) for n in _each(given, len(kernel)))
         return cls(kind, arguments["groups"], kernel, stride, padding, dilation)
 
+    def in_pieces(self, columns: int, most: int) -> MatrixForm:
+        """The same with its `columns` in as few equal pieces as have at most `most` each."""
+        return replace(self, pieces=next(n for n in range(-(-columns // most), columns + 1) if columns % n == 0))
+
     def matrices(self, weight: Tensor) -> Tensor:
-        """A weight as matrices, (groups, R, C)."""
-        if self.kind == "conv_transpose":
-            return weight.reshape(self.groups, weight.shape[0] // self.groups, -1).transpose(1, 2)
-        return weight.reshape(self.groups, weight.shape[0] // self.groups, -1)
+        """A weight as matrices, (groups x pieces, R, C)."""
+        whole = weight.reshape(self.groups, weight.shape[0] // self.groups, -1)
+        return self._cut(whole.transpose(1, 2) if self.kind == "conv_transpose" else whole)
 
     def weight(self, matrices: Tensor, shape: Sequence[int]) -> Tensor:
-        """Matrices (groups, R, C) as a weight of `shape`: the inverse of `matrices`."""
-        return (matrices.transpose(1, 2) if self.kind == "conv_transpose" else matrices).reshape(tuple(shape))
+        """Matrices (groups x pieces, R, C) as a weight of `shape`: the inverse of `matrices`."""
+        rows = matrices.shape[1]
+        whole = matrices.reshape(self.groups, self.pieces, rows, -1).transpose(1, 2).reshape(self.groups, rows, -1)
+        return (whole.transpose(1, 2) if self.kind == "conv_transpose" else whole).reshape(tuple(shape))
+
+    def _cut(self, whole: Tensor) -> Tensor:
+        """(groups, n, columns) -> (groups x pieces, n, columns / pieces)"""
+        groups, count, _ = whole.shape
+        cut = whole.reshape(groups, count, self.pieces, -1).transpose(1, 2)
+        return cut.reshape(groups * self.pieces, count, -1)
 
     def positions(self, inputs: Tensor) -> int:
         """At how many places of one example the layer is applied; inputs (N, ...)."""
@@ -62,8 +77,8 @@ class MatrixForm:
         )
 
     def inputs(self, values: Tensor, at: Tensor | None = None) -> Tensor:
-        """What enters the matrices, (groups, N x positions, C); `at` picks positions, the same in every example."""
-        return self._patches(values, at) if self.kind == "conv" else self._channels(values, at)
+        """What enters the matrices, (groups x pieces, N x positions, C); `at`: positions, the same in every example."""
+        return self._cut(self._patches(values, at) if self.kind == "conv" else self._channels(values, at))
 
     def outputs(self, values: Tensor, at: Tensor | None = None) -> Tensor:
         """What leaves the matrices, or its gradient, (groups, N x positions, R)."""

@@ -35,10 +35,14 @@ class Use:
 
 @dataclass(frozen=True)
 class Stop:
-    """The walk in front of a layer, and what enters it: one tensor (N, ...) for each batch."""
+    """The walk in front of a layer, and what enters it: one tensor (N, ...) for each batch.
+
+    `held`: numbers held for all batches meanwhile.
+    """
 
     use: Use
     inputs: Sequence[Tensor]
+    held: int
 
 
 def walk(network: Network, batches: Sequence[Tensor]) -> Iterator[Stop]:
@@ -55,7 +59,8 @@ def walk(network: Network, batches: Sequence[Tensor]) -> Iterator[Stop]:
                 for batch in values:
                     run.compute(waiting, batch)
             waiting = []
-            yield Stop(use, [batch[node.args[0]] for batch in values])
+            held = sum(value.numel() for batch in values for value in batch.values() if isinstance(value, Tensor))
+            yield Stop(use, [batch[node.args[0]] for batch in values], held)
         waiting.append(node)
 
 

@@ -13,6 +13,8 @@ arXiv 1906.04721, section 4.2: the mean error of each output is taken out.
 Differs from the papers:
 1. Every quantity is of the deployed weights, batch norms folded in.
 2. lambda is given relative to the network: `strength` x energy of its outputs / number of its weights.
+3. A matrix of more than MOST_COLUMNS columns is cut into pieces that know nothing of each other (A block diagonal).
+4. A layer that is used several times is chosen at its first use.
 """
 
 from __future__ import annotations
@@ -32,9 +34,11 @@ from gossamer.quantize.integers import unit_to_half
 from gossamer.quantize.rate_distortion import Costs, Factored, Problem, choose_integers
 from gossamer.quantize.second_order import Moments, Sensitivity, moments
 
+MOST_COLUMNS = 4800  # of one matrix of moments: with 4,608 columns (3x3 of 512 channels) it is factored in seconds
+
 
 @dataclass(frozen=True)
-class PostTraining:
+class RateDistortion:
     """How weights are chosen. `damping`: of A and B, relative to their mean diagonals; `ridge`: of X and Y, likewise.
 
     `correct`: how far W goes towards W', 0 to 1; `passes` of rounding, each with the bits of the one before.
@@ -83,16 +87,17 @@ class PostTraining:
                 continue
             norm = layer.norm if layer.norm and layer.norm.mean not in shared else None
             place = values[norm.mean] if norm else values[first.use.bias] if first.use.bias else None
-            found = moments(first.use.form, first.inputs, second.inputs)
+            form = first.use.form
+            form = form.in_pieces(form.matrices(values[layer.name]).shape[2], MOST_COLUMNS)
+            found = moments(form, first.inputs, second.inputs)
             found = found if place is None else found.centred()
             before, weight = values[layer.name].detach().clone(), values[layer.name]
-            after, units[layer.name] = self._layer(
-                first.use.form, before, factors[layer.name], found, sensitivity.gradients[layer.name], strength, costs
-            )
+            gradients = sensitivity.gradients[layer.name].repeat_interleave(form.pieces, 0)
+            after, units[layer.name] = self._layer(form, before, factors[layer.name], found, gradients, strength, costs)
             with torch.no_grad():
                 weight.copy_(after)
                 if place is not None:
-                    shift = _mean_change(first.use.form, before, after, found)
+                    shift = _mean_change(form, before, after, found)
                     place += shift.to(place) if norm else -shift.to(place)
         if missing := sorted(chosen.keys() - units.keys()):
             raise ValueError(
@@ -152,9 +157,7 @@ def _mean_change(form: MatrixForm, before: Tensor, after: Tensor, found: Moments
     """How the mean of each output channel has changed, (channels,)."""
     now = torch.einsum("grc,gc->gr", form.matrices(after.double()), found.own_mean)
     then = torch.einsum("grc,gc->gr", form.matrices(before.double()), found.mean)
-    change = now - then
-    return (
-        change.reshape(-1)
-        if form.kind != "conv_transpose"
-        else change.reshape(form.groups, -1, int(np.prod(form.kernel))).sum(2).reshape(-1)
-    )
+    change = (now - then).reshape(form.groups, form.pieces, -1).sum(1)
+    if form.kind == "conv_transpose":  # on average an output sees each place of the kernel once in so many strides
+        change = change.reshape(form.groups, -1, int(np.prod(form.kernel))).sum(2) / int(np.prod(form.stride))
+    return change.reshape(-1)

@@ -32,6 +32,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from gossamer.coding.machine_code import machine_code
@@ -42,7 +43,7 @@ Costs = Callable[[NDArray[np.int32]], NDArray[np.float32]]
 
 FINENESS = 0.09  # measured on ResNet-20: 0.08 to 0.10 give the same curve, 0.12 costs 2 %, 0.16 costs 5 %
 PASSES = 3
-BLOCK = 64  # columns: their own errors go through the loop, those of the columns before them through one product
+BLOCK = 64  # rows, columns: errors within a block go through the loop, those of earlier blocks through one product
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,7 +69,8 @@ class Factored:
             return cls(np.eye(size), np.full(size, np.finfo(np.float64).tiny))
         damped = matrix + damping * level * np.eye(size)
         # cholesky gives lower x lower^T; of the matrix turned by 180 degrees it is what is wanted, turned
-        root = np.linalg.cholesky(damped[::-1, ::-1])[::-1, ::-1]
+        turned = torch.from_numpy(np.ascontiguousarray(damped[::-1, ::-1]))
+        root = torch.linalg.cholesky(turned).numpy()[::-1, ::-1]
         diagonal = np.diagonal(root).copy()
         return cls(np.ascontiguousarray((root / diagonal).T), diagonal**2)
 
@@ -128,37 +130,48 @@ def choose_integers(
 def _choose(
     weights: Floats, rows: Factored, columns: Factored, steps: Floats, strength: float, bits: NDArray[np.float32]
 ) -> NDArray[np.int32]:
-    """One pass over a matrix (R, C), a block of columns at a time; bits (classes, R, C)."""
+    """One pass over a matrix (R, C), block by block; bits (classes, R, C)."""
+    height, width = weights.shape
     integers = np.zeros(weights.shape, np.int32)
-    errors = np.zeros(weights.shape)
+    errors, seen = np.zeros(weights.shape), np.zeros(weights.shape)  # E, and E M^T: what later rows see of it
     loop = _compiled() or choose_block
-    for start in range(0, weights.shape[1], BLOCK):
-        block = slice(start, start + BLOCK)
-        left = errors[:, :start] @ columns.lower[block, :start].T
-        chosen = loop(
-            np.ascontiguousarray(weights[:, block]),
-            left,
-            rows.lower,
-            np.ascontiguousarray(columns.lower[block, block].T),
-            rows.pivots,
-            columns.pivots[block],
-            steps,
-            strength,
-            np.ascontiguousarray(bits[:, :, block], np.float64),
-        )
-        integers[:, block] = chosen
-        errors[:, block] = weights[:, block] - steps[:, None] * chosen
+    for start in range(0, width, BLOCK):
+        right = slice(start, start + BLOCK)
+        left = _product(errors[:, :start], columns.lower[right, :start].T)
+        upper = np.ascontiguousarray(columns.lower[right, right].T)
+        for top in range(0, height, BLOCK):
+            down = slice(top, top + BLOCK)
+            integers[down, right], seen[down, right] = loop(
+                weights[down, right].copy(),
+                left[down].copy(),
+                _product(rows.lower[down, :top], seen[:top, right]),
+                rows.lower[down, down].copy(),
+                upper,
+                rows.pivots[down],
+                columns.pivots[right],
+                steps[down],
+                strength,
+                np.ascontiguousarray(bits[:, down, right], np.float64),
+            )
+        errors[:, right] = weights[:, right] - steps[:, None] * integers[:, right]
     return integers
 
 
+def _product(first: Floats, second: Floats) -> Floats:
+    """A matrix product by the library and with the threads that the network runs with."""
+    product: Floats = (torch.from_numpy(first) @ torch.from_numpy(np.ascontiguousarray(second))).numpy()
+    return product
+
+
 @functools.cache
-def _compiled() -> Callable[..., NDArray[np.int32]] | None:
+def _compiled() -> Callable[..., tuple[NDArray[np.int32], Floats]] | None:
     return machine_code(choose_block)
 
 
 def choose_block(
     weights: Floats,
     left: Floats,
+    above: Floats,
     lower_rows: Floats,
     upper_columns: Floats,
     row_pivots: Floats,
@@ -166,25 +179,23 @@ def choose_block(
     steps: Floats,
     strength: float,
     bits: Any,
-) -> NDArray[np.int32]:
-    """The integers of a block of columns, (R, C); `left` (R, C) is what the columns before it left, and is used up.
+) -> tuple[NDArray[np.int32], Floats]:
+    """The integers of a block (R, C), and what later rows see of its errors; bits (classes, R, C).
 
-    `upper_columns` is the transpose of the columns' factor within the block. Written for numba and plain Python.
+    `left` is what the columns before it left in its rows, `above` what the rows before it left in its columns; both are
+    used up. `upper_columns` is the transpose of the columns' factor. Written for numba and plain Python alike.
     """
     height, width = weights.shape
     longest = bits.shape[0] - 1
     integers = np.zeros((height, width), np.int32)
-    seen = np.zeros((height, width))  # E M^T: what later rows see of a row's errors
-    above = np.zeros(width)
+    seen = np.zeros((height, width))
     for r in range(height):
-        above[:] = 0.0
         for i in range(r):
             share = lower_rows[r, i]
-            if share != 0.0:
-                for c in range(width):
-                    above[c] += share * seen[i, c]
+            for c in range(width):
+                above[r, c] += share * seen[i, c]
         for c in range(width):
-            target = weights[r, c] + above[c] + left[r, c]
+            target = weights[r, c] + above[r, c] + left[r, c]
             weight = row_pivots[r] * column_pivots[c]
             nearest = int(np.floor(abs(target) / steps[r] + 0.5))
             best, least = 0, np.inf
@@ -207,4 +218,4 @@ def choose_block(
             seen[r, c] = error + left[r, c]
             for k in range(c + 1, width):
                 left[r, k] += upper_columns[c, k] * error
-    return integers
+    return integers, seen
