@@ -10,7 +10,7 @@ A network stands for all its candidates: from one strength to the next only the 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -26,6 +26,7 @@ from gossamer.quantize.second_order import Sensitivity, sensitivity
 from gossamer.recipes.fewer_bytes import coded_layers
 from gossamer.search.candidate import Candidate, finish
 from gossamer.search.run import Run
+from gossamer.task import Task
 
 FIRST, LEAST, MOST = 0.004, 1e-6, 4.0  # strengths; ResNets on CIFAR-10 lost nothing at 0.004
 BATCH = 50
@@ -51,7 +52,9 @@ class PostTraining:
                 f"post-training makes files small, not arithmetic fast, but {run.goal.minimise} is to be minimised; "
                 "use --minimise bytes, or the recipe auto"
             )
-        rounding = Rounding(run.network, coded_layers(run), calibration(run, self.images))
+        rounding = Rounding(
+            run.network, coded_layers(run), calibration_batches(run.network, run.task, self.images, run.note)
+        )
         tried: list[Candidate] = []
         good: float | None = None
         bad: float | None = None
@@ -102,17 +105,16 @@ class Rounding:
         return RateDistortion(strength).quantize(self.network, self.layers, self.batches, self.sensitivity, costs)
 
 
-def calibration(run: Run, images: int) -> list[Tensor]:
-    """Batches of the calibration split, at most `images` and as many as fit into memory; without augmentation."""
-    wanted = min(images, len(run.task.calibration))
-    example = run.task.example[:1]
-    held = max((stop.held for stop in walk(run.network, [example])), default=1)
+def calibration_batches(network: Network, task: Task, images: int, note: Callable[[str], object]) -> list[Tensor]:
+    """Batches of the calibration split as it is: `images`, or fewer if memory does not suffice, and then a note."""
+    wanted = min(images, len(task.calibration))
+    held = max((stop.held for stop in walk(network, [task.example[:1]])), default=1)
     fit = max(1, int(MOST_BYTES // (2 * 4 * held)))
     if fit < wanted:
-        run.note(f"calibrated on {fit:,} of {wanted:,} images: more of them would hold over {MOST_BYTES >> 30} GiB")
+        note(f"calibrated on {fit:,} of {wanted:,} images: more of them would hold over {MOST_BYTES >> 30} GiB")
     batches: list[Tensor] = []
     left = min(wanted, fit)
-    for inputs, _ in run.task.batches(run.task.calibration, BATCH):
+    for inputs, _ in task.batches(task.calibration, BATCH):
         batches.append(inputs[:left].contiguous(memory_format=channels_last))
         left -= len(batches[-1])
         if left == 0:
