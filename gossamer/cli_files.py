@@ -145,7 +145,7 @@ def run_report(options: argparse.Namespace) -> int:
     """`gossamer report`."""
     from gossamer.report.page import write_page
     from gossamer.report.record import read_reports
-    from gossamer.report.terminal import candidates_table, comparison_table, console
+    from gossamer.report.terminal import bytes_table, candidates_table, comparison_table, console
 
     path = options.path / "report.json" if options.path.is_dir() else options.path
     if not path.exists():
@@ -155,6 +155,8 @@ def run_report(options: argparse.Namespace) -> int:
     for index, report in enumerate(reports):
         if report.candidates:
             out.print(candidates_table(report.candidates, report.chosen))
+        if layers := bytes_table(report):
+            out.print(layers)
         out.print(comparison_table(report))
         page = options.out or path.with_suffix(".html")
         if len(reports) > 1:

@@ -14,6 +14,7 @@ from gossamer.container.file import verify as verify
 from gossamer.container.file import with_claims as with_claims
 from gossamer.container.file import write as write
 from gossamer.container.onnx_bytes import to_onnx as to_onnx
+from gossamer.container.parts import parts as parts
 from gossamer.container.payload import Payload as Payload
 from gossamer.container.payload import payload_bytes as payload_bytes
 from gossamer.container.tensor import Tensor as Tensor

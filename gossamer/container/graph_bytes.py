@@ -142,15 +142,24 @@ def with_initializers(model: bytes, heads: Sequence[Head], tensors: Iterable[Ten
     A head is (name, shape, dtype). The tensors, of these heads in this order, are asked for one by one.
     """
     start, body, end = graph_field(model)
-    fronts = [_front(head) for head in heads]
-    length = (end - body) + sum(len(front) + _value_bytes(head) for front, head in zip(fronts, heads, strict=True))
-    yield model[:start] + _key(GRAPH, BYTES) + write_varint(length)
+    yield model[:start] + _key(GRAPH, BYTES) + write_varint(end - body + _initializer_bytes(heads))
     yield model[body:end]
-    for front, tensor in zip(fronts, tensors, strict=True):
-        yield front
+    for head, tensor in zip(heads, tensors, strict=True):
+        yield _front(head)
         values = tensor.decoded()
         yield values.astype(values.dtype.newbyteorder("<"), copy=False).tobytes()
     yield model[end:]
+
+
+def completed_bytes(model: bytes, heads: Sequence[Head]) -> int:
+    """The sum of the lengths of these pieces."""
+    start, body, end = graph_field(model)
+    more = _initializer_bytes(heads)
+    return len(model) + more + len(write_varint(end - body + more)) + len(_key(GRAPH, BYTES)) - (body - start)
+
+
+def _initializer_bytes(heads: Sequence[Head]) -> int:
+    return sum(len(_front(head)) + _value_bytes(head) for head in heads)
 
 
 def _front(head: Head) -> bytes:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
-from gossamer.container.graph_bytes import Head, with_initializers
+from gossamer.container.graph_bytes import Head, completed_bytes, with_initializers
 from gossamer.container.limits import MOST_ONNX_BYTES
 from gossamer.container.payload import Payload
 from gossamer.container.tensor import Tensor
@@ -18,6 +18,11 @@ def to_onnx(payload: Payload) -> bytes:
     """The whole model as a runtime reads it; the same payload gives the same bytes."""
     heads = [(tensor.name, tensor.shape, tensor.dtype) for tensor in payload.tensors]
     return b"".join(model_parts(payload.graph, heads, payload.tensors))
+
+
+def model_bytes(payload: Payload) -> int:
+    """How long that model is, without making it."""
+    return completed_bytes(payload.graph, [(tensor.name, tensor.shape, tensor.dtype) for tensor in payload.tensors])
 
 
 def model_parts(graph: bytes, heads: Sequence[Head], tensors: Iterable[Tensor]) -> Iterator[bytes]:

@@ -59,7 +59,10 @@ _Content = NDArray[np.int32] | _Coded  # of a tensor: integers to be coded, or w
 
 @dataclass(frozen=True)
 class Stored:
-    """What the file spends on one tensor: `bytes` of data, table entry aside, its share where a stream has several."""
+    """What the file spends on one tensor: `bytes` of data, table entry aside, its share where a stream has several.
+
+    `side` of them are its units and its codebook.
+    """
 
     name: str
     shape: tuple[int, ...]
@@ -67,6 +70,7 @@ class Stored:
     coder: str
     bytes: int
     zeros: int
+    side: int
 
     @property
     def count(self) -> int:
@@ -228,7 +232,8 @@ class Tensors:
                     tensor = _exact(entry, coder, data, what)
                 else:
                     tensor = _tensor(entry, _integers(coder, data, entry.shape, learned, what), vectors, what)
-            yield tensor, Stored(entry.name, entry.shape, entry.dtype, coder, own + side_bytes, _zeros(tensor))
+            head = (entry.name, entry.shape, entry.dtype)
+            yield tensor, Stored(*head, coder, own + side_bytes, _zeros(tensor), side_bytes)
 
     def _read(self) -> Iterator[tuple[Stream, bytes]]:
         """The bytes of each stream."""

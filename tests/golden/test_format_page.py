@@ -10,7 +10,10 @@ import numpy as np
 import pytest
 
 from gossamer.coding import adaptive
-from gossamer.container import limits
+from gossamer.container import dictionaries, limits
+from gossamer.container.sections import HEADER_BYTES
+from gossamer.container.tensor import DTYPES
+from gossamer.container.tensor_table import CODER_NAMES
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "format.md").read_text(encoding="utf-8")
 
@@ -50,6 +53,29 @@ def test_the_printed_limits_are_ours():
     for value in (limits.MOST_TENSORS, limits.MOST_NAME_BYTES):
         assert f"| {value:,}" in PAGE
     assert limits.MOST_FILE_BYTES == 2**32 - 1
-    assert (limits.MOST_GRAPH_BYTES, limits.MOST_TABLE_BYTES, limits.MOST_JSON_BYTES) == (2**26, 2**24, 2**22)
+    assert (limits.MOST_GRAPH_BYTES, limits.MOST_TABLE_BYTES, limits.MOST_JSON_BYTES) == (2**22, 2**24, 2**22)
     assert (limits.MOST_DIMS, limits.MOST_ELEMENTS, limits.MOST_DECODED_BYTES) == (8, 2**31 - 1, 2**32)
     assert limits.MOST_JSON_DEPTH == 32
+    assert (limits.MOST_GRAPH_DEPTH, limits.FREE_DECODED_BYTES, limits.DECODED_BYTES_PER_BYTE) == (8, 2**22, 4096)
+
+
+def test_the_printed_dictionaries_are_ours():
+    text = PAGE.partition("## Preset dictionaries")[2].partition("## Versions")[0]
+    words, graph = (
+        "".join(line[4:] for line in part.splitlines() if line.startswith("    "))
+        for part in text.split("Of the graph, in hexadecimal")
+    )
+    assert words.encode() == dictionaries.JSON_WORDS
+    assert bytes.fromhex(graph) == dictionaries.GRAPH_WORDS
+    for dictionary in (dictionaries.JSON_WORDS, dictionaries.GRAPH_WORDS):
+        assert f"{len(dictionary):,}" in PAGE
+
+
+def test_the_printed_layout_is_ours():
+    assert f"| {HEADER_BYTES} | the sections |" in PAGE
+    coders = re.search(r"of each stream: (0 raw.*?) \|", PAGE)
+    assert coders is not None
+    assert coders.group(1) == ", ".join(f"{number} {name}" for number, name in enumerate(CODER_NAMES))
+    dtypes = re.search(r"storage x 16 \+ dtype: (.*?) \|", PAGE)
+    assert dtypes is not None
+    assert dtypes.group(1) == ", ".join(f"{number} {name}" for name, number in DTYPES.items())
