@@ -47,6 +47,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gossamer.coding.bits import no_values
+from gossamer.coding.machine_code import machine_code
 
 # 65536 / (1 + exp(-x)) at x = -10, -9.5, ... 10: the only trace of a transcendental function, so it is written out.
 LOGISTIC = (
@@ -149,16 +150,8 @@ def _table_arrays() -> tuple[NDArray[np.int32], ...]:
 
 @functools.cache
 def _compiled() -> _Loop | None:
-    """`code_values` as machine code, kept on disk between runs where that is possible; None without numba."""
-    try:
-        import numba
-    except ImportError:
-        return None
-    try:
-        compiled: _Loop = numba.njit(cache=True)(code_values)
-    except RuntimeError:  # no folder to keep it in can be written
-        compiled = numba.njit(code_values)
-    return compiled
+    """`code_values` as machine code; None without numba."""
+    return machine_code(code_values)
 
 
 def code_values(

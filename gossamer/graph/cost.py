@@ -22,7 +22,7 @@ from gossamer.graph.calls import Call
 from gossamer.graph.groups import Group
 from gossamer.graph.labels import Labelled
 
-_KINDS = {
+KINDS = {
     **{f"conv{d}d": "conv" for d in (1, 2, 3)},
     **{f"conv_transpose{d}d": "conv_transpose" for d in (1, 2, 3)},
     "linear": "linear",
@@ -68,13 +68,13 @@ def find_layers(analysis: Analysis) -> tuple[Layer, ...]:
             known = layers[name]
             layers[name] = Layer(name, known.kind, known.shape, known.groups, known.macs + macs, None)
         else:
-            kind, groups = _KINDS[call.name], call.arguments.get("groups", 1)
+            kind, groups = KINDS[call.name], call.arguments.get("groups", 1)
             layers[name] = Layer(name, kind, weight.shape, groups, macs, _norm(analysis, call))
     return tuple(layers.values())
 
 
 def _weighted(analysis: Analysis) -> list[Call]:
-    return [call for call in analysis.calls[False] if call.name in _KINDS]
+    return [call for call in analysis.calls[False] if call.name in KINDS]
 
 
 def _positions(call: Call) -> int:

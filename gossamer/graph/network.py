@@ -22,7 +22,7 @@ from typing import Any, Literal, overload
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 from torch.utils import _pytree as pytree
 
 from gossamer.graph.analysis import Analysis, analyse
@@ -207,6 +207,11 @@ class Network:
         return other
 
     # --- how it is known
+
+    @property
+    def evaluation_graph(self) -> fx.Graph:
+        """The graph of the evaluation form; `get_attr` nodes name tensors of `module`."""
+        return self._forms[False].graph
 
     def _planned(self, verb: str, keep: Mapping[str, Keep]) -> tuple[Cut, dict[str, Keep]]:
         """The cut that `keep` asks for, and `keep` as checked copies."""

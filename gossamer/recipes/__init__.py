@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from gossamer.near import meant
 from gossamer.recipes.auto import Auto as Auto
 from gossamer.recipes.deep_compression import DeepCompression as DeepCompression
+from gossamer.recipes.post_training import PostTraining as PostTraining
 from gossamer.search.candidate import Candidate
 from gossamer.search.run import Run
 
@@ -24,7 +25,7 @@ class Recipe(Protocol):
         ...
 
 
-RECIPES = {"auto": Auto, "deep-compression": DeepCompression}
+RECIPES = {"auto": Auto, "deep-compression": DeepCompression, "post-training": PostTraining}
 
 
 def recipe_named(text: str) -> Recipe:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gossamer.coding import adaptive
+from gossamer.coding import MOST_MIXED, adaptive, mixing
 from gossamer.container import dictionaries, limits
 from gossamer.container.sections import HEADER_BYTES
 from gossamer.container.tensor import DTYPES
@@ -20,10 +20,10 @@ PAGE = (Path(__file__).resolve().parents[2] / "docs" / "format.md").read_text(en
 
 @pytest.fixture(scope="module")
 def printed() -> dict:
-    """The names that the page's one block of Python defines."""
-    (block,) = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+    """The names that the page's blocks of Python define."""
     names: dict = {}
-    exec(block, names)
+    for block in re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL):
+        exec(block, names)
     return names
 
 
@@ -42,6 +42,19 @@ def test_the_printed_decoder_refuses_what_ours_refuses(printed):
         for decode in (printed["decode"], adaptive.decode):
             with pytest.raises(ValueError, match=r"truncated|ends|does not end"):
                 decode(wrong, (80,))
+
+
+def test_the_printed_mixing_decoder_reads_one_tensor_after_the_other(printed):
+    rng = np.random.default_rng(0)
+    shapes = [(6, 5, 3, 3), (30, 9), (1, 1), (50,), (), (2, 3, 4, 2, 2), (3, 0), (8, 1, 3, 3), (2, 1, 9, 9), (5, 4, 3)]
+    writer, reader = mixing.Memory(), printed["Memory"]()
+    for spread in (0.3, 2, 1e6):
+        for shape in shapes:
+            values = np.rint(rng.laplace(0, spread, shape)).astype(np.int32)
+            data = mixing.encode(values, writer)
+            assert printed["decode_mixing"](data, shape, reader) == values.ravel().tolist()
+    assert reader.values == writer.values
+    assert f"more than {MOST_MIXED:,} values" in PAGE
 
 
 def test_the_printed_tables_are_ours(printed):

@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Second-order statistics: how much an error of a layer's weights changes what the network says.
+
+Paper: J. Martens, R. Grosse, "Optimizing Neural Networks with Kronecker-factored Approximate Curvature", ICML 2015,
+arXiv 1503.05671, section 3, for convolutions R. Grosse, J. Martens, ICML 2016, arXiv 1602.01407, section 3. An error E
+of a layer's matrix W (R, C) changes the outputs z by about tr(B E A E^T) in squares, with
+
+    A = mean of x x^T over images and positions        x: what enters the matrix, (C,)
+    B = mean over images of the sum over positions of g g^T        g = d(v . z) / d(W x), (R,), v ~ N(0, 1 - 11^T / K)
+
+so that the mean over v of (v . dz)^2 is |dz|^2, with what all K outputs share taken out.
+
+Differs from the papers:
+1. Gradients of random directions of the outputs, not of the loss on labels drawn from them: no labels, no softmax. For
+   rounding ResNet-20 this took 6 % fewer bytes at equal divergence than the gradients of the loss.
+2. A is measured on the network as it is quantized so far, B once on the original.
+3. Layers with groups have one A and one B a group.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from gossamer.graph import MatrixForm, Network, Use, with_taps
+
+DIRECTIONS = 4
+#: Positions whose statistics are taken, over all images: that many, or so many for each column of the matrix.
+MOST_POSITIONS, POSITIONS_PER_COLUMN = 32768, 4
+
+
+@dataclass(frozen=True, eq=False)
+class Sensitivity:
+    """Per layer B, (groups, R, R) in float64; `energy` is the mean of |z|^2 over images, z centred."""
+
+    gradients: Mapping[str, Tensor]
+    energy: float
+
+
+def sensitivity(
+    network: Network, batches: Iterable[Tensor], directions: int = DIRECTIONS, seed: int = 0
+) -> Sensitivity:
+    """B of every layer from batches of inputs (N, C, H, W), `directions` of the outputs for each image."""
+    frozen = network.copy()
+    frozen.module.eval().requires_grad_(False)
+    generator = torch.Generator().manual_seed(seed)
+    sums: dict[str, Tensor] = {}
+    energy, images = 0.0, 0
+    for batch in batches:
+        tapped: list[tuple[Use, Tensor]] = []
+
+        def tap(use: Use, output: Tensor, tapped: list[tuple[Use, Tensor]] = tapped) -> Tensor:
+            tapped.append((use, output))
+            return output.clone()  # what comes next may work in place
+
+        with torch.enable_grad():
+            outputs = _centred(with_taps(frozen, batch.detach().requires_grad_(), tap).float())
+        energy += float(outputs.detach().square().sum())
+        images += len(batch)
+        for turn in range(directions):
+            direction = torch.randn(outputs.shape, generator=generator)
+            gradients = torch.autograd.grad(
+                outputs, [output for _, output in tapped], direction, retain_graph=turn < directions - 1
+            )
+            for (use, _), gradient in zip(tapped, gradients, strict=True):
+                g = use.form.outputs(gradient)
+                sums[use.layer] = sums.get(use.layer, 0) + (g.transpose(1, 2) @ g).double() / directions
+    return Sensitivity({name: total / images for name, total in sums.items()}, energy / images)
+
+
+def _centred(outputs: Tensor) -> Tensor:
+    """Outputs (N, K, ...) without what all K share, which no decision depends on; (N, 1) stay."""
+    return outputs - outputs.mean(1, keepdim=True) if outputs.ndim > 1 and outputs.shape[1] > 1 else outputs
+
+
+@dataclass(frozen=True, eq=False)
+class Moments:
+    """What enters a layer in the original network (x) and in the one that is quantized so far (y), in float64.
+
+    `own` is the mean of y y^T and `cross` of x y^T, both (groups, C, C); `mean` and `own_mean` are (groups, C).
+    """
+
+    own: Tensor
+    cross: Tensor
+    mean: Tensor
+    own_mean: Tensor
+
+    def centred(self) -> Moments:
+        """The same about the means: for layers behind which a bias can make them good."""
+        own = self.own - self.own_mean.unsqueeze(2) * self.own_mean.unsqueeze(1)
+        return Moments(own, self.cross - self.mean.unsqueeze(2) * self.own_mean.unsqueeze(1), self.mean, self.own_mean)
+
+
+def moments(form: MatrixForm, original: Sequence[Tensor], own: Sequence[Tensor], seed: int = 0) -> Moments:
+    """Moments of the inputs of one layer in both networks, batch by batch (N, ...), at positions drawn at random."""
+    generator = torch.Generator().manual_seed(seed)
+    images = sum(len(batch) for batch in own)
+    columns = form.inputs(own[0][:1], torch.zeros(1, dtype=torch.long)).shape[2]
+    there = form.positions(own[0])
+    wanted = -(-max(MOST_POSITIONS, POSITIONS_PER_COLUMN * columns) // images)
+    totals: list[Tensor | int] = [0, 0, 0, 0]
+    count = 0
+    for first, second in zip(original, own, strict=True):
+        at = torch.randperm(there, generator=generator)[:wanted] if wanted < there else None
+        x, y = form.inputs(first, at), form.inputs(second, at)
+        parts = (y.transpose(1, 2) @ y, x.transpose(1, 2) @ y, x.sum(1), y.sum(1))
+        totals = [total + part.double() for total, part in zip(totals, parts, strict=True)]
+        count += x.shape[1]
+    return Moments(*(torch.as_tensor(total) / count for total in totals))
