@@ -24,12 +24,12 @@ def seeds(folder: Path) -> None:
     from benchmarks.fuzz_inputs import AS_IT_STANDS, input_of
     from gossamer import container
     from tests.attacks.hostile import payload
-    from tests.golden.test_version_1_file import VERSION_1, VERSION_1_CODEBOOKS
+    from tests.golden.test_version_1_file import VERSION_1, VERSION_1_CODEBOOKS, VERSION_1_MIXING
 
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as there:
         container.write(Path(there) / "a.gossamer", payload(), {"n": 1})
-        files = {"golden": VERSION_1, "codebooks": VERSION_1_CODEBOOKS}
+        files = {"golden": VERSION_1, "codebooks": VERSION_1_CODEBOOKS, "mixing": VERSION_1_MIXING}
         files["attacks"] = (Path(there) / "a.gossamer").read_bytes()
     for name, file in files.items():
         (folder / name).write_bytes(input_of(file))

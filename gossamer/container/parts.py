@@ -23,6 +23,6 @@ def parts(file: File) -> dict[str, int]:
         "table of the tensors": sections["tensors"] - weights - side - vectors,
         "graph": sections["graph"],
         "preprocessing, classes, plan": sections["preprocess"] + sections["classes"] + sections["plan"],
-        "claims: certificate, measurements": sections["claims"],
+        "certificate and claims": sections["claims"],
         "header": HEADER_BYTES,
     }

@@ -35,7 +35,7 @@ def test_an_honest_file_is_its_input_put_together(whole, tmp_path):
     assert attack(input_of(whole), tmp_path / "a.gossamer")
     seeds(tmp_path / "seeds")
     made = sorted((tmp_path / "seeds").iterdir())
-    assert len(made) == 6
+    assert len(made) == 8
     assert all(attack(path.read_bytes(), tmp_path / "a.gossamer") for path in made)
 
 

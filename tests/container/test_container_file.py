@@ -110,6 +110,19 @@ def test_places_and_sizes_add_up_to_the_file(tmp_path, payload):
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_the_parts_add_up_to_the_file(tmp_path, payload):
+    container.write(tmp_path / "a.gossamer", payload, {"n": 1})
+    file = container.read(tmp_path / "a.gossamer")
+    parts = container.parts(file)
+    assert sum(parts.values()) == file.bytes
+    w, b, s = file.stored
+    assert (parts["weights"], parts["units and codebooks"]) == (w.bytes - w.side, w.side)
+    assert parts["biases and other vectors"] == b.bytes + s.bytes
+    text = container.describe(file)
+    assert f"{len(container.to_onnx(file.payload)):,} bytes as the ONNX model that a runtime loads" in text
+    assert all(name in text for name in parts)
+
+
 def test_overhead_is_small(tmp_path, payload):
     path = tmp_path / "a.gossamer"
     container.write(path, replace(payload, preprocess={}, classes=(), plan={}), {})

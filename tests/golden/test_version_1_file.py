@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from gossamer import container
-from gossamer.coding import adaptive
+from gossamer.coding import adaptive, mixing
 
 VERSION_1 = bytes.fromhex(
     "9347534d0d0a1a0a010067030000ddd8238a6b85f21630c519903e71a8d4c77981e47dd586b5ddb61f22de91d2b97a00"
@@ -50,6 +50,19 @@ VERSION_1_CODEBOOKS = bytes.fromhex(
     "aaaaaa0005052220027b1a4ed7b1a4ed7b1a4ed7b101300a00000211aaaaaaaaaaaa0005052220027b1a4ed7b1a4ed7b"
     "1a4ed7b103000002abae0500028b8e050002abae05005565cdc11180300804c096487206288703d28463effab781ddfb"
     "0fe6be2c571587012d3e23db38a9ba1aa8a50a37b2c4d19e122a3c54890edb035ffcbc"
+)
+
+
+# The mixing coder, whose memory goes from each tensor to the next.
+VERSION_1_MIXING = bytes.fromhex(
+    "9347534d0d0a1a0a0100540100000e687b474c85125521c0bd767dd1243625c1ddfacab16e8e01a19000988d45902200"
+    "0000ba7e90787e00000064bc4e1b0500000056be198805000000885766100500000056be198843000000d90a24dff5b7"
+    "038e22e3e0b092e392e1624dcb2c2a2e01a6d5f4c4cc3c2eb6dc44a0a20a604a05da0d00f80629295350501060616162"
+    "6461626606610e4e66464646090909b3bababa1fec4c6c6c6c4c4ce202aa2c0000008da931c926762834d5228b4800ce"
+    "d03d70afd1b0531114a0b56b8c5b6a7e90175cb06edc1e97949e11e269c9db9312bf0b728fcb9ebc9ff273a2c9199036"
+    "2c0eb3362e0b1f02fbc94c6c6c200b046b0002abae0500028b8e050002abae05005565d2cb1180300845d15eac801709"
+    "9072f8a509c7decdde06eee2cc7dfe416a310d564e9b38e70c2445a9681506df3266a26a7b7a40da9ae058876b9915cf"
+    "45d7fb01"
 )
 
 
@@ -136,3 +149,20 @@ def test_codebooks_are_read_for_ever(tmp_path):
     assert [tensor.name for tensor in file.payload.tensors] == list(expected)
     for tensor in file.payload.tensors:
         assert (tensor.decoded().dtype, tensor.decoded().tobytes()) == (np.float32, expected[tensor.name].tobytes())
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+def test_what_was_learned_from_tensor_to_tensor_is_read_for_ever(tmp_path, monkeypatch, compiled):
+    if not compiled:
+        monkeypatch.setattr(mixing, "_compiled", lambda: None)
+    (tmp_path / "golden.gossamer").write_bytes(VERSION_1_MIXING)
+    file = container.read(tmp_path / "golden.gossamer")
+    assert file.payload_sha256 == "0e687b474c85125521c0bd767dd1243625c1ddfacab16e8e01a19000988d4590"
+    assert [entry.coder for entry in file.stored] == ["mixing", "mixing", "mixing", "packed"]
+    places = np.arange(72).reshape(4, 2, 3, 3)
+    once = ((places**2 % 7 - 3) * (places % 3 > 0)).astype(np.float32)
+    found = {tensor.name: tensor.decoded() for tensor in file.payload.tensors}
+    assert list(found) == ["first", "again", "matrix", "bias"]
+    for name, expected in (("first", once / 2), ("again", once / 2), ("matrix", once.reshape(8, 9) * 20)):
+        assert found[name].tobytes() == expected.tobytes()
+    assert found["bias"].tolist() == [1, -2, 0.375]
