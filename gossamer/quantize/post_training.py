@@ -90,7 +90,7 @@ class RateDistortion:
             form = first.use.form
             form = form.in_pieces(form.matrices(values[layer.name]).shape[2], MOST_COLUMNS)
             found = moments(form, first.inputs, second.inputs)
-            found = found if place is None else found.centred()
+            found = found.about_zero() if place is None else found
             before, weight = values[layer.name].detach().clone(), values[layer.name]
             gradients = sensitivity.gradients[layer.name].repeat_interleave(form.pieces, 0)
             after, units[layer.name] = self._layer(form, before, factors[layer.name], found, gradients, strength, costs)
