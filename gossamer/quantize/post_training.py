@@ -12,7 +12,7 @@ arXiv 1906.04721, section 4.2: the mean error of each output is taken out.
 
 Differs from the papers:
 1. Every quantity is of the deployed weights, batch norms folded in.
-2. lambda is given relative to the network: `strength` x energy of its outputs / number of its weights.
+2. lambda is given relative to the network: `strength` x variance of its outputs / number of its weights.
 3. A matrix of more than MOST_COLUMNS columns is cut into pieces that know nothing of each other (A block diagonal).
 4. A layer that is used several times is chosen at its first use.
 """

@@ -34,7 +34,7 @@ MOST_POSITIONS, POSITIONS_PER_COLUMN = 16384, 4
 
 @dataclass(frozen=True, eq=False)
 class Sensitivity:
-    """Per layer B, (groups, R, R) in float64; `energy` is the mean of |z|^2 over images, z centred."""
+    """Per layer B, (groups, R, R) in float64; `energy` is the variance of z over images, summed over outputs."""
 
     gradients: Mapping[str, Tensor]
     energy: float
@@ -48,7 +48,7 @@ def sensitivity(
     frozen.module.eval().requires_grad_(False)
     generator = torch.Generator().manual_seed(seed)
     sums: dict[str, Tensor] = {}
-    energy, images = 0.0, 0
+    squares, total, images = 0.0, torch.zeros(()), 0
     for batch in batches:
         tapped: list[tuple[Use, Tensor]] = []
 
@@ -58,7 +58,8 @@ def sensitivity(
 
         with torch.enable_grad():
             outputs = _centred(with_taps(frozen, batch.detach().requires_grad_(), tap).float())
-        energy += float(outputs.detach().square().sum())
+        squares += float(outputs.detach().square().sum())
+        total = total + outputs.detach().sum(0)
         images += len(batch)
         for turn in range(directions):
             direction = torch.randn(outputs.shape, generator=generator)
@@ -68,7 +69,8 @@ def sensitivity(
             for (use, _), gradient in zip(tapped, gradients, strict=True):
                 g = use.form.outputs(gradient)
                 sums[use.layer] = sums.get(use.layer, 0) + (g.transpose(1, 2) @ g).double() / directions
-    return Sensitivity({name: total / images for name, total in sums.items()}, energy / images)
+    energy = squares / images - float((total / images).square().sum())
+    return Sensitivity({name: found / images for name, found in sums.items()}, energy)
 
 
 def _centred(outputs: Tensor) -> Tensor:
@@ -80,8 +82,8 @@ def _centred(outputs: Tensor) -> Tensor:
 class Moments:
     """What enters a layer in the original network (x) and in the one that is quantized so far (y), in float64.
 
-    `own` is the mean of y y^T and `cross` of x y^T, both (groups, C, C), about the means `mean` of x and `own_mean` of y,
-    both (groups, C).
+    `own` is the mean of y y^T and `cross` of x y^T, both (groups, C, C), about the means,
+    `mean` of x and `own_mean` of y, both (groups, C).
     """
 
     own: Tensor

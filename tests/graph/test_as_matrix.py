@@ -30,7 +30,7 @@ TRANSPOSED = {
 
 def form_of(layer: nn.Module, inputs: torch.Tensor):
     (stop,) = walk(trace(nn.Sequential(layer), inputs[:1]), [inputs])
-    assert stop.use.layer == "0.weight" and stop.use.bias == "0.bias"
+    assert (stop.use.layer, stop.use.bias) == ("0.weight", "0.bias")
     assert torch.equal(stop.inputs[0], inputs)
     return stop.use.form
 

@@ -18,7 +18,7 @@ from gossamer.quantize.second_order import sensitivity
 
 
 class Kinds(nn.Module):
-    """Every kind of layer: strided, grouped, depthwise, transposed, pointwise, linear, with and without norm or bias."""
+    """Strided, grouped, depthwise, transposed, pointwise and linear layers, with and without norm or bias."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -133,21 +133,19 @@ def test_mean_outputs_of_layers_stay_what_they_were(kinds):
     rounded, _ = RateDistortion(0.05).quantize(network, network.layers, batches, felt, costs)
 
     def means(which, name):
-        found = []
+        """Of what the first use of a layer gives, with its bias or less the mean of its norm."""
+        found = {}
         for stop in walk(which, batches):
-            if stop.use.layer == name:
-                x = torch.cat(list(stop.inputs))
-                layer = which.module.get_submodule(name.removesuffix(".weight"))
-                call = {
-                    "stem.0.weight": lambda x: (
-                        nn.functional.conv2d(x, layer.weight, None, 2, 1)
-                        - which.module.get_submodule("stem.1").running_mean.reshape(-1, 1, 1)
-                    ),
-                    "grouped.weight": lambda x: nn.functional.conv2d(x, layer.weight, layer.bias, 1, 1, 1, 2),
-                    "up.weight": lambda x: nn.functional.conv_transpose2d(x, layer.weight, layer.bias, 2, 0, 0, 2),
-                }[name]
-                found.append(call(x).detach().mean((0, 2, 3)))
-        return found[0]
+            found.setdefault(stop.use.layer, torch.cat(list(stop.inputs)))
+        x, layer = found[name], which.module.get_submodule(name.removesuffix(".weight"))
+        if name == "stem.0.weight":
+            norm = which.module.get_submodule("stem.1")
+            outputs = nn.functional.conv2d(x, layer.weight, None, 2, 1) - norm.running_mean.reshape(-1, 1, 1)
+        elif name == "grouped.weight":
+            outputs = nn.functional.conv2d(x, layer.weight, layer.bias, 1, 1, 1, 2)
+        else:
+            outputs = nn.functional.conv_transpose2d(x, layer.weight, layer.bias, 2, 0, 0, 2)
+        return outputs.detach().mean((0, 2, 3))
 
     for name in ("stem.0.weight", "grouped.weight", "up.weight"):
         before, after = means(network, name), means(rounded, name)
@@ -173,7 +171,7 @@ def test_layers_that_are_not_asked_for_keep_their_weights(kinds):
 
 
 def test_bad_input_is_named(kinds):
-    network, batches, felt = kinds
+    felt = kinds[2]
     with pytest.raises(ValueError, match=r"strength must be positive, got 0"):
         RateDistortion(0.0)
 
@@ -186,6 +184,6 @@ def test_bad_input_is_named(kinds):
             return nn.functional.linear(x, torch.cat([self.part, -self.part]))
 
     other = trace(Computed(), torch.randn(1, 3))
+    x = [torch.randn(5, 3)]
     with pytest.raises(ValueError, match="expected layers of the network whose weights are its own tensors"):
-        x = [torch.randn(5, 3)]
         RateDistortion(0.1).quantize(other, other.layers, x, felt, costs)
