@@ -189,7 +189,7 @@ def ours(network: Network, judge: Judge, subject: Subject, work: Path) -> Iterat
     def measure(strength: float) -> Point:
         rounded, units = rounding.at(strength)
         folder = work / f"strength-{strength:g}"
-        model = write_network(folder, rounded, plan_of(rounded, units), judge.task, units)
+        model = write_network(folder, rounded, plan_of(units), judge.task, units)
         file = container.read(folder / "model.gossamer")
         graph = sum(place.length for place in file.places if place.name == "graph")
         return Point("ours", {"strength": strength}, file.bytes - graph, **judge.drops(model))
