@@ -12,7 +12,7 @@ arXiv 1906.04721, section 4.2: the mean error of each output is taken out.
 
 Differs from the papers:
 1. Every quantity is of the deployed weights, batch norms folded in.
-2. lambda is given relative to the network: `strength` x energy of its outputs / number of its weights.
+2. lambda is given relative to the network: `strength` x variance of its outputs / number of its weights.
 3. A matrix of more than MOST_COLUMNS columns is cut into pieces that know nothing of each other (A block diagonal).
 4. A layer that is used several times is chosen at its first use.
 """
@@ -90,7 +90,7 @@ class RateDistortion:
             form = first.use.form
             form = form.in_pieces(form.matrices(values[layer.name]).shape[2], MOST_COLUMNS)
             found = moments(form, first.inputs, second.inputs)
-            found = found if place is None else found.centred()
+            found = found.about_zero() if place is None else found
             before, weight = values[layer.name].detach().clone(), values[layer.name]
             gradients = sensitivity.gradients[layer.name].repeat_interleave(form.pieces, 0)
             after, units[layer.name] = self._layer(form, before, factors[layer.name], found, gradients, strength, costs)

@@ -69,7 +69,7 @@ class Factored:
             return cls(np.eye(size), np.full(size, np.finfo(np.float64).tiny))
         damped = matrix + damping * level * np.eye(size)
         # cholesky gives lower x lower^T; of the matrix turned by 180 degrees it is what is wanted, turned
-        turned = torch.from_numpy(np.ascontiguousarray(damped[::-1, ::-1]))
+        turned = torch.from_numpy(damped[::-1, ::-1].copy())
         root = torch.linalg.cholesky(turned).numpy()[::-1, ::-1]
         diagonal = np.diagonal(root).copy()
         return cls(np.ascontiguousarray((root / diagonal).T), diagonal**2)
@@ -90,10 +90,16 @@ class Problem:
             raise ValueError(f"expected {groups} factors of {rows} rows and {columns} columns, got {sorted(sizes)}")
 
     def steps(self, strength: float, fineness: float = FINENESS) -> Floats:
-        """The step of each row's grid, (G, R), that suits `strength` (lambda: output error per bit)."""
+        """The step of each row's grid, (G, R), that suits `strength` (lambda: output error per bit).
+
+        At most twice the row's largest weight: there every weight is rounded to zero already.
+        """
         b = np.stack([factored.pivots for factored in self.rows])
         a = np.array([factored.pivots.mean() for factored in self.columns])
-        steps: Floats = np.sqrt(strength / np.maximum(fineness * b * a[:, None], np.finfo(np.float64).tiny))
+        largest = np.abs(self.weights).max(2)
+        most = np.where(largest > 0, 2 * largest, 1.0)
+        needed: Floats = strength / most**2 / fineness  # of b a, for a step of `most`
+        steps: Floats = most * np.sqrt(needed / np.maximum(b * a[:, None], needed))
         return steps
 
     def error(self, integers: NDArray[np.int32], steps: Floats) -> float:

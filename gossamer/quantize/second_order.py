@@ -29,12 +29,12 @@ from gossamer.graph import MatrixForm, Network, Use, with_taps
 
 DIRECTIONS = 4
 #: Positions whose statistics are taken, over all images: that many, or so many for each column of the matrix.
-MOST_POSITIONS, POSITIONS_PER_COLUMN = 32768, 4
+MOST_POSITIONS, POSITIONS_PER_COLUMN = 16384, 4
 
 
 @dataclass(frozen=True, eq=False)
 class Sensitivity:
-    """Per layer B, (groups, R, R) in float64; `energy` is the mean of |z|^2 over images, z centred."""
+    """Per layer B, (groups, R, R) in float64; `energy` is the variance of z over images, summed over outputs."""
 
     gradients: Mapping[str, Tensor]
     energy: float
@@ -48,7 +48,7 @@ def sensitivity(
     frozen.module.eval().requires_grad_(False)
     generator = torch.Generator().manual_seed(seed)
     sums: dict[str, Tensor] = {}
-    energy, images = 0.0, 0
+    squares, total, images = 0.0, torch.zeros(()), 0
     for batch in batches:
         tapped: list[tuple[Use, Tensor]] = []
 
@@ -58,7 +58,8 @@ def sensitivity(
 
         with torch.enable_grad():
             outputs = _centred(with_taps(frozen, batch.detach().requires_grad_(), tap).float())
-        energy += float(outputs.detach().square().sum())
+        squares += float(outputs.detach().square().sum())
+        total = total + outputs.detach().sum(0)
         images += len(batch)
         for turn in range(directions):
             direction = torch.randn(outputs.shape, generator=generator)
@@ -68,7 +69,8 @@ def sensitivity(
             for (use, _), gradient in zip(tapped, gradients, strict=True):
                 g = use.form.outputs(gradient)
                 sums[use.layer] = sums.get(use.layer, 0) + (g.transpose(1, 2) @ g).double() / directions
-    return Sensitivity({name: total / images for name, total in sums.items()}, energy / images)
+    energy = squares / images - float((total / images).square().sum())
+    return Sensitivity({name: found / images for name, found in sums.items()}, energy)
 
 
 def _centred(outputs: Tensor) -> Tensor:
@@ -80,7 +82,8 @@ def _centred(outputs: Tensor) -> Tensor:
 class Moments:
     """What enters a layer in the original network (x) and in the one that is quantized so far (y), in float64.
 
-    `own` is the mean of y y^T and `cross` of x y^T, both (groups, C, C); `mean` and `own_mean` are (groups, C).
+    `own` is the mean of y y^T and `cross` of x y^T, both (groups, C, C), about the means,
+    `mean` of x and `own_mean` of y, both (groups, C).
     """
 
     own: Tensor
@@ -88,10 +91,10 @@ class Moments:
     mean: Tensor
     own_mean: Tensor
 
-    def centred(self) -> Moments:
-        """The same about the means: for layers behind which a bias can make them good."""
-        own = self.own - self.own_mean.unsqueeze(2) * self.own_mean.unsqueeze(1)
-        return Moments(own, self.cross - self.mean.unsqueeze(2) * self.own_mean.unsqueeze(1), self.mean, self.own_mean)
+    def about_zero(self) -> Moments:
+        """The same about zero: for layers behind which no bias can make a change of their mean output good."""
+        own = self.own + self.own_mean.unsqueeze(2) * self.own_mean.unsqueeze(1)
+        return Moments(own, self.cross + self.mean.unsqueeze(2) * self.own_mean.unsqueeze(1), self.mean, self.own_mean)
 
 
 def moments(form: MatrixForm, original: Sequence[Tensor], own: Sequence[Tensor], seed: int = 0) -> Moments:
@@ -101,12 +104,23 @@ def moments(form: MatrixForm, original: Sequence[Tensor], own: Sequence[Tensor],
     columns = form.inputs(own[0][:1], torch.zeros(1, dtype=torch.long)).shape[2]
     there = form.positions(own[0])
     wanted = -(-max(MOST_POSITIONS, POSITIONS_PER_COLUMN * columns) // images)
-    totals: list[Tensor | int] = [0, 0, 0, 0]
     count = 0
+    totals: list[Tensor | int] = [0, 0, 0, 0]
+    origins: tuple[Tensor, Tensor] | None = None
     for first, second in zip(original, own, strict=True):
         at = torch.randperm(there, generator=generator)[:wanted] if wanted < there else None
         x, y = form.inputs(first, at), form.inputs(second, at)
+        if origins is None:  # near the means, so that little cancels when the products of means are taken out
+            origins = x.mean(1, keepdim=True), y.mean(1, keepdim=True)
+        x, y = x - origins[0], y - origins[1]
         parts = (y.transpose(1, 2) @ y, x.transpose(1, 2) @ y, x.sum(1), y.sum(1))
         totals = [total + part.double() for total, part in zip(totals, parts, strict=True)]
         count += x.shape[1]
-    return Moments(*(torch.as_tensor(total) / count for total in totals))
+    assert origins is not None
+    square, cross, mean, own_mean = (torch.as_tensor(total) / count for total in totals)
+    return Moments(
+        square - own_mean.unsqueeze(2) * own_mean.unsqueeze(1),
+        cross - mean.unsqueeze(2) * own_mean.unsqueeze(1),
+        mean + origins[0].squeeze(1),
+        own_mean + origins[1].squeeze(1),
+    )

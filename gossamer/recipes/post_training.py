@@ -10,7 +10,7 @@ A network stands for all its candidates: from one strength to the next only the 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -86,7 +86,7 @@ class PostTraining:
         if done := Candidate.load(folder):
             return done
         network, units = rounding.at(strength)
-        return finish(run, folder, name, network, plan_of(network, units), units)
+        return finish(run, folder, name, network, plan_of(units), units)
 
 
 class Rounding:
@@ -122,12 +122,8 @@ def calibration_batches(network: Network, task: Task, images: int, note: Callabl
     return batches
 
 
-def plan_of(network: Network, units: dict[str, NDArray[np.float32]]) -> Plan:
-    """Zeros and grids as the plan tells them; of several steps in a tensor, their geometric mean."""
-    values = network.tensors
+def plan_of(units: Mapping[str, NDArray[np.float32]]) -> Plan:
+    """Grids as the plan tells them; of several steps in a tensor, their geometric mean."""
     return Plan().with_layers(
-        {
-            name: LayerPlan(float((values[name] == 0).float().mean()), step=float(np.exp(np.log(unit).mean())))
-            for name, unit in units.items()
-        }
+        {name: LayerPlan(step=float(np.exp(np.log(unit).mean()))) for name, unit in units.items()}
     )

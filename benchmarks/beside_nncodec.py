@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Ours beside NNCodec, the reference encoder of ISO/IEC 15938-17: bytes at equal quality, nothing trained.
 
-    python -m benchmarks.nncodec resnet20 resnet56 lite0        writes results/nncodec-NAME/
+    python -m benchmarks.beside_nncodec resnet20 resnet56 lite0        writes results/nncodec-NAME/
 
 Needs GOSSAMER_DATA, and GOSSAMER_NNCODEC: the folder that nncodec_setup.sh made. Work in progress lies under
 GOSSAMER_RUNS; a point that is there is not measured again.
@@ -81,25 +81,24 @@ def _cifar(name: str, weights: str) -> Callable[[Path], Task]:
     )
 
 
-_STRENGTHS = (0.002, 0.004, 0.006, 0.008, 0.011, 0.016, 0.022, 0.032, 0.045)
 SUBJECTS = {
     "resnet20": Subject(
         _cifar("resnet20", "resnet20-12fca82f.th"),
-        _STRENGTHS,
-        (-32, -30, -28, -27, -26, -25, -24, -23, -22),
-        (-37, -35, -33, -32, -31, -30, -29, -28, -27),
+        (0.002, 0.004, 0.006, 0.008, 0.011, 0.016, 0.022, 0.03),
+        (-30, -28, -26, -25, -24, -23, -22),
+        (-35, -33, -31, -30, -29, -28, -27),
     ),
     "resnet56": Subject(
         _cifar("resnet56", "resnet56-4bfd9763.th"),
-        _STRENGTHS,
-        (-31, -29, -27, -25, -24, -23, -22, -21, -20),
-        (-36, -34, -32, -30, -29, -28, -27, -26, -25),
+        (0.003, 0.006, 0.011, 0.017, 0.025, 0.035),
+        (-30, -27, -25, -23, -21, -19),
+        (-34, -31, -29, -27, -25, -23),
     ),
     "lite0": Subject(
         lite0.task,
-        (0.0005, 0.001, 0.002, 0.004, 0.008, 0.016),
-        (-34, -32, -30, -28, -27, -26, -25),
-        (-40, -38, -36, -35, -34, -33, -32),
+        (0.0005, 0.002, 0.004, 0.008, 0.016),
+        (-34, -31, -29, -27, -25),
+        (-40, -37, -35, -33, -31),
         pooled=True,
     ),
 }
@@ -146,7 +145,7 @@ def compare(name: str, subject: Subject, data: Path, peer: Path) -> None:
             "points": [asdict(point) for point in points],
         },
     )
-    write_atomically(results / "command.txt", f"python -m benchmarks.nncodec {name}\n".encode())
+    write_atomically(results / "command.txt", f"python -m benchmarks.beside_nncodec {name}\n".encode())
     write_json(results / "environment.json", environment())
     print(json.dumps(read_json(results / "curves.json")["rate_ratio"], indent=1), flush=True)
 
@@ -190,7 +189,7 @@ def ours(network: Network, judge: Judge, subject: Subject, work: Path) -> Iterat
     def measure(strength: float) -> Point:
         rounded, units = rounding.at(strength)
         folder = work / f"strength-{strength:g}"
-        model = write_network(folder, rounded, plan_of(rounded, units), judge.task, units)
+        model = write_network(folder, rounded, plan_of(units), judge.task, units)
         file = container.read(folder / "model.gossamer")
         graph = sum(place.length for place in file.places if place.name == "graph")
         return Point("ours", {"strength": strength}, file.bytes - graph, **judge.drops(model))

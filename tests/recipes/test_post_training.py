@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Post-training on a small network: nothing trained, strength settled on the selection split, resumed to the same."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+import torch
+
+import gossamer
+from gossamer import container, tuning
+from gossamer.goal import Goal
+from gossamer.graph import trace
+from gossamer.recipes import post_training, recipe_named
+from gossamer.recipes.post_training import Rounding, calibration_batches
+from gossamer.search.run import Settings
+
+SETTINGS = Settings(augment=False)
+RECIPE = "post-training:images=100,halvings=2"
+GOAL = Goal(0.04, observed=0.01)
+
+
+@pytest.fixture(scope="module")
+def finished(user_task, trained, tmp_path_factory):
+    """A finished run."""
+    out = tmp_path_factory.mktemp("runs") / "rounded"
+    task = user_task(trained)
+    return task, gossamer.compress(task, GOAL, RECIPE, out=out, settings=SETTINGS, ledger=out.with_suffix(".json"))
+
+
+def strength(candidate) -> float:
+    return float(re.fullmatch(r"strength (.+)", candidate.name)[1])
+
+
+def test_the_largest_strength_that_is_accepted_is_delivered(finished):
+    _, result = finished
+    tried = {strength(candidate): candidate for candidate in result.candidates}
+    good = max(s for s, candidate in tried.items() if candidate.verdict.accepted)
+    bad = min(s for s, candidate in tried.items() if not candidate.verdict.accepted)
+    assert good < bad < 1.2 * good, "two halvings of a doubling"
+    assert min(c.sizes.coded for c in tried.values() if c.verdict.accepted) == tried[good].sizes.coded
+    assert result.certificate.proven
+    assert result.report.compressed.bytes.fp32 / result.report.compressed.bytes.coded > 2
+
+
+def test_stronger_is_smaller(finished):
+    _, result = finished
+    by_strength = sorted(result.candidates, key=strength)
+    coded = [sum(e.bytes for e in container.read(c.file).stored) for c in by_strength]
+    assert coded == sorted(coded, reverse=True)
+
+
+def test_every_weight_is_on_a_grid_and_nothing_is_trained(finished, monkeypatch, tmp_path):
+    task, result = finished
+    names = {layer.name for layer in trace(task.model, task.example).layers}
+    for candidate in result.candidates:
+        grids = {t.name for t in container.read(candidate.file).payload.tensors if t.integers is not None}
+        assert grids == names
+        assert candidate.plan.layers.keys() == names
+        assert all(layer.step > 0 for layer in candidate.plan.layers.values())
+
+    def refuse(*_given, **_options):
+        raise AssertionError("nothing is to be trained")
+
+    monkeypatch.setattr(tuning, "tune", refuse)
+    again = gossamer.compress(
+        task, GOAL, RECIPE, out=tmp_path / "again", settings=SETTINGS, ledger=tmp_path / "ledger.json"
+    )
+    assert (again.folder / "model.onnx").read_bytes() == (result.folder / "model.onnx").read_bytes()
+
+
+class _Killed(BaseException):
+    """As a signal would: nothing catches it."""
+
+
+def test_killed_it_goes_on_to_the_same_result(finished, tmp_path, monkeypatch):
+    task, result = finished
+    real, calls = Rounding.at, []
+
+    def at(self, asked):
+        calls.append(asked)
+        if len(calls) == 2:
+            raise _Killed
+        return real(self, asked)
+
+    monkeypatch.setattr(Rounding, "at", at)
+
+    def compress():
+        return gossamer.compress(task, GOAL, RECIPE, out=tmp_path / "k", settings=SETTINGS, ledger=tmp_path / "l")
+
+    with pytest.raises(_Killed):
+        compress()
+    again = compress()
+    assert calls[1] == calls[2], "what was there is read back, what was lost is done again"
+    assert [c.name for c in again.candidates] == [c.name for c in result.candidates]
+    assert (again.folder / "model.onnx").read_bytes() == (result.folder / "model.onnx").read_bytes()
+
+
+def test_fewer_images_where_memory_does_not_suffice_and_a_note(finished, monkeypatch):
+    task, _ = finished
+    network, notes = trace(task.model, task.example), []
+    whole = calibration_batches(network, task, 120, notes.append)
+    assert sum(map(len, whole)) == 120
+    assert notes == []
+    monkeypatch.setattr(
+        post_training, "MOST_BYTES", 30 * 8 * 16 * 64
+    )  # 30 images of 16 channels of 8x8 in both networks
+    few = calibration_batches(network, task, 120, notes.append)
+    assert sum(map(len, few)) == 30
+    assert notes[0].startswith("calibrated on 30 of 120 images")
+    expected, _ = next(task.batches(task.calibration, 30))
+    assert torch.equal(torch.cat(few), expected)
+
+
+def test_bad_input_is_named(task, tmp_path):
+    with pytest.raises(ValueError, match="makes files small, not arithmetic fast, but latency is to be minimised"):
+        gossamer.compress(
+            task,
+            Goal(minimise="latency"),
+            "post-training",
+            out=tmp_path / "r",
+            settings=SETTINGS,
+            ledger=tmp_path / "l",
+        )
+    with pytest.raises(ValueError, match="images of post-training must be at least 1, got 0"):
+        recipe_named("post-training:images=0")
+    with pytest.raises(ValueError, match="halvings of post-training must be at least 0, got -1"):
+        recipe_named("post-training:halvings=-1")
