@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from gossamer.coding import smallest
+from gossamer.coding import Memory, smallest
 from gossamer.coding.costs import costs
 from gossamer.graph import trace
 from gossamer.quantize import post_training
@@ -69,7 +69,7 @@ def integers(network, units, name) -> np.ndarray:
 
 
 def coded(network, units) -> int:
-    return sum(len(smallest(integers(network, units, name))[1]) for name in units)
+    return sum(len(smallest(integers(network, units, name), Memory())[1]) for name in units)
 
 
 @pytest.mark.parametrize("per_channel", [True, False])
