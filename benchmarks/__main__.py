@@ -7,7 +7,8 @@
     python -m benchmarks table           the results table of README, from results/
 
 Work in progress lies under GOSSAMER_RUNS (default: runs/); a killed queue goes on where it was. A finished claim
-has results/NAME/ with report.json, model.gossamer, log.txt, command.txt and environment.json.
+has results/NAME/ with report.json, model.gossamer, log.txt, command.txt and environment.json; a baseline that was
+trained has history.json instead of the first two, and its weights stay in GOSSAMER_RUNS.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from gossamer.measure.environment import environment
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "results"
-DELIVERED = ("report.json", "model.gossamer", "plan.json")
+DELIVERED = {"compress": ("report.json", "model.gossamer", "plan.json"), "train": ("history.json",)}
 
 
 def main() -> int:
@@ -59,26 +60,31 @@ def runs_folder() -> Path:
 
 def state(name: str) -> str:
     """finished, begun or waiting."""
-    if (RESULTS / name / "report.json").exists():
+    if all((RESULTS / name / file).exists() for file in delivered(CLAIMS[name])):
         return "finished"
     return "begun" if (runs_folder() / name).exists() else "waiting"
 
 
+def delivered(claim: Claim) -> tuple[str, ...]:
+    """The files that the claim's command leaves and that are filed."""
+    return DELIVERED[claim.arguments.split(" ", 1)[0]]
+
+
 def arguments(claim: Claim) -> list[str]:
-    """The claim's gossamer arguments with the data folder filled in."""
-    if "{data}" not in claim.arguments:
-        return shlex.split(claim.arguments)
+    """The claim's gossamer arguments with the folders of data and of other runs filled in."""
     data = os.environ.get("GOSSAMER_DATA")
-    if not data or not Path(data).is_dir():
+    if "{data}" in claim.arguments and (not data or not Path(data).is_dir()):
         raise SystemExit(f"expected the data folder in GOSSAMER_DATA, got {data!r}; see docs/benchmarks.md")
-    return [part.format(data=data) for part in shlex.split(claim.arguments)]
+    return [part.format(data=data, runs=runs_folder()) for part in shlex.split(claim.arguments)]
 
 
 def run(name: str, claim: Claim) -> int:
     """Run one claim to its end and file its results; the exit status of its command."""
     out = runs_folder() / name
     out.parent.mkdir(parents=True, exist_ok=True)
-    command = [*arguments(claim), "--out", str(out), "--ledger", str(runs_folder() / "ledger.json")]
+    command = [*arguments(claim), "--out", str(out)]
+    if claim.arguments.startswith("compress"):
+        command += ["--ledger", str(runs_folder() / "ledger.json")]
     log = out.with_suffix(".log")
     print(f"{name}: {claim.shows}; log in {log}", flush=True)
     started = time.time()
@@ -98,20 +104,24 @@ def file_results(name: str, claim: Claim) -> None:
     """Copy what a finished run delivered into results/, without the paths of this machine."""
     out, filed = runs_folder() / name, RESULTS / name
     filed.mkdir(parents=True, exist_ok=True)
-    for file in DELIVERED:
+    for file in delivered(claim):
         shutil.copyfile(out / file, filed / file)
-    _remove_paths(filed / "report.json")
-    shown = "gossamer " + claim.arguments.replace("{data}", "$GOSSAMER_DATA") + f" --out runs/{name}\n"
-    write_atomically(filed / "command.txt", shown.encode())
+        if file.endswith(".json"):
+            _remove_paths(filed / file)
+    write_atomically(filed / "command.txt", f"gossamer {shown(claim)} --out runs/{name}\n".encode())
     log = out.with_suffix(".log").read_text(encoding="utf-8")
     write_atomically(filed / "log.txt", _without_paths(log).encode())
     write_json(filed / "environment.json", environment())
 
 
-def _remove_paths(report: Path) -> None:
-    """A report is published: the folders of the machine it ran on are nobody's business."""
-    text = _without_paths(report.read_text(encoding="utf-8"))
-    write_json(report, json.loads(text))
+def shown(claim: Claim) -> str:
+    """The claim's gossamer arguments as a reader would type them."""
+    return claim.arguments.replace("{data}", "$GOSSAMER_DATA").replace("{runs}", "runs")
+
+
+def _remove_paths(file: Path) -> None:
+    """What is published says nothing of the folders of the machine that it came from."""
+    write_json(file, json.loads(_without_paths(file.read_text(encoding="utf-8"))))
 
 
 def _without_paths(text: str) -> str:

@@ -147,7 +147,7 @@ def _sizes(whole: Bits, file: container.File, report: Report) -> str:
         "as the paper counts, P+Q": whole.fixed // 8 + 4 * biases,
         "as the paper counts, P+Q+H": whole.coded // 8 + 4 * biases,
         "the same by our adaptive coder": by_adaptive + whole.codebook // 8 + 4 * biases,
-        "all tensors in our file (codebooks and biases in float16)": stored,
+        "all tensors in our file": stored,
         "our whole file, graph and certificate in it": file.bytes,
     }
     lines = [f"- {what}: {size:,} bytes, {dense / size:.1f}x\n" for what, size in counted.items()]

@@ -39,9 +39,9 @@ PUBLISHED = "weights/imagenet/squeezenet_v1.0_deep_compression.net"
 PREPROCESS = Preprocess((104.0, 117.0, 123.0), (1.0, 1.0, 1.0), 227, scale=1.0, bgr=True, crop=227 / 256)
 BATCH = 20
 CHOICES: dict[str, Choice] = {
-    "relative indices of 4 bits, Huffman": lambda v: ("relative", relative_index.encode(v, INDEX_BITS)),
-    "relative indices, Huffman": lambda v: ("relative", relative_index.encode(v)),
-    "adaptive": lambda v: ("adaptive", CODERS["adaptive"].encode(v)),
+    "relative indices of 4 bits, Huffman": lambda v, _: ("relative", relative_index.encode(v, INDEX_BITS)),
+    "relative indices, Huffman": lambda v, _: ("relative", relative_index.encode(v)),
+    "adaptive": lambda v, _: ("adaptive", CODERS["adaptive"].encode(v)),
     "smallest of each tensor": smallest,
 }
 
@@ -101,10 +101,10 @@ def written(onnx: bytes, weights: dict[str, NDArray[np.float32]], choice: Choice
     }
     payload = container.Payload(
         graph=graph,
-        tensors=tensors(values, {}, {name: Shared(book) for name, book in books.items()}, half=False),
+        tensors=tensors(values, {}, {name: Shared(book) for name, book in books.items()}, mantissa_bits=None),
         preprocess=PREPROCESS.to_json(),
         classes=tuple(torchvision.models.SqueezeNet1_0_Weights.IMAGENET1K_V1.meta["categories"]),
-        plan=Plan().with_layers(plan).to_json(),
+        plan=Plan().with_layers(plan).in_file(),
     )
     file = RESULTS / "model.gossamer"
     container.write(file, payload, {}, choice)

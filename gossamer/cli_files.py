@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from gossamer import cli_values
-from gossamer.files import write_atomically
 from gossamer.zoo import ZOO
 
 
@@ -99,7 +98,7 @@ def run_decode(options: argparse.Namespace) -> int:
     from gossamer import container
 
     out = options.out or options.file.with_suffix(".onnx")
-    write_atomically(out, container.to_onnx(container.read(options.file).payload))
+    container.decode(options.file, out)
     print(out)
     return 0
 
@@ -146,7 +145,7 @@ def run_report(options: argparse.Namespace) -> int:
     """`gossamer report`."""
     from gossamer.report.page import write_page
     from gossamer.report.record import read_reports
-    from gossamer.report.terminal import candidates_table, comparison_table, console
+    from gossamer.report.terminal import bytes_table, candidates_table, comparison_table, console
 
     path = options.path / "report.json" if options.path.is_dir() else options.path
     if not path.exists():
@@ -156,6 +155,8 @@ def run_report(options: argparse.Namespace) -> int:
     for index, report in enumerate(reports):
         if report.candidates:
             out.print(candidates_table(report.candidates, report.chosen))
+        if layers := bytes_table(report):
+            out.print(layers)
         out.print(comparison_table(report))
         page = options.out or path.with_suffix(".html")
         if len(reports) > 1:

@@ -61,6 +61,7 @@ drop = number("points (percent) from 0 to below 100, such as 0.3", lambda value:
 confidence = number("percent from 50 to below 100, such as 95", lambda value: 50 <= value < 100)
 hours = number("hours above 0, such as 0.5", lambda value: value > 0)
 learning_rate = number("a learning rate above 0, such as 0.05", lambda value: value > 0)
+error = number("a bound from 0 to below 1, such as 0.001", lambda value: 0 <= value < 1)
 smoothing = number("a share from 0 to below 1, such as 0.1", lambda value: 0 <= value < 1)
 crop = number("a share of the shorter side above 0, at most 1, such as 0.875", lambda value: 0 < value <= 1)
 

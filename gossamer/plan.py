@@ -30,8 +30,8 @@ class LayerPlan:
     codebook: int | None = None
 
     def __post_init__(self) -> None:
-        if not 0.0 <= self.sparsity < 1.0:
-            raise ValueError(f"sparsity must be in [0, 1), got {self.sparsity}")
+        if not 0.0 <= self.sparsity <= 1.0:
+            raise ValueError(f"sparsity must be a share in [0, 1], got {self.sparsity}")
         if self.step is not None and not self.step > 0.0:
             raise ValueError(f"the step of a grid must be positive, got {self.step}")
         if self.codebook is not None and (self.codebook < 1 or self.step is not None):
@@ -80,6 +80,10 @@ class Plan:
             "layers": {name: layer.to_json() for name, layer in self.layers.items()},
             "int8": self.int8,
         }
+
+    def in_file(self) -> dict[str, Any]:
+        """What a file says of its plan: channels and arithmetic. Zeros, steps and codebooks are in its tensors."""
+        return {name: value for name, value in self.to_json().items() if name != "layers"}
 
     @classmethod
     def from_json(cls, value: Any) -> Plan:

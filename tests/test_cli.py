@@ -18,6 +18,7 @@ from PIL import Image
 
 from gossamer import container
 from gossamer.cli import main
+from gossamer.runtime.session import open_session
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -43,6 +44,46 @@ def test_a_dry_run_says_what_would_be_done_and_writes_nothing(trained, tmp_path,
     for part in ("test: 600 images", "channel groups can be cut", "600 test images", "an epoch", "multiply-adds"):
         assert part in said, part
     assert not (tmp_path / "run").exists()
+
+
+def test_a_network_is_stored_as_it_is(trained, run, tmp_path, capsys):
+    made = f"--weights {trained / 'weights.safetensors'} --preset half --size 8 --classes 4".split()
+    sizes = []
+    for error in ("0", "0.001"):
+        out = tmp_path / f"{error}.gossamer"
+        line = ["store", f"{trained / 'net.py'}:SmallNet", *made, "--error", error, "--out", str(out)]
+        assert main(line) == 0
+        sizes.append(out.stat().st_size)
+        assert f"{sizes[-1]:,} bytes" in capsys.readouterr().out
+        assert main(["inspect", str(out)]) == 0
+        kept = "within 0.001 of its tensor's root mean square" if float(error) else "to the bit"
+        assert f"stored as it was: every number {kept}" in capsys.readouterr().out
+    assert sizes[1] < 0.6 * sizes[0]
+    assert main(["store", str(run / "original.onnx"), "--preset", "half", "--out", str(tmp_path / "a.gossamer")]) == 0
+    assert main(["decode", str(tmp_path / "a.gossamer"), "--out", str(tmp_path / "a.onnx")]) == 0
+    sessions = [open_session(path) for path in (run / "original.onnx", tmp_path / "a.onnx")]
+    x = np.random.default_rng(0).normal(size=(2, 3, 8, 8)).astype(np.float32)
+    before, after = (session.run(x)[0] for session in sessions)
+    assert before.tobytes() == after.tobytes()
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("store resnet20", "expected to know what images resnet20 reads, and cannot; give --preset"),
+        ("store gone.onnx --preset half", "expected a file, found none at gone.onnx"),
+        ("store gone.onnx --preset half --classes 3", "expected a network for --classes, got the file gone.onnx"),
+    ],
+)
+def test_what_cannot_be_stored_is_said(line, message, capsys):
+    assert main(line.split()) == 1
+    assert message in capsys.readouterr().err
+
+
+def test_a_bound_that_is_none_is_refused_at_once(capsys):
+    with pytest.raises(SystemExit):
+        main(["store", "resnet20", "--preset", "half", "--error", "2"])
+    assert "expected a bound from 0 to below 1, such as 0.001, got 2" in capsys.readouterr().err
 
 
 def test_inspect_decode_verify_report_bench(run, capsys):
@@ -279,10 +320,10 @@ def test_a_run_folder_that_cannot_be_one(trained, tmp_path, capsys):
     ],
 )
 def test_what_the_system_refuses_is_one_sentence(run, code, expected, monkeypatch, capsys):
-    def refuse(path: Path, data: bytes) -> None:
+    def refuse(path: Path, out: Path) -> None:
         raise OSError(code, os.strerror(code), "x.onnx.part")
 
-    monkeypatch.setattr("gossamer.cli_files.write_atomically", refuse)
+    monkeypatch.setattr("gossamer.container.decode", refuse)
     assert main(["decode", str(run / "model.gossamer"), "--out", "x.onnx"]) == 1
     said = capsys.readouterr().err
     assert expected in said

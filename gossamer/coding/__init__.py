@@ -7,13 +7,20 @@ time bounded by the number of values asked for. The message continues "the strea
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gossamer.coding import adaptive, huffman, packed, relative_index
+from gossamer.coding import adaptive, huffman, mixing, packed, relative_index
+from gossamer.coding.mixing import Memory as Memory
+
+MOST_MIXED = (
+    1 << 22
+)  # values of a file that `smallest` leaves to the mixing coder, which decodes some 2 million a second
+MOST_RELATIVE = 1 << 16  # values of a tensor of which `smallest` tries relative indices: never best for a large one
 
 
 class Coder(NamedTuple):
@@ -29,15 +36,45 @@ CODERS: dict[str, Coder] = {
     "relative": Coder(relative_index.encode, relative_index.decode),
     "huffman": Coder(huffman.encode, huffman.decode),
     "adaptive": Coder(adaptive.encode, adaptive.decode),
+    "mixing": Coder(mixing.encode, mixing.decode),
 }
 
 
-def smallest(values: NDArray[np.int32]) -> tuple[str, bytes]:
+def smallest(values: NDArray[np.int32], memory: Memory) -> tuple[str, bytes]:
     """The coder that needs the fewest bytes for integers above -2^31, and those bytes.
 
-    >>> smallest(np.array([7, 7, 7], np.int32))
+    `memory` is the mixing coder's, of the tensors before; where that coder is chosen, it is changed. Beyond MOST_MIXED
+    values it is not asked, and vectors, whose neighbours say nothing, are not for it either.
+
+    >>> smallest(np.array([7, 7, 7], np.int32), Memory())
     ('packed', b'\\x0e\\x00')
     """
-    streams = {name: coder.encode(values) for name, coder in CODERS.items()}
+    left_out = {"mixing"} if values.ndim < 2 or memory.values + values.size > MOST_MIXED else set()
+    if values.size > MOST_RELATIVE:
+        left_out.add("relative")
+    streams = {name: coder.encode(values) for name, coder in CODERS.items() if name not in {"mixing", *left_out}}
+    if "mixing" not in left_out:
+        tried = memory.copy()
+        streams["mixing"] = mixing.encode(values, tried)
     best = min(streams, key=lambda name: len(streams[name]))
+    if best == "mixing":
+        memory.become(tried)
     return best, streams[best]
+
+
+def encode(coder: str, values: NDArray[np.int32], memory: Memory) -> bytes:
+    """Code integers by the coder of this name, after the tensors that `memory` has seen."""
+    if coder != "mixing":
+        return CODERS[coder].encode(values)
+    if memory.values + values.size > MOST_MIXED:
+        raise ValueError(f"expected at most {MOST_MIXED:,} values for the mixing coder, got {values.size:,} more")
+    return mixing.encode(values, memory)
+
+
+def decode(coder: str, data: bytes | memoryview, shape: tuple[int, ...], memory: Memory) -> NDArray[np.int32]:
+    """The integers of `shape` that `encode` wrote after the same tensors; ValueError as that of `CODERS`."""
+    if coder != "mixing":
+        return CODERS[coder].decode(data, shape)
+    if (total := memory.values + math.prod(shape)) > MOST_MIXED:
+        raise ValueError(f"brings the values of the mixing coder to {total:,}, at most {MOST_MIXED:,}; it is damaged")
+    return mixing.decode(data, shape, memory)

@@ -21,3 +21,13 @@ def machine_code(loop: Callable[..., Any]) -> Callable[..., Any] | None:
     except RuntimeError:  # no folder to keep it in can be written
         compiled = numba.njit(loop)
     return compiled
+
+
+def within_machine_code(*functions: Callable[..., Any]) -> None:
+    """Let a loop call these functions when it becomes machine code; they stay plain Python for everyone else."""
+    try:
+        from numba.extending import register_jitable
+    except ImportError:
+        return
+    for function in functions:
+        register_jitable(function)

@@ -11,19 +11,20 @@ import zlib
 from typing import Any
 
 from gossamer.coding.bits import read_varint, write_varint
+from gossamer.container.dictionaries import JSON_WORDS
 from gossamer.container.errors import CorruptFile
 from gossamer.container.limits import MOST_JSON_BYTES, MOST_JSON_DEPTH
 
 
-def squeeze(data: bytes) -> bytes:
-    """A raw deflate stream, as small as zlib makes it."""
-    coder = zlib.compressobj(9, zlib.DEFLATED, -15)
+def squeeze(data: bytes, words: bytes = b"") -> bytes:
+    """A raw deflate stream, as small as zlib makes it; `words` is what it has seen before."""
+    coder = zlib.compressobj(9, zlib.DEFLATED, -15, zlib.DEF_MEM_LEVEL, zlib.Z_DEFAULT_STRATEGY, words)
     return coder.compress(data) + coder.flush()
 
 
-def unsqueeze(data: bytes, length: int, where: str) -> bytes:
+def unsqueeze(data: bytes, length: int, where: str, words: bytes = b"") -> bytes:
     """The inverse of `squeeze`; never makes more than one byte over `length`."""
-    decoder = zlib.decompressobj(-15)
+    decoder = zlib.decompressobj(-15, words)
     try:
         out = decoder.decompress(data, length + 1)
     except zlib.error as error:
@@ -33,17 +34,17 @@ def unsqueeze(data: bytes, length: int, where: str) -> bytes:
     return out
 
 
-def deflate(data: bytes, most: int, what: str) -> bytes:
+def deflate(data: bytes, most: int, what: str, words: bytes = b"") -> bytes:
     """A block of these bytes; ValueError where they are more than a reader will take."""
     if len(data) > most:
         raise ValueError(f"expected a {what} of at most {most:,} bytes, got {len(data):,}; a file cannot hold it")
-    return write_varint(len(data)) + squeeze(data)
+    return write_varint(len(data)) + squeeze(data, words)
 
 
-def inflate(data: bytes, most: int, where: str) -> bytes:
+def inflate(data: bytes, most: int, where: str, words: bytes = b"") -> bytes:
     """The bytes of a block: exactly as many as it says, and never more than `most`."""
     length, at = varint(data, 0, most, where)
-    return unsqueeze(data[at:], length, where)
+    return unsqueeze(data[at:], length, where, words)
 
 
 def varint(data: bytes, at: int, most: int, where: str) -> tuple[int, int]:
@@ -63,12 +64,12 @@ def write_json(value: Any, what: str) -> bytes:
         raise ValueError(f"expected {what} that JSON can hold, got something else ({error})") from error
     if (depth := _depth(value)) > MOST_JSON_DEPTH:
         raise ValueError(f"expected {what} nested at most {MOST_JSON_DEPTH} deep, got {depth}; flatten it")
-    return deflate(data, MOST_JSON_BYTES, what)
+    return deflate(data, MOST_JSON_BYTES, what, JSON_WORDS)
 
 
 def read_json(data: bytes, kind: type, where: str) -> Any:
     """The JSON value in a block, which must be of this kind (dict or list)."""
-    text = inflate(data, MOST_JSON_BYTES, where)
+    text = inflate(data, MOST_JSON_BYTES, where, JSON_WORDS)
     try:
         value = json.loads(text.decode(), object_pairs_hook=_unique, parse_constant=_refuse)
     except (ValueError, RecursionError) as error:

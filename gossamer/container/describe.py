@@ -8,7 +8,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from gossamer.container.file import File
-from gossamer.container.tensor_table import Stored
+from gossamer.container.onnx_bytes import model_bytes
+from gossamer.container.parts import parts
+from gossamer.container.tensor_data import Stored
 
 
 def describe(file: File) -> str:
@@ -17,12 +19,22 @@ def describe(file: File) -> str:
         f"{file.path.name}: {file.bytes:,} bytes, format version {file.version}, payload {file.payload_sha256}",
         "",
     ]
-    lines += [f"  {place.name:<12} {place.length:>12,} bytes" for place in file.places]
-    lines += ["", f"  {'tensor':<36} {'shape':<18} {'bytes':>9} {'bits each':>9} {'zeros':>7}  coder"]
-    lines += [_row(entry) for entry in file.stored]
+    lines += [
+        f"  {name:<34} {size:>11,} bytes {100 * size / file.bytes:>6.1f} %"
+        for name, size in parts(file).items()
+        if size
+    ]
+    onnx = model_bytes(file.payload)
+    lines += ["", f"  {onnx:,} bytes as the ONNX model that a runtime loads, {onnx / file.bytes:.1f} times the file"]
+    head = f"  {'tensor':<36} {'shape':<18} {'bytes':>9} {'share':>7} {'bits each':>9} {'zeros':>7}  coder"
+    lines += ["", head, *(_row(entry, file.bytes) for entry in file.stored)]
     network = file.payload
-    lines += ["", f"  classes: {', '.join(_safe(name) for name in network.classes)}"]
+    lines += ["", f"  classes: {', '.join(_safe(name) for name in network.classes) or 'no names'}"]
     lines += [f"  input: {_safe(_input(network.preprocess))}"]
+    error = network.plan.get("error")
+    if isinstance(error, int | float):
+        kept = f"within {error:g} of its tensor's root mean square" if error else "to the bit"
+        lines += [f"  stored as it was: every number {kept}"]
     certificate = file.claims.get("certificate")
     if isinstance(certificate, dict):
         lines += [f"  certificate: {_safe(_certificate(certificate))}"]
@@ -63,12 +75,13 @@ def _certificate(claims: Mapping[str, Any]) -> str:
     return f"{drop}, {'proven' if claims.get('proven') else 'not proven'} on {claims.get('n')} images"
 
 
-def _row(entry: Stored) -> str:
+def _row(entry: Stored, whole: int) -> str:
     count = max(1, entry.count)
     shape = "x".join(map(str, entry.shape)) or "one number"
-    share = f"{100 * entry.zeros / count:.0f} %"
+    zeros = f"{100 * entry.zeros / count:.0f} %"
     bits = 8 * entry.bytes / count
-    return f"  {_safe(entry.name):<36} {shape:<18} {entry.bytes:>9,} {bits:>9.2f} {share:>7}  {entry.coder}"
+    part = f"{100 * entry.bytes / whole:.1f} %"
+    return f"  {_safe(entry.name):<36} {shape:<18} {entry.bytes:>9,} {part:>7} {bits:>9.2f} {zeros:>7}  {entry.coder}"
 
 
 def _safe(text: str) -> str:

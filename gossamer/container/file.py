@@ -1,31 +1,51 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The .gossamer file: written whole or not at all, read with every length checked, verified without running it."""
+"""The .gossamer file: written whole or not at all, read with every length checked, verified without running it.
+
+Everything that reads goes through `opened`; `decode` and `verify` hold one decoded tensor at a time.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from gossamer.coding import smallest
 from gossamer.container.blocks import read_json, write_json
 from gossamer.container.errors import CorruptFile
-from gossamer.container.limits import MOST_DECODED_BYTES, MOST_FILE_BYTES
+from gossamer.container.limits import MOST_DECODED_BYTES
+from gossamer.container.onnx_bytes import model_parts
 from gossamer.container.payload import Payload, from_sections, to_sections
-from gossamer.container.sections import CLAIMS, MAGIC, VERSION, Place, join, payload_digest, split
-from gossamer.container.tensor_table import Choice, Stored
-from gossamer.files import write_atomically
+from gossamer.container.sections import CLAIMS, VERSION, Place, join, payload_digest, split, survey
+from gossamer.container.tensor_data import Choice, Stored, Tensors
+from gossamer.files import write_atomically, written_aside
 
 PAYLOAD = "payload_sha256"  # the key under which claims name what they are about
 
 
 @dataclass(frozen=True)
-class File:
-    """A file that was read and whose checksums hold.
+class Opened:
+    """A file whose checksums hold, open: its tensors are decoded when they are asked for, one after the other.
 
-    `claims` are what its maker says of it (measurements, certificate); they name the payload by its SHA-256.
+    `network` is the payload without its tensors. `claims` are what the file's maker says of it (measurements,
+    certificate); they name the payload by its SHA-256.
     """
+
+    path: Path
+    version: int
+    network: Payload
+    tensors: Tensors
+    claims: Mapping[str, Any]
+    payload_sha256: str
+    places: tuple[Place, ...]
+    bytes: int
+
+
+@dataclass(frozen=True)
+class File:
+    """A file that was read whole: as `Opened`, and every tensor with what the file spends on it."""
 
     path: Path
     version: int
@@ -51,40 +71,72 @@ def write(path: Path, payload: Payload, claims: Mapping[str, Any], choice: Choic
 def with_claims(path: Path, claims: Mapping[str, Any]) -> None:
     """Replace the claims of a file; its payload keeps every byte."""
     path = Path(path)
-    sections, _, digest = split(_bytes(path), path.name)
+    _exists(path)
+    sections, _, digest = split(path.read_bytes(), path.name)
     _write(path, sections, digest, claims)
 
 
-def read(path: Path, most_decoded_bytes: int = MOST_DECODED_BYTES) -> File:
-    """Read a whole file; CorruptFile where anything is not as the format says.
+@contextmanager
+def opened(path: Path, most_decoded_bytes: int = MOST_DECODED_BYTES) -> Iterator[Opened]:
+    """Open a file; CorruptFile where anything but the tensors' data, which are not yet decoded, is not as it must be.
 
-    `most_decoded_bytes` bounds the tensors' memory (4 bytes a weight) on a device that has less of it.
+    `most_decoded_bytes` bounds the tensors' memory (4 bytes a weight) on a device that has less of it: of all of them
+    together, though this holds one at a time.
     """
     path = Path(path)
-    data = _bytes(path)
-    sections, places, digest = split(data, path.name)
-    payload, stored = from_sections(sections, path.name, most_decoded_bytes)
-    claims = read_json(sections[CLAIMS], dict, f"{path.name}: section 'claims'")
-    if claims.get(PAYLOAD) != digest.hex():
-        raise CorruptFile(f"{path.name}: section 'claims' is about another payload; do not trust it")
-    return File(path, VERSION, payload, claims, digest.hex(), tuple(places), stored, len(data))
+    _exists(path)
+    with path.open("rb") as file:
+        places, digest = survey(file, path.name)
+
+        def section(kind: int) -> bytes:
+            file.seek(places[kind - 1].offset)
+            return file.read(places[kind - 1].length)
+
+        network, names = from_sections(section, path.name)
+        claims = read_json(section(CLAIMS), dict, f"{path.name}: section 'claims'")
+        if claims.get(PAYLOAD) != digest.hex():
+            raise CorruptFile(f"{path.name}: section 'claims' is about another payload; do not trust it")
+        place = places[1]
+        where = f"{path.name}: section 'tensors'"
+        tensors = Tensors(file, names, most_decoded_bytes, where, place.offset, place.length)
+        yield Opened(
+            *(path, VERSION, network, tensors, claims, digest.hex(), tuple(places)),
+            places[-1].offset + places[-1].length,
+        )
+
+
+def read(path: Path, most_decoded_bytes: int = MOST_DECODED_BYTES) -> File:
+    """Read a whole file; CorruptFile where anything is not as the format says. The limit is that of `opened`."""
+    with opened(path, most_decoded_bytes) as file:
+        rows = list(file.tensors)
+        payload = replace(file.network, tensors=tuple(tensor for tensor, _ in rows))
+        stored = tuple(entry for _, entry in rows)
+        return File(file.path, file.version, payload, file.claims, file.payload_sha256, file.places, stored, file.bytes)
+
+
+def decode(path: Path, out: Path, most_decoded_bytes: int = MOST_DECODED_BYTES) -> None:
+    """Write the ONNX model of a file, tensor by tensor: the same bytes as `to_onnx`, in the memory of one tensor."""
+    with opened(path, most_decoded_bytes) as file, written_aside(out) as part, part.open("wb") as onnx:
+        heads = [(entry.name, entry.shape, entry.dtype) for entry in file.tensors.entries]
+        onnx.writelines(model_parts(file.network.graph, heads, (tensor for tensor, _ in file.tensors)))
 
 
 def verify(path: Path) -> list[str]:
     """What holds of a file, in sentences; CorruptFile for the first thing that does not."""
-    file = read(path)
-    path = file.path
-    certificate = file.claims.get("certificate")
-    claimed = certificate.get(PAYLOAD) if isinstance(certificate, dict) else None
-    if claimed is not None and claimed != file.payload_sha256:
-        raise CorruptFile(f"{path.name}: its certificate is of another payload; do not trust it")
-    holds = [
-        f"header, lengths and checksums of {len(file.places)} sections, {file.bytes:,} bytes",
-        f"payload SHA-256 {file.payload_sha256}",
-        f"{len(file.stored)} tensors decode to the shapes they say",
-        "the claims name this payload",
-    ]
-    return holds + (["the certificate names this payload"] if claimed else [])
+    with opened(path) as file:
+        path = file.path
+        certificate = file.claims.get("certificate")
+        claimed = certificate.get(PAYLOAD) if isinstance(certificate, dict) else None
+        if claimed is not None and claimed != file.payload_sha256:
+            raise CorruptFile(f"{path.name}: its certificate is of another payload; do not trust it")
+        count = sum(1 for _ in file.tensors)
+        holds = [
+            f"header, lengths and checksums of {len(file.places)} sections, {file.bytes:,} bytes",
+            f"payload SHA-256 {file.payload_sha256}",
+            f"{count} tensors decode to the shapes they say",
+            "the claims name this payload",
+        ]
+        return holds + (["the certificate names this payload"] if claimed else [])
 
 
 def _write(path: Path, sections: Mapping[int, bytes], digest: bytes, claims: Mapping[str, Any]) -> None:
@@ -92,22 +144,9 @@ def _write(path: Path, sections: Mapping[int, bytes], digest: bytes, claims: Map
     named = {PAYLOAD: digest.hex()} | dict(claims)
     if named[PAYLOAD] != digest.hex():
         raise ValueError(f"expected claims about the payload {digest.hex()}, got claims about {named[PAYLOAD]}")
-    data = join({**sections, CLAIMS: write_json(named, "claims")})
-    if len(data) > MOST_FILE_BYTES:
-        raise ValueError(f"expected a file of at most {MOST_FILE_BYTES:,} bytes, got {len(data):,}")
-    write_atomically(path, data)
+    write_atomically(path, join({**sections, CLAIMS: write_json(named, "claims")}))
 
 
-def _bytes(path: Path) -> bytes:
-    """The bytes of what at least begins as a .gossamer file and is not larger than one may be."""
+def _exists(path: Path) -> None:
     if not path.is_file():
         raise ValueError(f"expected a .gossamer file, found none at {path}")
-    with path.open("rb") as file:
-        head = file.read(len(MAGIC))
-        if head != MAGIC:
-            return head  # enough to say what is wrong, however large the rest is
-        if (size := path.stat().st_size) > MOST_FILE_BYTES:
-            raise CorruptFile(
-                f"{path.name}: is {size:,} bytes long, version 1 allows {MOST_FILE_BYTES:,}; get it again"
-            )
-        return head + file.read(size)  # a limit far above the size would be allocated whole

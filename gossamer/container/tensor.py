@@ -35,8 +35,8 @@ DTYPES: dict[str, int] = {
 class Tensor:
     """`values` as they are, or `integers` and what they stand for: steps of a `unit`, or places in a codebook.
 
-    `unit` has shape (1,), or (shape[axis],): one step of the grid for each slice along `axis`. A codebook is its
-    `centroids`, (K,), that of integer 0 at the place `zero`; with a unit, they are multiplied by it.
+    `unit` has shape (1,), then `axis` is 0, or (shape[axis],): one step of the grid for each slice along `axis`. A
+    codebook is its `centroids`, (K,), that of integer 0 at the place `zero`; with a unit, they are multiplied by it.
     """
 
     name: str
@@ -60,7 +60,8 @@ class Tensor:
     def grid(cls, name: str, integers: NDArray[np.int32], unit: NDArray[np.float32], axis: int = 0) -> Tensor:
         """A float32 tensor on a uniform grid."""
         whole = np.asarray(integers, np.int32, order="C")
-        return cls(name, whole.shape, "float32", integers=whole, unit=_unit(name, whole, unit, axis), axis=axis)
+        along = _unit(name, whole, unit, axis)
+        return cls(name, whole.shape, "float32", integers=whole, unit=along, axis=axis if along.size != 1 else 0)
 
     @classmethod
     def codebook(
@@ -87,7 +88,8 @@ class Tensor:
                 f"got {whole.min()}..{whole.max()}"
             )
         along = None if unit is None else _unit(name, whole, unit, axis)
-        return cls(name, whole.shape, "float32", None, whole, along, axis if along is not None else 0, values, zero)
+        axis = 0 if along is None or along.size == 1 else axis
+        return cls(name, whole.shape, "float32", None, whole, along, axis, values, zero)
 
     def decoded(self) -> NDArray[Any]:
         """The values that a runtime sees, of `shape` and `dtype`."""

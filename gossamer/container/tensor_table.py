@@ -1,206 +1,142 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The tensors section: a table of all tensors, then their data one after the other.
+"""The table of the tensors section: what each tensor is and how each stream is coded, one column after the other.
 
-    varint tensors | varint decoded bytes | varint table bytes | table | data of each tensor
+The tensors have no names here: they are those that the graph reads and does not give, in its order (graph_bytes.py).
+A block (see blocks.py) of columns, each over all tensors, or over those that have the thing:
 
-The table is a block (see blocks.py) of one entry a tensor:
+    kinds       u8: storage x 16 + dtype
+    ranks       u8
+    shapes      varint each dimension
+    units       u8, of grids and codebooks: 0 none, 1 one, 2 + axis: one for each index along that axis
+    codebooks   varint centroids, varint place of integer 0
+    forms       u8, of each vector of floats stored as words: shift, + 32 with signs
+    bases       zigzag varint, of the same
+    coders      u8, of each stream
+    lengths     varint, of each stream
 
-    varint n, name (n bytes) | dtype u8 | varint dims | varint each dim | storage u8 | coder u8 | axis u8
-    | varint units | varint coded bytes | with a codebook: varint size of the codebook, varint place of integer 0
-
-and the data of a tensor are its codebook, its units, then its coded values. Every entry is checked before any data
-are decoded.
+Columns deflate better than rows, as neighbours in a column are alike. Every field is checked before any data are
+decoded.
 """
 
 from __future__ import annotations
 
 import math
-from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
 
-import numpy as np
-from numpy.typing import NDArray
-
-from gossamer.coding import CODERS, smallest
-from gossamer.coding.bits import write_varint
-from gossamer.container.blocks import deflate, inflate, squeeze, unsqueeze, varint
+from gossamer.coding import CODERS
+from gossamer.coding.bits import unzigzag, write_varint, zigzag
+from gossamer.container.blocks import deflate, inflate, varint
 from gossamer.container.errors import CorruptFile
-from gossamer.container.limits import (
-    MOST_DECODED_BYTES,
-    MOST_DIMS,
-    MOST_ELEMENTS,
-    MOST_FILE_BYTES,
-    MOST_NAME_BYTES,
-    MOST_TABLE_BYTES,
-    MOST_TENSORS,
-)
-from gossamer.container.tensor import DTYPES, Tensor, decoded_bytes, problem_of_name, problem_of_shape
+from gossamer.container.float_words import MOST_SHIFT, MOST_WORD, SIGNED, Form
+from gossamer.container.limits import MOST_DIMS, MOST_ELEMENTS, MOST_FILE_BYTES, MOST_TABLE_BYTES
+from gossamer.container.tensor import DTYPES, decoded_bytes
 
-# Storage: values as they are; float32 values as float16, which all survive; grids with units in float32 and in
-# float16; integer values through an integer coder; codebooks, with their units, in float32 and in float16.
-EXACT, HALF, GRID, GRID_HALF_UNITS, INTEGERS, CODEBOOK, CODEBOOK_HALF = range(7)
-SIDE_BYTES = {GRID: 4, GRID_HALF_UNITS: 2, CODEBOOK: 4, CODEBOOK_HALF: 2}  # of a unit, or of a value of a codebook
-ON_GRID, SHARED = (GRID, GRID_HALF_UNITS), (CODEBOOK, CODEBOOK_HALF)
+# Storage: values as they are; float32 values as words; grids; integer values; codebooks. All but the first are
+# integers that a coder codes.
+EXACT, WORDS, GRID, INTEGERS, CODEBOOK = range(5)
+STORAGES = 5
 RAW, DEFLATED = "raw", "deflated"
-CODER_NAMES = (RAW, DEFLATED, "packed", "huffman", "adaptive", "relative")  # by number
+CODER_NAMES = (RAW, DEFLATED, "packed", "huffman", "adaptive", "relative", "mixing")  # by number
 DTYPE_NAMES = {number: name for name, number in DTYPES.items()}
 INTEGER_DTYPES = ("int8", "uint8", "int32")
-Choice = Callable[[NDArray[np.int32]], tuple[str, bytes]]
-"""How a writer codes integers of any shape: the name of a coder, and what it made of them."""
-
-
-@dataclass(frozen=True)
-class Stored:
-    """What the file spends on one tensor: `bytes` of data, table entry aside."""
-
-    name: str
-    shape: tuple[int, ...]
-    dtype: str
-    coder: str
-    bytes: int
-    zeros: int
-
-    @property
-    def count(self) -> int:
-        """Numbers in the tensor."""
-        return math.prod(self.shape)
+NO_UNITS, ONE_UNIT, UNITS_ALONG = 0, 1, 2
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A tensor's row in the table: `storage` as above, `units` a number of them, `coded_bytes` of its values.
+    """What a tensor is: `units` as the table has it, `codebook` the number of its centroids, `zero` integer 0's place.
 
-    `codebook`: how many values it has; `zero`: which of them is that of integer 0.
+    `forms`: of its vectors of words: its values', or its codebook's and its units'.
     """
 
     name: str
     dtype: str
     shape: tuple[int, ...]
     storage: int
-    coder: str
-    axis: int
-    units: int
-    coded_bytes: int
+    units: int = NO_UNITS
     codebook: int = 0
     zero: int = 0
+    forms: tuple[Form, ...] = ()
 
     @property
-    def side_bytes(self) -> int:
-        """Bytes of data that its codebook and its units take."""
-        return (self.codebook + self.units) * SIDE_BYTES.get(self.storage, 0)
+    def count(self) -> int:
+        """Elements."""
+        return math.prod(self.shape)
 
-    def to_bytes(self) -> bytes:
-        """The entry as the table holds it."""
-        name = self.name.encode()
-        sizes = b"".join(write_varint(number) for number in (len(self.shape), *self.shape))
-        kinds = bytes([self.storage, CODER_NAMES.index(self.coder), self.axis])
-        head = write_varint(len(name)) + name + bytes([DTYPES[self.dtype]]) + sizes + kinds
-        head += write_varint(self.units) + write_varint(self.coded_bytes)
-        return head + (write_varint(self.codebook) + write_varint(self.zero) if self.storage in SHARED else b"")
+    @property
+    def axis(self) -> int:
+        """Along which the units lie; 0 where there is one or none."""
+        return max(0, self.units - UNITS_ALONG)
 
+    @property
+    def unit_count(self) -> int:
+        """How many units there are."""
+        return self.shape[self.axis] if self.units >= UNITS_ALONG else self.units
 
-def write_tensors(tensors: Sequence[Tensor], choice: Choice = smallest) -> bytes:
-    """The section of these tensors, integers coded by `choice`; ValueError for what a reader would refuse."""
-    ((name, times),) = Counter(tensor.name for tensor in tensors).most_common(1) or [("", 1)]
-    if times > 1:
-        raise ValueError(f"expected a name for each tensor, got '{name}' {times} times")
-    if len(tensors) > MOST_TENSORS:
-        raise ValueError(f"expected at most {MOST_TENSORS:,} tensors, got {len(tensors):,}")
-    memory = sum(decoded_bytes(tensor.shape, tensor.dtype) for tensor in tensors)
-    if memory > MOST_DECODED_BYTES:
-        raise ValueError(f"expected tensors of at most {MOST_DECODED_BYTES:,} bytes in all, got {memory:,}")
-    entries, data = [], []
-    for tensor in tensors:
-        if problem := problem_of_name(tensor.name) or problem_of_shape(tensor.shape):
-            raise ValueError(f"expected a tensor that a file can hold, but {tensor.name[:80]!r} {problem}")
-        storage, coder, side, coded = _store(tensor, choice)
-        units, codebook = (0 if part is None else part.size for part in (tensor.unit, tensor.centroids))
-        entry = Entry(
-            *(tensor.name, tensor.dtype, tensor.shape, storage, coder, tensor.axis, units, len(coded)),
-            *(codebook, tensor.zero),
-        )
-        entries.append(entry.to_bytes())
-        data += [side, coded]
-    table = deflate(b"".join(entries), MOST_TABLE_BYTES, "tensor table")
-    return b"".join([write_varint(len(tensors)), write_varint(memory), write_varint(len(table)), table, *data])
+    @property
+    def side(self) -> tuple[int, ...]:
+        """How many values each of its side vectors has: codebook, then units."""
+        return ((self.codebook,) if self.storage == CODEBOOK else ()) + ((self.unit_count,) if self.units else ())
+
+    @property
+    def alone(self) -> bool:
+        """Whether it has a stream of its own."""
+        return self.storage == EXACT or len(self.shape) > 1
+
+    @property
+    def memory(self) -> int:
+        """Bytes that it is counted with when it is decoded."""
+        return decoded_bytes(self.shape, self.dtype) + 4 * sum(self.side)
 
 
-def _store(tensor: Tensor, choice: Choice) -> tuple[int, str, bytes, bytes]:
-    """(storage, coder, bytes of codebook and units, bytes of the values)."""
-    if tensor.integers is not None:
-        parts = [part for part in (tensor.centroids, tensor.unit) if part is not None]
-        half = all(_survives_half(part) for part in parts)
-        side = b"".join(_little(part, "<f2" if half else "<f4") for part in parts)
-        coder, coded = choice(tensor.integers)
-        return (ON_GRID if tensor.centroids is None else SHARED)[half], coder, side, coded
-    assert tensor.values is not None
-    if tensor.dtype in INTEGER_DTYPES and tensor.values.size and tensor.values.min() > -(2**31):
-        coder, coded = choice(tensor.values.astype(np.int32))
-        return INTEGERS, coder, b"", coded
-    half = tensor.dtype == "float32" and _survives_half(tensor.values)
-    raw = _little(tensor.values, "<f2" if half else tensor.values.dtype.newbyteorder("<"))
-    packed = squeeze(raw)
-    coder, coded = (DEFLATED, packed) if len(packed) < len(raw) else (RAW, raw)
-    return (HALF if half else EXACT), coder, b"", coded
+@dataclass(frozen=True)
+class Stream:
+    """Coded integers (or bytes) of one or more tensors, by their places; the one of side vectors has no members."""
+
+    members: tuple[int, ...]
+    coder: str
+    bytes: int
 
 
-def _survives_half(values: NDArray[Any]) -> bool:
-    """Whether float16 keeps these float32 values, the sign of zero included; NaN differ between machines, so never."""
-    if np.isnan(values).any():
-        return False
-    with np.errstate(all="ignore"):
-        back = values.astype(np.float16).astype(np.float32)
-    return back.tobytes() == np.asarray(values, np.float32).tobytes()
+def streams(entries: Sequence[Entry]) -> list[tuple[int, ...]]:
+    """Which tensors have a stream together, by their places: vectors of one storage and dtype, others alone.
 
-
-def _little(values: NDArray[Any], dtype: Any) -> bytes:
-    with np.errstate(all="ignore"):
-        return values.astype(dtype).tobytes()
-
-
-def read_tensors(data: bytes, most: int, where: str) -> tuple[tuple[Tensor, ...], tuple[Stored, ...]]:
-    """The tensors of a section and what each takes in it; CorruptFile names the place of what is wrong.
-
-    `most` bounds the decoded bytes of all tensors together.
+    The stream of side vectors is the first, (), if there are any.
     """
-    count, at = varint(data, 0, MOST_TENSORS, where)
-    promised, at = varint(data, at, MOST_DECODED_BYTES, where)
-    if promised > most:
-        raise CorruptFile(f"{where} decodes to {promised:,} bytes, at most {most:,} are allowed here; raise the limit")
-    length, at = varint(data, at, len(data), where)
-    if length > len(data) - at:
-        raise CorruptFile(f"{where} ends inside its table; the file is truncated")
-    entries = _read_table(data[at : at + length], count, f"{where}, table")
-    at += length
-    memory = sum(decoded_bytes(entry.shape, entry.dtype) for entry in entries)
-    if memory != promised:
-        raise CorruptFile(
-            f"{where} promises {promised:,} decoded bytes, its shapes need {memory:,}; the file is damaged"
-        )
-    needed = sum(entry.side_bytes + entry.coded_bytes for entry in entries)
-    if needed != len(data) - at:
-        how = "truncated" if needed > len(data) - at else "damaged"
-        raise CorruptFile(f"{where} has {len(data) - at:,} bytes of data, its table says {needed:,}; the file is {how}")
-    tensors: list[Tensor] = []
-    stored: list[Stored] = []
-    for entry in entries:
-        end = at + entry.side_bytes + entry.coded_bytes
-        tensor = _decode(entry, data[at:end], f"{where}: tensor '{entry.name}'")
-        tensors.append(tensor)
-        stored.append(Stored(entry.name, entry.shape, entry.dtype, entry.coder, end - at, _zeros(tensor)))
-        at = end
-    return tuple(tensors), tuple(stored)
+    groups: list[list[int]] = [[]] if any(sum(entry.side) for entry in entries) else []
+    shared: dict[tuple[int, str], list[int]] = {}
+    for place, entry in enumerate(entries):
+        key = entry.storage, entry.dtype
+        if not entry.alone and key in shared:
+            shared[key].append(place)
+            continue
+        groups.append([place])
+        if not entry.alone:
+            shared[key] = groups[-1]
+    return [tuple(group) for group in groups]
 
 
-def _zeros(tensor: Tensor) -> int:
-    """How many of its numbers are zero; units are not looked at."""
-    source = tensor.values if tensor.integers is None else tensor.integers
-    assert source is not None
-    if tensor.centroids is not None:
-        return int((tensor.centroids == 0)[source + tensor.zero].sum())
-    return source.size - int(np.count_nonzero(source))
+def write_table(entries: Sequence[Entry], coded: Sequence[Stream]) -> bytes:
+    """The table as a block."""
+    forms = [form for entry in entries for form in entry.forms]
+    columns = [
+        bytes(entry.storage << 4 | DTYPES[entry.dtype] for entry in entries),
+        bytes(len(entry.shape) for entry in entries),
+        _varints(size for entry in entries for size in entry.shape),
+        bytes(entry.units for entry in entries if entry.storage in (GRID, CODEBOOK)),
+        _varints(n for entry in entries if entry.storage == CODEBOOK for n in (entry.codebook, entry.zero)),
+        bytes(form.shift + SIGNED * form.signed for form in forms),
+        _varints(zigzag(form.base) for form in forms),
+        bytes(CODER_NAMES.index(stream.coder) for stream in coded),
+        _varints(stream.bytes for stream in coded),
+    ]
+    return deflate(b"".join(columns), MOST_TABLE_BYTES, "tensor table")
+
+
+def _varints(numbers: Iterable[int]) -> bytes:
+    return b"".join(map(write_varint, numbers))
 
 
 class _Fields:
@@ -220,99 +156,85 @@ class _Fields:
         return self.data[self.at - count : self.at]
 
 
-def _read_table(data: bytes, count: int, where: str) -> list[Entry]:
+def read_table(data: bytes, names: Sequence[str], where: str) -> tuple[list[Entry], list[Stream]]:
+    """The entries of the tensors with these names, and their streams in the order of the data."""
     fields = _Fields(inflate(data, MOST_TABLE_BYTES, where), where)
-    entries = [_read_entry(fields) for _ in range(count)]
+    kinds, ranks = fields.take(len(names)), fields.take(len(names))
+    entries = [_entry(fields, *row) for row in zip(names, kinds, ranks, strict=True)]
+    with_units = iter(fields.take(sum(entry.storage in (GRID, CODEBOOK) for entry in entries)))
+    entries = [_with_units(entry, with_units, where) for entry in entries]
+    entries = [_with_codebook(fields, entry) for entry in entries]
+    entries = _with_forms(fields, entries)
+    groups = streams(entries)
+    coders = fields.take(len(groups))
+    coded = [
+        Stream(group, _coder(entries, group, number, where), fields.varint(MOST_FILE_BYTES))
+        for group, number in zip(groups, coders, strict=True)
+    ]
     if fields.at != len(fields.data):
-        raise CorruptFile(f"{where} holds more than {count:,} tensors; the file is damaged")
-    names: set[str] = set()
-    for entry in entries:
-        if entry.name in names:
-            raise CorruptFile(f"{where} names '{entry.name}' twice; the file is damaged")
-        names.add(entry.name)
-    return entries
+        raise CorruptFile(f"{where} goes on after its {len(names):,} tensors; the file is damaged")
+    return entries, coded
 
 
-def _read_entry(fields: _Fields) -> Entry:
-    where = fields.where
-    try:
-        name = fields.take(fields.varint(MOST_NAME_BYTES)).decode()
-    except UnicodeDecodeError as error:
-        raise CorruptFile(f"{where} has a name that is not UTF-8; the file is damaged") from error
-    if problem := problem_of_name(name):
-        raise CorruptFile(f"{where} has a name, {name!r}, that {problem}; the file is damaged")
-    where = f"{where}, '{name}'"
-    dtype = _known(DTYPE_NAMES, fields.take(1)[0], f"{where} has dtype")
-    shape = tuple(fields.varint(MOST_ELEMENTS) for _ in range(fields.varint(MOST_DIMS)))
-    storage, number, axis = fields.take(3)
-    coder = _known(dict(enumerate(CODER_NAMES)), number, f"{where} has coder")
-    units, coded_bytes = fields.varint(MOST_ELEMENTS), fields.varint(MOST_FILE_BYTES)
-    codebook = [fields.varint(MOST_ELEMENTS) for _ in range(2)] if storage in SHARED else ()
-    entry = Entry(name, dtype, shape, storage, coder, axis, units, coded_bytes, *codebook)
+def _entry(fields: _Fields, name: str, kind: int, rank: int) -> Entry:
+    where = f"{fields.where}, '{name}'"
+    if rank > MOST_DIMS:
+        raise CorruptFile(f"{where} has {rank} dimensions, at most {MOST_DIMS} are allowed; the file is damaged")
+    shape = tuple(fields.varint(MOST_ELEMENTS) for _ in range(rank))
     if math.prod(shape) > MOST_ELEMENTS:
         raise CorruptFile(f"{where} has {math.prod(shape):,} elements, at most {MOST_ELEMENTS:,}; the file is damaged")
-    if storage > CODEBOOK_HALF:
+    storage, dtype = kind >> 4, _known(DTYPE_NAMES, kind & 15, f"{where} has dtype")
+    if storage >= STORAGES:
         raise CorruptFile(f"{where} has storage {storage}, which version 1 does not know; update Gossamer")
-    dtypes = {EXACT: tuple(DTYPES), INTEGERS: INTEGER_DTYPES}.get(storage, ("float32",))
-    if dtype not in dtypes or (coder in CODERS) != (storage not in (EXACT, HALF)):
-        raise CorruptFile(f"{where} has storage {storage} for {dtype} by coder '{coder}'; the file is damaged")
-    has_units = storage in ON_GRID or (storage in SHARED and units > 0)
-    if (axis >= len(shape) or units not in (1, shape[axis])) if has_units else (units or axis):
-        raise CorruptFile(f"{where} has {units:,} units on axis {axis}, which do not fit; the file is damaged")
-    if storage in SHARED and entry.zero >= entry.codebook:
+    if dtype not in {EXACT: tuple(DTYPES), INTEGERS: INTEGER_DTYPES}.get(storage, ("float32",)):
+        raise CorruptFile(f"{where} has storage {storage} for {dtype}; the file is damaged")
+    return Entry(name, dtype, shape, storage)
+
+
+def _with_units(entry: Entry, column: Iterator[int], where: str) -> Entry:
+    if entry.storage not in (GRID, CODEBOOK):
+        return entry
+    units = next(column)
+    along = units - UNITS_ALONG
+    fits = (along < len(entry.shape) and entry.shape[along] != 1) if along >= 0 else entry.storage == CODEBOOK or units
+    if not fits:
         raise CorruptFile(
-            f"{where} has integer 0 at place {entry.zero:,} of a codebook of {entry.codebook:,}; the file is damaged"
+            f"{where}, '{entry.name}' has units of kind {units}, which do not fit its shape; the file is damaged"
         )
-    return entry
+    return replace(entry, units=units)
+
+
+def _with_codebook(fields: _Fields, entry: Entry) -> Entry:
+    if entry.storage != CODEBOOK:
+        return entry
+    size, zero = fields.varint(MOST_ELEMENTS), fields.varint(MOST_ELEMENTS)
+    if zero >= size:
+        raise CorruptFile(
+            f"{fields.where}, '{entry.name}' has integer 0 at place {zero:,} of a codebook of {size:,}; "
+            "the file is damaged"
+        )
+    return replace(entry, codebook=size, zero=zero)
+
+
+def _with_forms(fields: _Fields, entries: Sequence[Entry]) -> list[Entry]:
+    vectors = [1 if entry.storage == WORDS else len(entry.side) for entry in entries]
+    column = fields.take(sum(vectors))
+    if column and max(column) > MOST_SHIFT + SIGNED:
+        raise CorruptFile(f"{fields.where} has words of form {max(column)}, which do not exist; the file is damaged")
+    forms = iter([Form(byte % SIGNED, byte >= SIGNED, unzigzag(fields.varint(zigzag(MOST_WORD)))) for byte in column])
+    return [replace(entry, forms=tuple(islice(forms, n))) for entry, n in zip(entries, vectors, strict=True)]
+
+
+def _coder(entries: Sequence[Entry], group: tuple[int, ...], number: int, where: str) -> str:
+    place = f"{where}, '{entries[group[0]].name}'" if group else f"{where}, the stream of units and codebooks"
+    coder = _known(dict(enumerate(CODER_NAMES)), number, f"{place} has coder")
+    exact = bool(group) and entries[group[0]].storage == EXACT
+    if (coder in CODERS) == exact:
+        raise CorruptFile(f"{place} is coded by '{coder}', which does not fit its storage; the file is damaged")
+    return coder
 
 
 def _known(names: dict[int, str], number: int, what: str) -> str:
     if number not in names:
         raise CorruptFile(f"{what} {number}, which version 1 does not know; update Gossamer")
     return names[number]
-
-
-def _decode(entry: Entry, data: bytes, where: str) -> Tensor:
-    coded = data[entry.side_bytes :]
-    if entry.coder in CODERS:
-        try:
-            integers = CODERS[entry.coder].decode(coded, entry.shape)
-        except ValueError as error:
-            raise CorruptFile(f"{where} {error}") from error
-        if entry.storage == INTEGERS:
-            return _integer_values(entry, integers, where)
-        return _with_side(entry, integers, data[: entry.side_bytes], where)
-    dtype = np.dtype("<f2") if entry.storage == HALF else np.dtype(entry.dtype).newbyteorder("<")
-    expected = math.prod(entry.shape) * dtype.itemsize
-    raw = unsqueeze(coded, expected, where) if entry.coder == DEFLATED else coded
-    if len(raw) != expected:
-        raise CorruptFile(f"{where} has {len(raw):,} bytes where its shape needs {expected:,}; the file is damaged")
-    if entry.dtype == "bool" and raw.strip(b"\0\1"):
-        raise CorruptFile(f"{where} has a truth value that is neither 0 nor 1; the file is damaged")
-    with np.errstate(all="ignore"):
-        values = np.frombuffer(raw, dtype).astype(entry.dtype).reshape(entry.shape)
-    if entry.storage == HALF and np.isnan(values).any():
-        raise CorruptFile(f"{where} has a NaN in float16, which no writer puts there; the file is damaged")
-    return Tensor.exact(entry.name, values)
-
-
-def _with_side(entry: Entry, integers: NDArray[np.int32], data: bytes, where: str) -> Tensor:
-    """Integers with their codebook and units."""
-    side = np.frombuffer(data, f"<f{SIDE_BYTES[entry.storage]}").astype(np.float32)
-    centroids, unit = side[: entry.codebook], side[entry.codebook :]
-    for what, part in (("centroid", centroids), ("unit", unit)):
-        if not np.isfinite(part).all():
-            raise CorruptFile(f"{where} has a {what} that is not a finite number; the file is damaged")
-    if entry.storage in ON_GRID:
-        return Tensor.grid(entry.name, integers, unit, entry.axis)
-    low, high = -entry.zero, entry.codebook - entry.zero - 1
-    if integers.size and (integers.min() < low or integers.max() > high):
-        raise CorruptFile(f"{where} holds integers outside {low}..{high}, its codebook's; the file is damaged")
-    return Tensor.codebook(entry.name, integers, centroids, entry.zero, unit if entry.units else None, entry.axis)
-
-
-def _integer_values(entry: Entry, integers: NDArray[np.int32], where: str) -> Tensor:
-    limits = np.iinfo(entry.dtype)
-    if integers.size and (integers.min() < limits.min or integers.max() > limits.max):
-        raise CorruptFile(f"{where} holds integers that {entry.dtype} does not; the file is damaged")
-    return Tensor.exact(entry.name, integers.astype(entry.dtype))

@@ -3,8 +3,14 @@
 
 A deployed weight W' (batch norm folded in) lies on a uniform grid, W' = integer * unit, with one unit a tensor or
 one an output channel; or it shares the values of a codebook, W' = centroids[integer], times such a unit where a batch
-norm was folded in. Everything that is not a weight is rounded to float16 where that loses less than a part in a
-thousand, and kept as it is elsewhere.
+norm was folded in. What is not a weight (biases, units) keeps its exponent and `mantissa_bits` bits of mantissa, a
+relative error of at most 2^-(mantissa_bits + 1). An integer is then chosen for the rounded unit, so that the rounding
+of a unit moves no weight by more than half a step.
+
+Five bits, measured on 5,000 images of CIFAR-10 on which ResNet-20 (15x) and ResNet-56 (17x) were not trained, the
+integers left as they are: 0.2 and 0.0 % of answers change by the biases, 0.4 and 0.1 % by the units, the accuracy by
+0.06 points at most; with four bits 0.6, 0.3, 0.7 and 0.4 %, for another 0.3 % of the file. Biases on a uniform grid
+took a tenth fewer bytes at equal changes: not worth a rule of their own.
 """
 
 from __future__ import annotations
@@ -20,8 +26,8 @@ from gossamer.quantize.codebook import Codebook
 
 FloatArray = NDArray[np.float32]
 
-LARGEST_HALF = 65504.0
-SMALLEST_NORMAL_HALF = 6.2e-5
+MANTISSA_BITS = 5  # kept of biases and units
+CENTROID_BITS = 10  # kept of centroids where they are rounded: few values, and every weight is one of them
 OFF_CODEBOOK = 1e-4  # of the largest weight: farther from its shared value, a weight is not of this codebook
 
 
@@ -47,28 +53,28 @@ def tensors(
     units: Mapping[str, FloatArray],
     shared: Mapping[str, Shared] | None = None,
     *,
-    half: bool = True,
+    mantissa_bits: int | None = MANTISSA_BITS,
 ) -> tuple[Tensor, ...]:
     """The initializers of a graph as the file stores them: integers where there is a grid or a codebook, else values.
 
-    A unit has shape (1,), or as many dimensions as its tensor, all of size 1 but the output channels'. With `half`,
-    other float32 tensors, units and codebooks are rounded to float16 first.
+    A unit has shape (1,), or as many dimensions as its tensor, all of size 1 but the output channels'. Units and
+    float32 tensors that have none are rounded to `mantissa_bits`, centroids to ten; with None all stay as they are.
     """
     stored = []
     for name, value in weights.items():
         if name in units:
-            unit = unit_to_half(units[name]) if half else units[name]
+            unit = round_mantissa(units[name], mantissa_bits)
             integers = np.rint(value.astype(np.float32) / unit).astype(np.int32)
             stored.append(Tensor.grid(name, integers, unit, axis=_axis(unit)))
         elif shared and name in shared:
-            stored.append(_with_codebook(name, value.astype(np.float32), shared[name], half))
+            stored.append(_with_codebook(name, value.astype(np.float32), shared[name], mantissa_bits))
         else:
-            rounded = _to_half(value) if half and value.dtype == np.float32 else value
+            rounded = round_mantissa(value.astype(np.float32), mantissa_bits) if value.dtype == np.float32 else value
             stored.append(Tensor.exact(name, rounded))
     return tuple(stored)
 
 
-def _with_codebook(name: str, value: FloatArray, shared: Shared, half: bool) -> Tensor:
+def _with_codebook(name: str, value: FloatArray, shared: Shared, mantissa_bits: int | None) -> Tensor:
     book, unit = shared.codebook, np.float32(1) if shared.unit is None else shared.unit
     integers = book.integers(value / unit)
     off = np.abs(book.values[integers + book.zero] * unit - value).max(initial=0)
@@ -76,10 +82,10 @@ def _with_codebook(name: str, value: FloatArray, shared: Shared, half: bool) -> 
         raise ValueError(
             f"expected weights of '{name}' on the {len(book.values)} values of its codebook, one is {off:.3g} off"
         )
-    centroids = unit_to_half(book.values) if half else book.values
+    centroids = round_mantissa(book.values, None if mantissa_bits is None else CENTROID_BITS)
     if shared.unit is None:
         return Tensor.codebook(name, integers, centroids, book.zero)
-    along = unit_to_half(shared.unit) if half else shared.unit
+    along = round_mantissa(shared.unit, mantissa_bits)
     return Tensor.codebook(name, integers, centroids, book.zero, along, _axis(along))
 
 
@@ -87,13 +93,21 @@ def _axis(unit: FloatArray) -> int:
     return int(np.argmax(unit.shape)) if unit.ndim > 1 else 0
 
 
-def _to_half(values: NDArray[np.generic]) -> FloatArray:
-    """float32 values that float16 can hold: absolute error at most 3e-8 or a part in 2,000; huge ones stay."""
-    exact = values.astype(np.float32)
-    return exact if np.abs(exact).max(initial=0) > LARGEST_HALF else exact.astype(np.float16).astype(np.float32)
+def round_mantissa(values: FloatArray, bits: int | None) -> FloatArray:
+    """The nearest float32 values with `bits` bits of mantissa, halves to even; infinities and NaN stay, as all do
+    with None.
 
-
-def unit_to_half(unit: FloatArray) -> FloatArray:
-    """As `_to_half`, but only where every unit but zero keeps its eleven bits: its relative error is every weight's."""
-    smallest = np.abs(unit[unit != 0]).min(initial=np.inf)
-    return _to_half(unit) if smallest >= SMALLEST_NORMAL_HALF else unit.astype(np.float32)
+    >>> round_mantissa(np.array([1.1, -0.3, 0.0], np.float32), 2).tolist()
+    [1.0, -0.3125, 0.0]
+    """
+    exact = np.ascontiguousarray(values, np.float32).reshape(values.shape)
+    if bits is None or not exact.size:
+        return exact
+    dropped = 23 - bits
+    words = exact.view(np.uint32).astype(np.int64)
+    low = words & ((1 << dropped) - 1)
+    rounded = words - low
+    half = 1 << dropped >> 1
+    rounded += (1 << dropped) * ((low > half) | ((low == half) & (rounded >> dropped & 1 == 1)))
+    within = (rounded & 0x7FFFFFFF) < 0x7F800000  # the largest values would become infinities
+    return np.where(within, rounded, words).astype(np.uint32).view(np.float32)

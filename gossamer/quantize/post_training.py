@@ -30,7 +30,7 @@ from torch import Tensor
 
 from gossamer.graph import Layer, MatrixForm, Network, walk
 from gossamer.quantize.folding import fold_factors
-from gossamer.quantize.integers import unit_to_half
+from gossamer.quantize.integers import MANTISSA_BITS, round_mantissa
 from gossamer.quantize.rate_distortion import Costs, Factored, Problem, choose_integers
 from gossamer.quantize.second_order import Moments, Sensitivity, moments
 
@@ -145,12 +145,14 @@ class RateDistortion:
     def _unit(self, form: MatrixForm, steps: NDArray[np.float64], shape: Sequence[int]) -> NDArray[np.float32]:
         """One unit a tensor or one an output channel, as the file can hold it."""
         if not self.per_channel:
-            return unit_to_half(np.array([np.exp(np.log(steps).mean())], np.float32)).reshape([1] * len(shape))
+            return round_mantissa(np.array([np.exp(np.log(steps).mean())], np.float32), MANTISSA_BITS).reshape(
+                [1] * len(shape)
+            )
         whole = torch.from_numpy(np.log(steps)).unsqueeze(2)
         whole = form.weight(whole.expand(-1, -1, form.matrices(torch.empty(tuple(shape))).shape[2]), shape)
         axis = 1 if form.kind == "conv_transpose" else 0
         dims = [dim for dim in range(len(shape)) if dim != axis]
-        return unit_to_half(whole.mean(dims, keepdim=True).exp().float().numpy())
+        return round_mantissa(whole.mean(dims, keepdim=True).exp().float().numpy(), MANTISSA_BITS)
 
 
 def _mean_change(form: MatrixForm, before: Tensor, after: Tensor, found: Moments) -> Tensor:

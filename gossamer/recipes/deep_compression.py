@@ -30,7 +30,7 @@ import torch
 from numpy.typing import NDArray
 
 from gossamer import container
-from gossamer.coding import CODERS, relative_index, smallest
+from gossamer.coding import CODERS, Memory, relative_index, smallest
 from gossamer.graph import Layer, Network
 from gossamer.plan import LayerPlan, Plan
 from gossamer.quantize.codebook import INITIAL, Codebook, share
@@ -208,10 +208,14 @@ class DeepCompression:
         shared = {name: Shared(book, units.get(name)) for name, book in codebooks.items()}
         return finish(run, folder, name, network, Plan().with_layers(plan), shared=shared, choice=self._choice)
 
-    def _choice(self, integers: NDArray[np.int32]) -> tuple[str, bytes]:
+    def _choice(self, integers: NDArray[np.int32], memory: Memory) -> tuple[str, bytes]:
         if self.coder == "huffman":
+            if integers.ndim < 2:  # biases and codebooks: nothing in them is zero
+                return "huffman", CODERS["huffman"].encode(integers)
             return "relative", relative_index.encode(integers, self.index_bits or None)
-        return ("adaptive", CODERS["adaptive"].encode(integers)) if self.coder == "adaptive" else smallest(integers)
+        if self.coder == "adaptive":
+            return "adaptive", CODERS["adaptive"].encode(integers)
+        return smallest(integers, memory)
 
 
 def _weights(network: Network, layers: list[Layer]) -> dict[str, NDArray[np.float32]]:

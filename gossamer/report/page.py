@@ -22,6 +22,7 @@ from gossamer.report.sections import (
     environment_section,
     history_section,
     layers_section,
+    parts_section,
     splits_section,
     times_section,
 )
@@ -44,6 +45,7 @@ def page(report: Report) -> str:
     sections: list[tuple[str, Callable[[Report], Html | None]]] = [
         ("Original and compressed", _comparison),
         ("What was tried", candidates_section),
+        ("Where the bytes are", parts_section),
         ("Layer by layer", layers_section),
         ("Training", history_section),
         ("Certificate", certificate_section),

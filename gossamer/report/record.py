@@ -183,7 +183,8 @@ class Report:
     guaranteed (after the choice among several; None: no bound could be given), proven and method, drops being
     fractions; `b` (original right, compressed wrong), `c` (the reverse) and `p_value` are understood by the page,
     whatever else it holds is listed there.
-    `candidates` are in the order they were tried, and `chosen` is the name of the delivered one.
+    `candidates` are in the order they were tried, and `chosen` is the name of the delivered one. `parts` are the bytes
+    of the coded file by what they are for; they add up to it.
     """
 
     network: str
@@ -208,6 +209,7 @@ class Report:
     notes: tuple[str, ...] = ()
     history: tuple[Epoch, ...] = ()
     speed: tuple[SpeedRow, ...] = ()
+    parts: Mapping[str, int] | None = None
 
     def __post_init__(self) -> None:
         if self.task not in TASKS:
@@ -223,6 +225,11 @@ class Report:
                     f"expected the key {key!r} in certificate, got only {given}; certify the network again"
                 )
             from_plain(kind, to_plain(self.certificate[key]), f"certificate.{key}")
+        if self.parts is not None and sum(self.parts.values()) != self.compressed.bytes.coded:
+            raise ValueError(
+                f"expected parts that add up to the coded file, {self.compressed.bytes.coded} bytes, got "
+                f"{sum(self.parts.values())}; take them from that file"
+            )
         if self.chosen is not None and self.chosen not in {candidate.name for candidate in self.candidates}:
             raise ValueError(
                 f"expected chosen to name one of the {len(self.candidates)} candidates, got {self.chosen!r}; "

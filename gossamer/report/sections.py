@@ -30,7 +30,7 @@ def layers_section(report: Report) -> Html | None:
     if not rows:
         return None
     names = [f"{row.name}: {_channels(row)}" for row in rows]
-    total = sum(row.bytes for row in rows) or 1
+    total = report.compressed.bytes.coded or sum(row.bytes for row in rows) or 1
     before, after = (
         [shape[0] if shape else 0 for shape in shapes]
         for shapes in zip(*[(r.shape_before, r.shape_after) for r in rows], strict=True)
@@ -92,12 +92,32 @@ def layers_section(report: Report) -> Html | None:
         Column("zeros", number=True),
         Column("bits per weight", number=True),
         Column("bytes", number=True),
-        Column("share", number=True),
+        Column("share of file", number=True),
         Column("coder"),
         Column("note", style="note"),
     ]
     plots = tag("div", *(tag("figure", plot) for plot in profile), class_="plots")
     return join([plots, legend, table("Layers", columns, cells, tall=len(rows) > LONG_TABLE)])
+
+
+def parts_section(report: Report) -> Html | None:
+    """What the bytes of the coded file are for."""
+    if not report.parts:
+        return None
+    total = sum(report.parts.values()) or 1
+    rows: list[list[str | Html]] = [
+        [name, human_bytes(size), percent(size / total), bar(size / total)]
+        for name, size in report.parts.items()
+        if size
+    ]
+    rows.append(["the whole file", human_bytes(total), "", ""])
+    columns = [
+        Column("part"),
+        Column("bytes", number=True),
+        Column("share", number=True),
+        Column("", style="wide"),
+    ]
+    return table("Where the bytes are", columns, rows, [*[None] * (len(rows) - 1), "key"], narrow=True)
 
 
 def _channels(row: LayerRow) -> str:
@@ -148,7 +168,7 @@ def times_section(report: Report) -> Html | None:
     if not report.times:
         return tag("p", f"{human_seconds(report.seconds)} in all.")
     longest = max(report.times.values()) or 1.0
-    rows: list[list[str]] = [[stage, human_seconds(s), bar(s / longest)] for stage, s in report.times.items()]
+    rows: list[list[str | Html]] = [[stage, human_seconds(s), bar(s / longest)] for stage, s in report.times.items()]
     rows.append(["in all", human_seconds(report.seconds), ""])
     columns = [Column("stage"), Column("time", number=True), Column("", style="wide")]
     return table("Time spent per stage", columns, rows, [*[None] * len(report.times), "key"], narrow=True)

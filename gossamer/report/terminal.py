@@ -19,10 +19,11 @@ from rich.text import Text
 from gossamer.measure.environment import Finding
 from gossamer.report.comparison import candidate_cells, comparison_rows, test_cell
 from gossamer.report.record import Candidate, Report
-from gossamer.report.units import human_seconds
+from gossamer.report.units import human_seconds, percent
 from gossamer.report.words import certificate_sentence
 
 SECONDS_BETWEEN_LINES = 10.0
+IN_LAYERS = ("weights", "units and codebooks")  # parts of the file that the rows of its layers hold
 WIDE = 200  # letters of a line where there is no terminal: tables are not squeezed on their way into a file
 
 
@@ -52,6 +53,29 @@ def comparison_table(report: Report) -> Table:
     for row in comparison_rows(report):
         cells = [row.original, row.compressed, *([row.control] if report.control else []), row.change]
         table.add_row(*map(_cell, [row.label, *cells]), style="bold" if row.key else None)
+    return table
+
+
+def bytes_table(report: Report) -> Table | None:
+    """Where the bytes of the coded file are: each layer, then what is not weights; None where nobody noted it."""
+    if not report.layers:
+        return None
+    whole = report.compressed.bytes.coded or sum(row.bytes for row in report.layers) or 1
+    table = _table("where the bytes are", caption=f"{whole:,} bytes in all" if report.compressed.bytes.coded else None)
+    table.add_column("layer", overflow="fold", min_width=14)
+    for column in ("bytes", "share", "bits per weight", "zeros"):
+        table.add_column(column, justify="right", no_wrap=True)
+    table.add_column("coder")
+    for row in report.layers:
+        cells = [row.name, f"{row.bytes:,}", percent(row.bytes / whole), f"{row.bits_per_weight:.2f}"]
+        table.add_row(*map(_cell, [*cells, percent(row.sparsity), row.coder]))
+    others = {name: size for name, size in (report.parts or {}).items() if name not in IN_LAYERS}
+    if report.parts:
+        left = whole - sum(row.bytes for row in report.layers) - sum(others.values())
+        others = {"other weights": left} | others
+    for name, size in others.items():
+        if size:
+            table.add_row(*map(_cell, [name, f"{size:,}", percent(size / whole), "", "", ""]), style="dim")
     return table
 
 

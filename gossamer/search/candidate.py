@@ -23,7 +23,7 @@ from gossamer.graph import Network
 from gossamer.measure.quality import right_examples
 from gossamer.measure.sizes import Sizes, sizes, zeros
 from gossamer.plan import Plan
-from gossamer.quantize.integers import Shared, tensors
+from gossamer.quantize.integers import MANTISSA_BITS, Shared, tensors
 from gossamer.quantize.static_int8 import quantize_int8
 from gossamer.runtime.export import export_onnx
 from gossamer.runtime.weights import split_weights
@@ -152,10 +152,12 @@ def write_network(
         raise ValueError(f"expected the weight '{lost[0]}' in the exported graph, but it is not there under its name")
     payload = container.Payload(
         graph=graph,
-        tensors=tensors(weights, units or {}, shared, half=units is not None or shared is not None),
+        tensors=tensors(
+            weights, units or {}, shared, mantissa_bits=None if units is None and shared is None else MANTISSA_BITS
+        ),
         preprocess=task.preprocess.to_json(),
         classes=task.classes,
-        plan=plan.to_json(),
+        plan=plan.in_file(),
     )
     write_json(folder / "plan.json", plan.to_json())
     save_weights(folder / "weights.safetensors", network.module)

@@ -17,17 +17,18 @@ from dataclasses import dataclass
 import torch
 
 from gossamer import tuning
+from gossamer.coding.costs import costs
 from gossamer.goal import Goal
 from gossamer.graph import Network
 from gossamer.quantize.folding import fold_factors
 from gossamer.search.run import Run, Settings
 from gossamer.task import Task
-from gossamer.tuning import Distillation, GridRounding, Plug, Sparsify
+from gossamer.tuning import Distillation, Plug, RatePenalty
 from gossamer.tuning.numerics import ALL_NUMERICS, Numerics, fastest_numerics
 
 TRIAL_PIXELS, FEWEST_TRIAL_IMAGES = 2**16, 8  # a batch that tells the arithmetics apart, and no larger
 TRIAL_STEPS = 4  # after one that warms up
-TRIAL_ZEROS, TRIAL_COARSENESS = 0.5, 0.85  # of the plugs that are timed
+TRIAL_BITS = 1.5  # a weight, asked of the rate penalty that is timed
 DEFAULT_EPOCHS, FEWEST_EPOCHS, MOST_EPOCHS = 12, 4, 15
 RUNGS_HOPED_FOR = 3
 SHARE_FOR_TRAINING = 0.85  # the rest goes to measuring, coding and the certificate
@@ -136,8 +137,7 @@ def usual_plugs(network: Network, goal: Goal) -> tuple[Plug, ...]:
     if goal.minimise != "bytes":
         return (Distillation(),)
     factors = fold_factors(network.layers, network.module.state_dict())
-    rounding = GridRounding(factors, coarseness=TRIAL_COARSENESS)
-    return Sparsify(factors, final=TRIAL_ZEROS), rounding, Distillation()
+    return RatePenalty(factors, costs, target=TRIAL_BITS), Distillation()
 
 
 def step_seconds(

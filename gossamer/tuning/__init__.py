@@ -6,7 +6,6 @@ from __future__ import annotations
 from gossamer.tuning.batch_norm import reestimate_batch_norms as reestimate_batch_norms
 from gossamer.tuning.distillation import Distillation as Distillation
 from gossamer.tuning.fixed_zeros import FixedZeros as FixedZeros
-from gossamer.tuning.grid_rounding import GridRounding as GridRounding
 from gossamer.tuning.loop import Diverged as Diverged
 from gossamer.tuning.loop import Settings as Settings
 from gossamer.tuning.loop import effective_weights as effective_weights
@@ -24,7 +23,6 @@ from gossamer.tuning.trained_codebook import TrainedCodebook as TrainedCodebook
 METHODS = {
     "distillation": Distillation,
     "sparsify": Sparsify,
-    "grid-rounding": GridRounding,
     "fixed-zeros": FixedZeros,
     "trained-codebook": TrainedCodebook,
     "rate-penalty": RatePenalty,

@@ -34,8 +34,6 @@ from gossamer.tuning.plug import Clock, Plug, Weights, alive, straight_through
 Costs = Callable[[NDArray[np.int32]], NDArray[np.float32]]
 """Integers of a tensor -> bits, (classes, *shape): what an integer of bit length 0, 1, 2, ... costs in each place."""
 
-#: The magnitude that stands for a bit length: 0, 1, the middle of 2 and 3, of 4 to 7, ...
-MAGNITUDES = (0.0, 1.0, 2.5, 5.5, 11.5, 23.5)
 FIRST_WEIGHT, LEAST_WEIGHT = 0.03, 1e-4
 STEERING, MOST_TURN = 30.0, 0.1  # how far the penalty's weight can move in all of training, and in a step; logarithms
 TOLERATED = 0.1  # relative error of the bits at which it moves at full speed
@@ -48,7 +46,8 @@ class RatePenalty(Plug):
     """Bring the coded weights to `target` bits each during the first `ramp` of training, and keep them there.
 
     `factors` names the weights and says what to multiply them by before they are rounded; `costs` asks the coder.
-    A step starts at `coarseness` root mean squares of its tensor and can move by `reach` in all, in logarithms.
+    A step starts at `start`, or else at `coarseness` root mean squares of its tensor, and can move by `reach` in all,
+    in logarithms.
     """
 
     def __init__(
@@ -57,6 +56,7 @@ class RatePenalty(Plug):
         costs: Costs,
         *,
         target: float,
+        start: Mapping[str, float] | None = None,
         coarseness: float = 0.5,
         ramp: float = 0.6,
         reach: float = 3.0,
@@ -64,15 +64,16 @@ class RatePenalty(Plug):
     ) -> None:
         if not target > 0:
             raise ValueError(f"target must be a positive number of bits per weight, got {target}")
-        self.factors, self.costs = dict(factors), costs
+        self.factors, self.costs, self.start = dict(factors), costs, dict(start or {})
         self.target, self.coarseness, self.ramp = target, coarseness, ramp
         self.reach, self.refresh = reach, refresh
-        self.weight, self.start = FIRST_WEIGHT, 0.0
+        self.weight, self.first_bits = FIRST_WEIGHT, 0.0
         self.steps: dict[str, Tensor] = {}  # logarithms, leaves that require gradients
         self._moments: dict[str, tuple[Tensor, Tensor]] = {}
         self._tables: dict[str, Tensor] = {}
         self._before: dict[str, Tensor] = {}
-        self._bits: Tensor | None = None
+        self._bits: Tensor | None = None  # a weight, of the weights as they are, and of their integers
+        self._coded = 0.0
         self._clock = Clock(0, 1, 1)
 
     # -- what the file will hold -------------------------------------------------------------------------------
@@ -96,8 +97,8 @@ class RatePenalty(Plug):
         for name, factor in self.factors.items():
             if name not in self.steps:
                 spread = (weights[name].detach() * factor.to(weights[name].device)).square().mean().sqrt()
-                first = torch.where(spread > 0, self.coarseness * spread, 1.0).log()
-                self.steps[name] = first.requires_grad_()
+                first = torch.where(spread > 0, self.coarseness * spread, 1.0)
+                self.steps[name] = first.fill_(self.start.get(name, float(first))).log().requires_grad_()
         within = clock.step % clock.steps_per_epoch
         if not self._tables or within % self.refresh == 0:
             for name in self.factors:
@@ -106,7 +107,7 @@ class RatePenalty(Plug):
 
     def transform(self, weights: Weights) -> Weights:
         """Weights on their grids; gradients to the weights as if nothing had been rounded, and to the steps."""
-        rounded, bits, count = {}, [], 0
+        rounded, bits, coded, count = {}, [], [], 0
         for name, factor in self.factors.items():
             weight, step = weights[name], self.steps[name].exp()
             scaled = self._scaled(name, weight, step)
@@ -117,25 +118,26 @@ class RatePenalty(Plug):
             # d(q D) / dD = q - u where the slope of rounding counts as 1; u D is the weight itself
             moved = (integers - self._before[name]) * back * (self.steps[name] - self.steps[name].detach())
             rounded[name] = on_grid + moved * alive(integers)
-            bits.append(_interpolated(self._tables[name], scaled.abs()).sum())
+            if name in self._tables:  # none yet where a finished training is only looked at
+                bits.append(_interpolated(self._tables[name], scaled.abs()).sum())
+                coded.append(_interpolated(self._tables[name], integers.abs()).sum())
             count += weight.numel()
-        self._bits = torch.stack(bits).sum() / count
+        if bits:
+            self._bits, self._coded = torch.stack(bits).sum() / count, float(torch.stack(coded).sum()) / count
         return weights | rounded
 
     def penalty(self) -> Tensor:
-        """Bits per weight times a weight that is steered so that they follow their schedule."""
+        """Bits per weight times a weight that is steered so that the integers' bits follow their schedule."""
         assert self._bits is not None
-        bits = float(self._bits.detach())
-        if not self.start:
-            self.start = bits
-        error = min(max((bits / self.bits_at(self._clock.fraction) - 1) / TOLERATED, -1.0), 1.0)
+        self.first_bits = self.first_bits or self._coded
+        error = min(max((self._coded / self.bits_at(self._clock.fraction) - 1) / TOLERATED, -1.0), 1.0)
         self.weight = max(self.weight * math.exp(min(STEERING / self._clock.steps, MOST_TURN) * error), LEAST_WEIGHT)
         return self.weight * math.exp(DAMPING * error) * self._bits
 
     def bits_at(self, fraction: float) -> float:
         """The schedule: bits per weight when `fraction` of training is done."""
         left = 1 - min(1.0, fraction / self.ramp)
-        return self.target + max(0.0, self.start - self.target) * left**2
+        return self.target + max(0.0, self.first_bits - self.target) * left**2
 
     def after_backward(self, weights: Mapping[str, Tensor]) -> None:
         """One step of Adam on the grids, at a rate that falls with half a cosine."""
@@ -166,8 +168,8 @@ class RatePenalty(Plug):
             self.weight *= max(MOST_MOVE / fastest, 1 - MOST_TURN) * math.exp(-MOST_TURN)
 
     def state(self) -> Weights:
-        """Steps and their moments by weight name, and the penalty's weight and start."""
-        state = {"weight": torch.tensor([self.weight, self.start], dtype=torch.float64)}
+        """Steps and their moments by weight name, the penalty's weight, and the bits it began with."""
+        state = {"weight": torch.tensor([self.weight, self.first_bits], dtype=torch.float64)}
         for name, step in self.steps.items():
             state[f"step/{name}"] = step.detach()
             if name in self._moments:
@@ -176,7 +178,7 @@ class RatePenalty(Plug):
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:
         """Take back what `state` gave."""
-        self.weight, self.start = (float(value) for value in state["weight"])
+        self.weight, self.first_bits = (float(value) for value in state["weight"])
         for name in self.factors:
             if f"step/{name}" in state:
                 self.steps[name] = state[f"step/{name}"].clone().requires_grad_()
@@ -185,9 +187,13 @@ class RatePenalty(Plug):
 
 
 def _interpolated(table: Tensor, magnitude: Tensor) -> Tensor:
-    """Bits of fractional magnitudes, (*shape), from a table of bit lengths, (classes, *shape)."""
-    places = torch.tensor(MAGNITUDES[: len(table)], device=magnitude.device)
-    below = (torch.bucketize(magnitude.detach(), places, right=True) - 1).clamp(0, len(table) - 2)
-    low, high = places[below], places[below + 1]
-    at_low, at_high = (table.gather(0, index.unsqueeze(0)).squeeze(0) for index in (below, below + 1))
+    """Bits of fractional magnitudes, (*shape), from a table of bit lengths, (classes, *shape).
+
+    Each bit length stands at the middle of its magnitudes: 0, 1, 2.5 (for 2 and 3), 5.5 (for 4 to 7), ...
+    """
+    below = torch.log2((magnitude.detach() + 0.5) / 0.75).floor().clamp(0, len(table) - 2)
+    low = torch.where(below > 0, 0.75 * 2**below - 0.5, 0.0)
+    high = 1.5 * 2**below - 0.5
+    index = below.long().unsqueeze(0)
+    at_low, at_high = table.gather(0, index).squeeze(0), table.gather(0, index + 1).squeeze(0)
     return at_low + (at_high - at_low) / (high - low) * (magnitude - low)

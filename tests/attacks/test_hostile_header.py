@@ -9,10 +9,13 @@ import pytest
 
 from gossamer import container
 from gossamer.container import CorruptFile
-from gossamer.container.blocks import deflate
-from gossamer.container.sections import split
+from gossamer.container.blocks import write_json
+from gossamer.container.sections import HEADER_BYTES, split
+from tests.attacks.hostile import HONEST
 
-ENTRY = 52  # where the first section's entry starts: kind u8, length u64, CRC-32 u32
+TOTAL = 10  # where the total length is, u32
+DIGEST = 14
+ENTRY = 46  # where the first section's entry starts: length u32, CRC-32 u32
 
 
 def test_an_honest_file_is_read(whole, read_bytes, reseal):
@@ -42,57 +45,34 @@ def test_a_later_version_asks_for_an_update(whole, read_bytes, reseal):
         read_bytes(reseal(data))
 
 
-@pytest.mark.parametrize("count", [0, 5, 7, 65535])
-def test_a_wrong_number_of_sections_is_refused(whole, read_bytes, reseal, count):
-    data = bytearray(whole)
-    data[10:12] = struct.pack("<H", count)
-    with pytest.raises(CorruptFile, match=f"the header names {count:,} sections, version 1 has 6"):
-        read_bytes(reseal(data))
-
-
-@pytest.mark.parametrize("total", [0, 134, 2**63, 2**64 - 1])
+@pytest.mark.parametrize("total", [0, 98, 2**31, 2**32 - 1])
 def test_a_total_length_that_lies_is_refused(whole, read_bytes, reseal, total):
     data = bytearray(whole)
-    data[12:20] = struct.pack("<Q", total)
+    data[TOTAL : TOTAL + 4] = struct.pack("<I", total)
     with pytest.raises(CorruptFile, match=f"bytes long and says {total:,}; the file is"):
         read_bytes(reseal(data))
 
 
-@pytest.mark.parametrize("kind", [0, 2, 7, 255])
-def test_sections_out_of_order_or_unknown_are_refused(whole, read_bytes, reseal, kind):
-    data = bytearray(whole)
-    data[ENTRY] = kind
-    with pytest.raises(CorruptFile, match=f"section 0 has kind {kind}, expected 1, graph; the file is damaged"):
-        read_bytes(reseal(data))
-
-
-def test_two_sections_of_one_kind_are_refused(whole, read_bytes, reseal):
-    data = bytearray(whole)
-    data[ENTRY + 13] = 1
-    with pytest.raises(CorruptFile, match="section 1 has kind 1, expected 2, tensors"):
-        read_bytes(reseal(data))
-
-
-@pytest.mark.parametrize("length", [2**20, 2**63, 2**64 - 1])
+@pytest.mark.parametrize("length", [2**20, 2**31, 2**32 - 1])
 def test_a_section_longer_than_the_file_is_refused(whole, read_bytes, reseal, length):
     data = bytearray(whole)
-    data[ENTRY + 1 : ENTRY + 9] = struct.pack("<Q", length)
+    data[ENTRY : ENTRY + 4] = struct.pack("<I", length)
     with pytest.raises(CorruptFile, match=f"section 'graph' says {length:,} bytes, .* are left; the file is damaged"):
         read_bytes(reseal(data))
 
 
 def test_a_last_section_that_is_too_short_leaves_bytes_over(whole, read_bytes, reseal):
     data = bytearray(whole)
-    at = ENTRY + 5 * 13 + 1
-    data[at : at + 12] = struct.pack("<QI", 0, 0)
+    at = ENTRY + 5 * 8
+    data[at : at + 8] = struct.pack("<II", 0, 0)
     with pytest.raises(CorruptFile, match="bytes follow the last section"):
         read_bytes(reseal(data))
 
 
 def test_a_changed_section_is_named(whole, read_bytes):
     places = {
-        "graph": 134,
-        "tensors": 150,
+        "graph": 98,
+        "tensors": 98 + len(HONEST[1]),
     }
     for name, at in places.items():
         data = bytearray(whole)
@@ -110,7 +90,7 @@ def test_a_changed_header_is_named(whole, read_bytes):
 
 def test_a_payload_swapped_with_all_cyclic_checksums_right_is_noticed(whole, read_bytes, reseal):
     data = bytearray(whole)
-    data[20:52] = bytes(32)
+    data[DIGEST : DIGEST + 32] = bytes(32)
     with pytest.raises(
         CorruptFile, match="the SHA-256 of the payload does not hold; the file was changed, get it again"
     ):
@@ -120,20 +100,18 @@ def test_a_payload_swapped_with_all_cyclic_checksums_right_is_noticed(whole, rea
 def test_claims_of_another_file_are_not_believed(read_sections, whole):
     sections = split(whole, "honest")[0]
     with pytest.raises(CorruptFile, match="section 'claims' is about another payload; do not trust it"):
-        read_sections(s6=sections[6], s4=deflate(b"[]", 2, "classes"))
+        read_sections(s6=sections[6], s4=write_json([], "classes"))
     with pytest.raises(CorruptFile, match="section 'claims' is about another payload"):
-        read_sections(s6=deflate(b"{}", 2, "claims"))
+        read_sections(s6=write_json({}, "claims"))
 
 
-def test_a_huge_other_file_is_not_read_whole(tmp_path):
+def test_a_huge_other_file_is_not_read_whole(tmp_path, whole):
     path = tmp_path / "a.gossamer"
     with path.open("wb") as file:
         file.truncate(2**36)  # sparse: takes no room, and nobody could read it into memory
     with pytest.raises(CorruptFile, match="does not begin as"):
         container.read(path)
     with path.open("rb+") as file:
-        file.write(b"\x93GSM\r\n\x1a\n")
-    with pytest.raises(
-        CorruptFile, match=r"is 68,719,476,736 bytes long, version 1 allows 4,294,967,295; get it again"
-    ):
+        file.write(whole[:HEADER_BYTES])
+    with pytest.raises(CorruptFile, match=r"is 68,719,476,736 bytes long and says \d+; .* followed by something else"):
         container.read(path)

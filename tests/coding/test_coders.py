@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from gossamer.coding import CODERS, smallest
+from gossamer.coding import CODERS, Memory, smallest
 
 SHAPES = hnp.array_shapes(min_dims=0, max_dims=5, min_side=0, max_side=6)
 ALL = st.integers(-(2**31) + 1, 2**31 - 1)
@@ -92,10 +92,10 @@ def test_a_count_that_the_bytes_cannot_hold_is_refused_before_memory_is_taken(co
 def test_the_smallest_is_taken_and_the_earlier_of_equals():
     rng = np.random.default_rng(3)
     sparse = np.where(rng.random((40, 40)) < 0.9, 0, rng.integers(-3, 4, (40, 40))).astype(np.int32)
-    assert smallest(sparse)[0] == "adaptive"
-    assert smallest(np.array([300, 300], np.int32))[0] == "packed"
+    assert smallest(sparse, Memory())[0] == "adaptive"
+    assert smallest(np.array([300, 300], np.int32), Memory())[0] == "packed"
     for values in (sparse, sparse[:1, :3], rng.integers(-(2**30), 2**30, 50).astype(np.int32)):
-        name, data = smallest(values)
+        name, data = smallest(values, Memory())
         sizes = [len(coder.encode(values)) for coder in CODERS.values()]
         assert len(data) == min(sizes)
         assert name == list(CODERS)[sizes.index(min(sizes))]

@@ -14,8 +14,10 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from gossamer import container
-from gossamer.container import CorruptFile, Payload, Tensor, tensor_table
-from gossamer.container.sections import split
+from gossamer.container import CorruptFile, Payload, Tensor, tensor_data
+from gossamer.container.float_words import from_words, to_words
+from gossamer.container.sections import HEADER_BYTES, split
+from tests.attacks.hostile import graph_that_reads
 
 FLOATS = st.floats(width=32)
 DTYPES = ("float32", "float16", "int8", "uint8", "int32", "int64", "bool")
@@ -41,7 +43,7 @@ def some_tensor(draw, name):
         centroids = draw(hnp.arrays(np.float32, st.integers(1, 9), elements=st.floats(-100, 100, width=width)))
         zero = draw(st.integers(0, len(centroids) - 1))
         integers = draw(hnp.arrays(np.int32, shape, elements=st.integers(-zero, len(centroids) - zero - 1)))
-        return Tensor.codebook(name, integers, centroids, zero, unit, axis if unit is None or unit.size else 0)
+        return Tensor.codebook(name, integers, centroids, zero, unit, axis)
     if kind == "grid" and unit is not None:
         return Tensor.grid(name, draw(hnp.arrays(np.int32, shape, elements=st.integers(-99, 99))), unit, axis)
     dtype = draw(st.sampled_from(DTYPES))
@@ -51,7 +53,7 @@ def some_tensor(draw, name):
 @st.composite
 def some_payload(draw):
     names = draw(st.lists(NAMES, unique=True, max_size=4))
-    graph = b"\x08\x08\x3a\x04\x12\x02hi"  # ir_version 8, a graph whose name is hi
+    graph = graph_that_reads(*names)
     tensors = tuple(draw(some_tensor(name)) for name in names)
     return Payload(
         graph,
@@ -100,7 +102,7 @@ def test_places_and_sizes_add_up_to_the_file(tmp_path, payload):
     assert file.bytes == path.stat().st_size == file.places[-1].offset + file.places[-1].length
     assert [place.name for place in file.places] == ["graph", "tensors", "preprocess", "classes", "plan", "claims"]
     assert all(a.offset + a.length == b.offset for a, b in zip(file.places, file.places[1:], strict=False))
-    assert file.places[0].offset == 134
+    assert file.places[0].offset == HEADER_BYTES
     assert sum(entry.bytes for entry in file.stored) < file.places[1].length
     first = file.stored[0]
     assert (first.name, first.shape, first.count) == ("w", (4, 2, 3, 3), 72)
@@ -108,11 +110,24 @@ def test_places_and_sizes_add_up_to_the_file(tmp_path, payload):
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_the_parts_add_up_to_the_file(tmp_path, payload):
+    container.write(tmp_path / "a.gossamer", payload, {"n": 1})
+    file = container.read(tmp_path / "a.gossamer")
+    parts = container.parts(file)
+    assert sum(parts.values()) == file.bytes
+    w, b, s = file.stored
+    assert (parts["weights"], parts["units and codebooks"]) == (w.bytes - w.side, w.side)
+    assert parts["biases and other vectors"] == b.bytes + s.bytes
+    text = container.describe(file)
+    assert f"{len(container.to_onnx(file.payload)):,} bytes as the ONNX model that a runtime loads" in text
+    assert all(name in text for name in parts)
+
+
 def test_overhead_is_small(tmp_path, payload):
     path = tmp_path / "a.gossamer"
     container.write(path, replace(payload, preprocess={}, classes=(), plan={}), {})
     file = container.read(path)
-    assert file.bytes - sum(entry.bytes for entry in file.stored) - file.places[0].length < 300
+    assert file.bytes - sum(entry.bytes for entry in file.stored) - file.places[0].length < 230
 
 
 def test_claims_are_replaced_and_the_payload_keeps_every_byte(tmp_path, payload):
@@ -122,7 +137,7 @@ def test_claims_are_replaced_and_the_payload_keeps_every_byte(tmp_path, payload)
     start = container.read(path).places[-1].offset
     container.with_claims(path, {"certificate": {"payload_sha256": digest, "n": 100}})
     file = container.read(path)
-    assert path.read_bytes()[134:start] == before[134:start]
+    assert path.read_bytes()[HEADER_BYTES:start] == before[HEADER_BYTES:start]
     assert (file.payload_sha256, file.claims["certificate"]["n"]) == (digest, 100)
     assert "quality" not in file.claims
     assert container.verify(path)[-1] == "the certificate names this payload"
@@ -151,9 +166,9 @@ def test_verify_lists_what_holds(tmp_path, payload):
 def test_each_tensor_is_stored_the_cheapest_way_that_keeps_every_bit(tmp_path):
     rng = np.random.default_rng(1)
     cases = {
-        "half": (rng.normal(size=33).astype(np.float16).astype(np.float32), "raw", 66),
-        "single": (rng.normal(size=33).astype(np.float32), "raw", 132),
-        "repeated": (np.full(500, np.pi, np.float32), "deflated", 25),
+        "matrix": (rng.normal(size=(100, 100)).astype(np.float32), "huffman", 35_000),
+        "rounded matrix": (rng.normal(size=(100, 100)).astype(np.float16).astype(np.float32), "huffman", 19_000),
+        "repeated": (np.full((5, 100), np.pi, np.float32), "deflated", 25),
         "sparse int8": (
             np.where(rng.random(4096) < 0.95, 0, rng.integers(-9, 10, 4096)).astype(np.int8),
             "adaptive",
@@ -162,11 +177,15 @@ def test_each_tensor_is_stored_the_cheapest_way_that_keeps_every_bit(tmp_path):
         "zero points": (np.zeros(64, np.uint8), "adaptive", 2),
         "lowest": (np.array([-(2**31), 0], np.int32), "raw", 8),
         "not a number": (np.array([np.nan, 1.5], np.float32), "raw", 8),
-        "minus zero": (np.array([-0.0, 1e9], np.float32), "raw", 8),
+        "minus zero": (np.array([-0.0, 1e9], np.float32), "adaptive", 11),
         "empty": (np.zeros((0, 3), np.float32), "raw", 0),
     }
     payload = Payload(
-        b"\x3a\x00", tuple(Tensor.exact(name, values) for name, (values, _, _) in cases.items()), {}, (), {}
+        graph_that_reads(*cases),
+        tuple(Tensor.exact(name, values) for name, (values, _, _) in cases.items()),
+        {},
+        (),
+        {},
     )
     container.write(tmp_path / "a.gossamer", payload, {})
     file = container.read(tmp_path / "a.gossamer")
@@ -194,10 +213,18 @@ def test_a_description_names_everything_and_moves_no_cursor(tmp_path, payload):
         ({"plan": {"x": {1, 2}}}, "expected plan that JSON can hold"),
         ({"preprocess": json.loads('{"x":' * 33 + "0" + "}" * 33)}, "nested at most 32 deep, got 33; flatten it"),
         ({"classes": ("x" * 2**23,)}, "expected a classes of at most 4,194,304 bytes, got 8,388,612"),
-        ({"graph": b"\x3a\x7f"}, "expected a serialized ONNX ModelProto as graph, but it holds the number 127"),
+        (
+            {"graph": b"\x3a\x7f"},
+            "expected a serialized ONNX ModelProto as graph, but it has a field that",
+        ),
         ({"graph": b"\x08\x08"}, "but it has 0 graphs where one is expected"),
         ({"graph": b"\x3a\x00\x3a\x00"}, "but it has 2 graphs"),
-        ({"graph": b"\x3a\x05\x2a\x03\x42\x01b"}, "without the tensors' initializers, but it has the initializer 'b'"),
+        (
+            {"graph": graph_that_reads("w", "b")},
+            "each of the 2 names .*, got 's', which it does not read",
+        ),
+        ({"graph": graph_that_reads(*"wbst")}, "for each of the 4 names that the graph reads .*, got none for 't'"),
+        ({"tensors": (Tensor.exact("w", np.zeros(1)[:, None] > 0),) * 2}, "3 names .*, got 'w' 2 times"),
     ],
 )
 def test_what_a_reader_would_refuse_is_not_written(tmp_path, payload, change, message):
@@ -209,8 +236,6 @@ def test_what_a_reader_would_refuse_is_not_written(tmp_path, payload, change, me
 @pytest.mark.parametrize(
     ("tensors", "message"),
     [
-        ([("a", (1,)), ("a", (2,))], "expected a name for each tensor, got 'a' 2 times"),
-        ([("", (1,))], "but '' is empty"),
         ([("a\n", (1,))], r"but 'a\\n' holds control characters"),
         ([("a" * 1025, (1,))], "has 1,025 bytes where at most 1,024 are allowed"),
         ([("a", (1,) * 9)], "has 9 dimensions where at most 8 are allowed"),
@@ -218,17 +243,21 @@ def test_what_a_reader_would_refuse_is_not_written(tmp_path, payload, change, me
     ],
 )
 def test_tensors_that_a_reader_would_refuse_are_not_written(tmp_path, payload, tensors, message, monkeypatch):
-    monkeypatch.setattr(tensor_table, "MOST_TENSORS", 3)
+    monkeypatch.setattr(tensor_data, "MOST_TENSORS", 3)
     made = tuple(Tensor.exact(name, np.zeros(shape, np.float32)) for name, shape in tensors)
     with pytest.raises(ValueError, match=message):
-        container.write(tmp_path / "a.gossamer", replace(payload, tensors=made), {})
+        container.write(
+            tmp_path / "a.gossamer",
+            replace(payload, graph=graph_that_reads(*(name for name, _ in tensors)), tensors=made),
+            {},
+        )
 
 
 def test_more_memory_than_any_reader_takes_is_not_written(tmp_path, payload):
     huge = Tensor.exact("a", np.broadcast_to(np.float32(0), (1,)))
     object.__setattr__(huge, "shape", (2**30 + 1,))
     with pytest.raises(ValueError, match="at most 4,294,967,296 bytes in all, got 4,294,967,300"):
-        container.write(tmp_path / "a.gossamer", replace(payload, tensors=(huge,)), {})
+        container.write(tmp_path / "a.gossamer", replace(payload, graph=graph_that_reads("a"), tensors=(huge,)), {})
 
 
 @pytest.mark.parametrize(
@@ -259,20 +288,46 @@ def test_a_codebook_decodes_by_lookup_and_at_most_one_multiplication():
     assert plain.decoded().tolist() == [3, -0.5]
 
 
-def test_a_codebook_takes_half_the_bytes_where_float16_keeps_it(tmp_path):
-    integers = (np.arange(4000) % 3).astype(np.int32)
-    single = Tensor.codebook("single", integers, np.array([0, 0.1, 0.2], np.float32))
-    half = Tensor.codebook("half", integers, np.array([0, 0.125, 0.25], np.float32))
-    container.write(tmp_path / "a.gossamer", Payload(b"\x3a\x00", (single, half), {}, (), {}), {})
+def test_floats_of_few_bits_take_few_bytes(tmp_path):
+    """Codebooks, units and biases alike; equal ones cost next to nothing."""
+    rng = np.random.default_rng(0)
+    integers = np.zeros((500, 2), np.int32)
+    sizes = {}
+    for name, units in {
+        "equal": np.full(500, np.pi),
+        "five bits": np.ldexp(rng.integers(32, 64, 500), -9),
+        "all": rng.uniform(1, 2, 500),
+    }.items():
+        made = (Tensor.grid("w", integers, units.astype(np.float32)), Tensor.exact("b", -units.astype(np.float32)))
+        container.write(tmp_path / "a.gossamer", Payload(graph_that_reads("w", "b"), made, {}, (), {}), {})
+        file = container.read(tmp_path / "a.gossamer")
+        sizes[name] = [entry.bytes for entry in file.stored]
+        for one, other in zip(made, file.payload.tensors, strict=True):
+            assert_same(one, other)
+    assert max(sizes["equal"]) <= 5
+    assert max(sizes["five bits"]) < 500 * 5 / 8 + 100
+    assert min(sizes["all"]) > 500 * 2.5
+
+
+def test_vectors_share_a_stream_and_its_bytes(tmp_path):
+    rng = np.random.default_rng(0)
+    names = [f"b{i}" for i in range(40)]
+    made = tuple(Tensor.exact(name, rng.integers(-9, 9, 16).astype(np.float32) * 0.5) for name in names)
+    container.write(tmp_path / "a.gossamer", Payload(graph_that_reads(*names), made, {}, (), {}), {})
     file = container.read(tmp_path / "a.gossamer")
-    assert file.stored[0].bytes - file.stored[1].bytes == 3 * 2
-    assert [entry.zeros for entry in file.stored] == [1334, 1334]
-    for one, other in zip((single, half), file.payload.tensors, strict=True):
-        assert_same(one, other)
+    assert 40 * 16 * 4 / 8 < sum(entry.bytes for entry in file.stored) < 40 * 16 * 7 / 8
+    assert len({entry.bytes for entry in file.stored}) <= 2, "equal parts but for rounding"
+
+
+@settings(deadline=None)
+@given(values=hnp.arrays(np.float32, st.integers(0, 20), elements=st.floats(width=32, allow_nan=False)))
+def test_words_are_the_floats_again(values):
+    form, integers = to_words(values)
+    assert from_words(form, integers).tobytes() == values.tobytes()
 
 
 def test_zeros_of_a_codebook_are_counted_by_value():
-    from gossamer.container.tensor_table import _zeros
+    from gossamer.container.tensor_data import _zeros
 
     assert _zeros(Tensor.codebook("w", np.array([0, 0, 1], np.int32), np.array([5.0, 0.0], np.float32))) == 1
 
@@ -293,11 +348,11 @@ def test_a_codebook_that_does_not_fit_is_refused(centroids, zero, message):
 
 
 def test_the_writer_may_say_how_integers_are_coded(tmp_path, payload):
-    from gossamer.coding import CODERS
+    from gossamer.coding import CODERS, encode
 
     for name in CODERS:
         path = tmp_path / f"{name}.gossamer"
-        container.write(path, payload, {}, lambda integers, name=name: (name, CODERS[name].encode(integers)))
+        container.write(path, payload, {}, lambda integers, memory, name=name: (name, encode(name, integers, memory)))
         file = container.read(path)
         assert [entry.coder for entry in file.stored if entry.name == "w"] == [name]
         assert_same(file.payload.tensors[0], payload.tensors[0])
@@ -319,7 +374,7 @@ def test_a_grid_decodes_by_one_multiplication_along_its_axis():
 def test_a_smaller_limit_of_memory_is_respected(tmp_path, payload):
     path = tmp_path / "a.gossamer"
     container.write(path, payload, {})
-    needed = 4 * (72 + 4 + 1)
+    needed = 4 * (72 + 4 + 4 + 1)
     container.read(path, most_decoded_bytes=needed)
     with pytest.raises(CorruptFile, match=f"decodes to {needed} bytes, at most {needed - 1} are allowed here"):
         container.read(path, most_decoded_bytes=needed - 1)

@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from onnx import numpy_helper
+from onnx import TensorProto, helper, numpy_helper
 
 from gossamer import container
 from gossamer.container import Tensor, graph_bytes
@@ -58,7 +58,9 @@ def test_the_runtimes_compute_what_the_tensors_say(payload):
 
 def test_what_follows_the_graph_stays_behind_it():
     model = bytes.fromhex("08083a041202686942021011")  # ir_version, graph named hi, opset 17
-    whole = graph_bytes.with_initializers(model, [Tensor.exact("a", np.array([1], np.uint8))])
+    whole = b"".join(
+        graph_bytes.with_initializers(model, [("a", (1,), "uint8")], [Tensor.exact("a", np.array([1], np.uint8))])
+    )
     assert whole == bytes.fromhex("08083a10120268692a0a080110024201614a010142021011")
 
 
@@ -69,11 +71,33 @@ def test_a_model_of_more_than_two_gigabytes_is_refused_before_it_is_made(payload
         container.to_onnx(replace(payload, tensors=(huge,)))
 
 
+def test_the_names_that_a_graph_reads_and_does_not_give_come_in_its_order():
+    """Graphs inside nodes see what is around them; an output may be a tensor itself; each name counts once."""
+    inner = helper.make_graph(
+        [helper.make_node("Add", ["inner weight", "inner own"], ["inner sum"])],
+        "inner",
+        [],
+        [helper.make_tensor_value_info("inner sum", TensorProto.FLOAT, [1])],
+        [helper.make_tensor("inner own", TensorProto.FLOAT, [1], [1.0])],
+    )
+    nodes = [
+        helper.make_node("Conv", ["later", "w", "", "b"], ["c"]),
+        helper.make_node("If", ["x"], ["i"], then_branch=inner, else_branch=inner),
+        helper.make_node("Relu", ["w", "own"], ["later"]),
+    ]
+    values = [helper.make_tensor_value_info(n, TensorProto.FLOAT, [1]) for n in ("x", "i", "out")]
+    own = [helper.make_tensor("own", TensorProto.FLOAT, [1], [1.0])]
+    graph = helper.make_graph(nodes, "g", values[:1], values[1:], own)
+    model = helper.make_model(graph).SerializeToString(deterministic=True)
+    assert graph_bytes.missing_names(model) == ["w", "b", "inner weight", "out"]
+
+
 @pytest.mark.parametrize(
     ("model", "message"),
     [
         ("0b", "has a field of wire type 3 at byte 0"),
-        ("0a05aa", "holds the number 5 where at most 3"),
+        ("0a05aa", "has a field that ends outside it at byte 0"),
+        ("0a8501", "holds the number 5 where at most 3"),
         ("08", "ends inside a number"),
         ("0d0000", "has a field that ends outside it at byte 0"),
         ("0200", "has a field that ends outside it|outside"),

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from gossamer.coding import CODERS, adaptive
+from gossamer.coding import CODERS, adaptive, mixing
 
 SHAPE = (3, 4, 3, 3)
 
@@ -48,8 +48,11 @@ GOLDEN = {
         "0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f09208500054b4a44894908f84c2f7023188c2100410879fe8fd02f"
         "43ff8f6217c9b08ba0ff41f068621682"
     ),
+    "mixing": "b5a60d85c9c2ddf43872c40985e69384d9a8a679a796a92447e800e35f35e3893e9e485bab6fb515b8a0ca2fc558a8",
     "adaptive": "aa3196800107631a83cca9e4bbf6416d7389ecc72263ebf8679afcdc616478f54e35c9ace5a085cbfa62",
 }
+#: The same tensor by the mixing coder, after a memory has seen it once.
+AGAIN = "bf6445d99c9d4a97041fba52fbf0838d391869b61249efb79096c3e5"
 
 
 @pytest.mark.parametrize("name", CODERS)
@@ -66,6 +69,16 @@ def test_plain_python_decodes_the_golden_bytes(monkeypatch):
     monkeypatch.setattr(adaptive, "_compiled", lambda: None)
     assert (adaptive.decode(bytes.fromhex(GOLDEN["adaptive"]), SHAPE) == awkward()).all()
     assert adaptive.encode(awkward()).hex() == GOLDEN["adaptive"]
+
+
+@pytest.mark.parametrize("plain", [False, True], ids=["machine code", "plain Python"])
+def test_with_a_memory_too(monkeypatch, plain):
+    if plain:
+        monkeypatch.setattr(mixing, "_compiled", lambda: None)
+    writer, reader = mixing.Memory(), mixing.Memory()
+    for golden in (GOLDEN["mixing"], AGAIN):
+        assert mixing.encode(awkward(), writer).hex() == golden
+        assert (mixing.decode(bytes.fromhex(golden), SHAPE, reader) == awkward()).all()
 
 
 def test_the_tables_are_the_ones_of_version_1():

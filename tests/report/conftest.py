@@ -82,6 +82,9 @@ def _full() -> Report:
     )
     control = replace(original, quality=0.9181)
     candidates = _candidates()
+    layers = _layers()
+    rest = {"biases and other vectors": 1_240, "graph": 640, "header": 98, "table of the tensors": 0}
+    weights = 76_402 - sum(rest.values()) - 800
     return Report(
         network="resnet20",
         task="classification",
@@ -122,7 +125,8 @@ def _full() -> Report:
         "--tolerance 1 --minimise bytes --seed 0 --out runs/demo",
         candidates=candidates,
         chosen="cut 49 %",
-        layers=_layers(),
+        layers=layers,
+        parts={"weights": weights, "units and codebooks": 800, **rest},
         times={"measure": 12.4, "search": 163.0, "tune": 341.0, "write": 4.2, "certify": 31.0, "export": 9.1},
         goal={"tolerance": 0.01, "confidence": 0.95, "minimise": "bytes", "runtime": "onnxruntime"},
         splits={
@@ -223,6 +227,7 @@ def hostile() -> Report:
         notes=(HOSTILE,),
         candidates=tuple(replace(c, name=f"{HOSTILE} {c.name}", note=HOSTILE) for c in report.candidates),
         chosen=f"{HOSTILE} {report.chosen}",
+        parts={HOSTILE: 76_402},
         layers=tuple(replace(row, name=HOSTILE, kind=HOSTILE, coder=HOSTILE, note=HOSTILE) for row in report.layers),
         times={HOSTILE: 1.0},
         goal={HOSTILE: HOSTILE},

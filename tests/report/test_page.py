@@ -19,6 +19,7 @@ REPORTS = ["full", "fast", "minimal", "hostile"]
 VOID = {"meta", "link"}
 SECTIONS = {
     "candidates": "What was tried",
+    "parts": "Where the bytes are",
     "layers": "Layer by layer",
     "history": "Training",
     "splits": "Data",
@@ -204,6 +205,7 @@ def test_headings_stand_over_something(full: Report, minimal: Report) -> None:
     assert Parsed(page(full)).headings == [
         "Original and compressed",
         "What was tried",
+        "Where the bytes are",
         "Layer by layer",
         "Training",
         "Certificate",
@@ -221,7 +223,7 @@ def test_headings_stand_over_something(full: Report, minimal: Report) -> None:
 
 @pytest.mark.parametrize("part", list(SECTIONS))
 def test_a_missing_part_takes_its_heading_along(part: str, full: Report) -> None:
-    gone: dict[str, Any] = {part: None if part == "splits" else (), "chosen": None}
+    gone: dict[str, Any] = {part: None if part in ("splits", "parts") else (), "chosen": None}
     without = replace(full, **gone)
     expected = [name for name in Parsed(page(full)).headings if name != SECTIONS[part]]
     assert Parsed(page(without)).headings == expected
@@ -290,3 +292,11 @@ def test_costs_that_are_all_equal_are_not_drawn(full):
     same = tuple(replace(candidate, macs=1_000) for candidate in full.candidates)
     assert "Quality against multiply-adds" in page(full)
     assert "Quality against multiply-adds" not in page(replace(full, candidates=same))
+
+
+def test_the_parts_of_the_file_are_shown_with_their_shares(full: Report) -> None:
+    cells = Parsed(page(full)).cells
+    for name, size in (full.parts or {}).items():
+        assert (name in cells) == bool(size)
+    at = cells.index("graph")
+    assert cells[at : at + 3] == ["graph", "640\N{NO-BREAK SPACE}B", "0.84\N{NO-BREAK SPACE}%"]

@@ -113,6 +113,7 @@ def _set(new: Any, *path: str) -> Callable[[dict[str, Any]], None]:
             r"a finite number at report\.environment\.x\[0\], got inf",
         ),
         (_set("sort", "task"), r"expected task to be one of classification, .*, got 'sort'; use one of them"),
+        (_set({"weights": 76_401}, "parts"), r"parts that add up to the coded file, 76402 bytes, got 76401; take them"),
         (_set("joy", "minimise"), r"expected minimise to be one of bytes, .*, got 'joy'; use one of them"),
         (
             _set(91.6, "original", "quality"),

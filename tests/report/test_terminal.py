@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import io
+import re
 from dataclasses import replace
 
 import pytest
@@ -15,7 +16,7 @@ from gossamer.report import terminal
 from gossamer.report.comparison import test_cell as shown_verdict
 from gossamer.report.page import page as page_text
 from gossamer.report.record import Opened, Report
-from gossamer.report.terminal import candidates_table, comparison_table, doctor_table, progress
+from gossamer.report.terminal import bytes_table, candidates_table, comparison_table, doctor_table, progress
 
 
 def _shown(table: Table, width: int = 110) -> str:
@@ -158,3 +159,21 @@ def test_a_pipe_gets_tables_whose_notes_stay_on_their_line(
     monkeypatch.setenv("COLUMNS", "80")
     terminal.console().print(candidates_table(full.candidates, full.chosen))
     assert "drop beyond what can be proven" in capsys.readouterr().out
+
+
+def test_the_bytes_of_all_rows_are_the_whole_file(full: Report, minimal: Report) -> None:
+    table = bytes_table(full)
+    assert table is not None
+    rows = [re.split(r"  +", line.strip()) for line in _plain(table).splitlines()]
+    sizes = {row[0]: int(row[1].replace(",", "")) for row in rows if len(row) > 1 and row[1].replace(",", "").isdigit()}
+    assert sum(sizes.values()) == full.compressed.bytes.coded == 76_402
+    assert len(sizes) == len(full.layers) + 4, "other weights, biases, graph and header"
+    assert sizes["conv1.weight"] == full.layers[0].bytes
+    assert "76,402 bytes in all" in _plain(table)
+    assert bytes_table(minimal) is None
+
+
+def test_without_parts_the_layers_stand_alone(full: Report) -> None:
+    table = bytes_table(replace(full, parts=None))
+    assert table is not None
+    assert "graph" not in _plain(table)

@@ -21,14 +21,12 @@ from gossamer.search.pace import (
     usual_plugs,
 )
 from gossamer.search.run import Settings
-from gossamer.tuning import Distillation, GridRounding, Numerics, Plug, Sparsify
+from gossamer.tuning import Distillation, Numerics, Plug, RatePenalty
 
 PLAIN = Numerics()
 
 
-@pytest.mark.parametrize(
-    ("minimise", "kinds"), [("bytes", [Sparsify, GridRounding, Distillation]), ("latency", [Distillation])]
-)
+@pytest.mark.parametrize(("minimise", "kinds"), [("bytes", [RatePenalty, Distillation]), ("latency", [Distillation])])
 def test_the_plugs_of_the_goal_are_timed(task, minimise, kinds):
     network = trace(task.model, task.example)
     assert [type(plug) for plug in usual_plugs(network, Goal(minimise=minimise))] == kinds

@@ -9,8 +9,8 @@ import torch
 from gossamer.graph import trace
 from gossamer.tuning import (
     Diverged,
-    GridRounding,
     Numerics,
+    Plug,
     Settings,
     Sparsify,
     effective_weights,
@@ -30,7 +30,26 @@ def quality(module, task):
 
 def plugs_for(network):
     factors = {layer.name: torch.ones(()) for layer in network.layers}
-    return Sparsify(factors, final=0.5, refreshes=3), GridRounding(factors, coarseness=0.5)
+    return Sparsify(factors, final=0.5, refreshes=3), Doubled()
+
+
+class Doubled(Plug):
+    """A second transform, with a state of its own: weights count twice from the second epoch on."""
+
+    epochs = torch.zeros((), dtype=torch.int64)
+
+    def transform(self, weights):
+        return weights | ({"fc.bias": 2 * weights["fc.bias"]} if self.epochs else {})
+
+    def after_step(self, clock, weights):
+        if (clock.step + 1) % clock.steps_per_epoch == 0:
+            self.epochs = self.epochs + 1
+
+    def state(self):
+        return {"epochs": self.epochs}
+
+    def load_state(self, state):
+        self.epochs = state["epochs"]
 
 
 def test_it_learns(task):
@@ -85,18 +104,15 @@ def test_a_damaged_checkpoint_is_named(task, tmp_path):
         tune(trace(task.model, task.example).module, task, SETTINGS, checkpoint=path)
 
 
-def test_zeros_and_grids_are_what_was_asked_for(task):
+def test_zeros_are_what_was_asked_for(task):
     network = trace(task.model, task.example)
-    sparsify, rounding = plugs = plugs_for(network)
+    sparsify, _ = plugs = plugs_for(network)
     tune(network.module, task, SETTINGS, plugs)
     effective = effective_weights(network.module, plugs)
     weights = {name: effective[name] for name in sparsify.factors}
     zeros = sum(int((value == 0).sum()) for value in weights.values())
     assert zeros >= 0.5 * sum(value.numel() for value in weights.values())
-    for name, value in weights.items():
-        ratio = value / rounding.steps[name]
-        assert torch.allclose(ratio, ratio.round(), atol=1e-4), name
-    assert quality(network.module, task) > 0.5, "training under zeros and grids must still learn"
+    assert quality(network.module, task) > 0.5, "training under zeros must still learn"
 
 
 def test_bfloat16_and_channels_last_train_as_well(task):

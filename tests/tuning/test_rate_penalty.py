@@ -11,10 +11,9 @@ import torch
 
 from gossamer.graph import trace
 from gossamer.tuning import Clock, Plug, RatePenalty, Settings, effective_weights, tune
-from gossamer.tuning.rate_penalty import MAGNITUDES
 
 SETTINGS = Settings(epochs=6, batch_size=32, learning_rate=0.05, augment=False)
-CLASSES = len(MAGNITUDES)
+CLASSES = 6
 
 
 def entropy_costs(integers):
@@ -45,6 +44,11 @@ def test_bits_are_interpolated_between_bit_lengths_and_pull_towards_zero():
     plug._bits.backward()
     expected = [[4 / 4, -2 / 4], [2 / 4, -0.5 / 4]]  # at 1 the slope of the interval above counts
     assert torch.allclose(weight.grad, torch.tensor(expected))
+
+
+def test_as_many_bit_lengths_as_the_table_has_and_the_last_slope_beyond():
+    plug, _, _ = started([[94.0, 95.5], [191.5, 287.5]], table(*range(9)))  # 95.5 is the middle of 64 to 127
+    assert plug._bits.item() == pytest.approx((7 - 1.5 / 48 + 7 + 8 + 9) / 4)
 
 
 def test_the_gradient_of_a_step_is_that_of_learned_step_sizes():
@@ -92,11 +96,32 @@ def test_the_bits_arrive_at_their_target(task):
     tune(network.module, task, replace(SETTINGS, learning_rate=0.1))
     plug = penalised(network, target=2.0)
     tune(network.module, task, replace(SETTINGS, epochs=30, learning_rate=0.02), (plug,))
-    assert plug.start > 3
+    assert plug.first_bits > 3
     assert coded_bits(plug, network.module) == pytest.approx(2.0, rel=0.1)
     for name, weight in effective_weights(network.module, (plug,)).items():
         integers = weight / plug.unit(name)
         assert torch.allclose(integers, integers.round(), atol=1e-4), "what is trained lies on the grid"
+
+
+def test_grids_start_where_they_are_told_or_at_their_spread():
+    weight = torch.tensor([[3.0, -4.0], [0.0, 0.0]])
+    plug = RatePenalty(
+        {"v": torch.ones(()), "w": torch.ones(())}, entropy_costs, target=1, start={"w": 0.25}, coarseness=0.5
+    )
+    plug.before_step(Clock(0, 10, 5), {"v": weight, "w": weight})
+    assert float(plug.unit("w")) == pytest.approx(0.25)
+    assert float(plug.unit("v")) == pytest.approx(0.5 * 2.5)
+
+
+def test_a_finished_training_can_be_looked_at_again(task, tmp_path):
+    path, first = tmp_path / "training.safetensors", trace(task.model, task.example)
+    plug = penalised(first, 1.2)
+    tune(first.module, task, SETTINGS, (plug,), checkpoint=path)
+    second, again = trace(task.model, task.example), penalised(first, 1.2)
+    tune(second.module, task, SETTINGS, (again,), checkpoint=path)
+    before = effective_weights(first.module, (plug,))
+    for name, weight in effective_weights(second.module, (again,)).items():
+        assert torch.equal(weight, before[name]), name
 
 
 @pytest.mark.parametrize("killed_at", [3, 20])

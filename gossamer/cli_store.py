@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The verb `store`: a network as it is, in a .gossamer file, to the bit or within a stated error."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gossamer import cli_values
+
+if TYPE_CHECKING:
+    from gossamer.data.preprocess import Preprocess
+
+
+def add_verb(verbs: Any) -> None:
+    """`store` with its options."""
+    store = verbs.add_parser("store", help="a network as it is in a .gossamer file, to the bit or within an error")
+    store.add_argument("what", help="a network (zoo name, torchvision:NAME, file.py:callable, ...) or a file .onnx")
+    store.add_argument("--weights", type=Path, help="of a network: safetensors, .npz, or a state dict saved by torch")
+    store.add_argument("--classes", type=cli_values.classes, help="of a network; default: those of its paper")
+    store.add_argument(
+        "--error",
+        type=cli_values.error,
+        default=0.0,
+        metavar="BOUND",
+        help="that every number keeps, times the root mean square of its tensor, such as 0.001; default 0, to the bit",
+    )
+    store.add_argument("--preset", help="mean, std and size by name: cifar10, imagenet, ...")
+    store.add_argument("--size", type=cli_values.pixels, metavar="PIXELS", help="of the input; default: the preset's")
+    store.add_argument("--out", type=Path, help="default: NAME.gossamer here")
+    store.set_defaults(run=run_store)
+
+
+def run_store(options: argparse.Namespace) -> int:
+    """`gossamer store`."""
+    from gossamer import container
+    from gossamer.plan import Plan
+    from gossamer.quantize.near_lossless import near_lossless
+    from gossamer.runtime.weights import split_weights
+
+    path = Path(options.what)
+    preprocess = _preprocess(options)
+    onnx = _onnx_file(options, path) if path.suffix == ".onnx" else _exported(options, preprocess)
+    graph, weights = split_weights(onnx)
+    payload = container.Payload(
+        graph=graph,
+        tensors=near_lossless(weights, options.error),
+        preprocess=preprocess.to_json(),
+        classes=(),
+        plan=Plan().in_file() | {"error": options.error},
+    )
+    out = options.out or Path(f"{path.stem if path.suffix == '.onnx' else options.what.rpartition(':')[2]}.gossamer")
+    container.write(out, payload, {})
+    floats = 4 * sum(value.size for value in weights.values())
+    size = out.stat().st_size
+    print(f"{out}: {size:,} bytes for {floats:,} of numbers in float32, {floats / size:.2f}x; {_kept(options.error)}")
+    return 0
+
+
+def _kept(error: float) -> str:
+    return f"every number within {error:g} of its tensor's root mean square" if error else "every number to the bit"
+
+
+def _preprocess(options: argparse.Namespace) -> Preprocess:
+    from gossamer.data.preprocess import preset
+    from gossamer.zoo.models import usual_preprocess
+
+    known = preset(options.preset) if options.preset else None
+    if known is None and not options.what.endswith(".onnx"):
+        known = usual_preprocess(options.what)
+    if known is None:
+        raise ValueError(f"expected to know what images {options.what} reads, and cannot; give --preset")
+    return known if options.size is None else replace(known, size=options.size)
+
+
+def _onnx_file(options: argparse.Namespace, path: Path) -> bytes:
+    for flag in ("weights", "classes"):
+        if getattr(options, flag) is not None:
+            raise ValueError(f"expected a network for --{flag}, got the file {path}, which holds its own; leave it out")
+    if not path.is_file():
+        raise ValueError(f"expected a file, found none at {path}")
+    return path.read_bytes()
+
+
+def _exported(options: argparse.Namespace, preprocess: Preprocess) -> bytes:
+    import torch
+
+    from gossamer.runtime.export import export_onnx
+    from gossamer.zoo.models import load_model, usual_classes
+    from gossamer.zoo.weight_files import load_weights
+
+    model = load_model(options.what, options.classes or usual_classes(options.what))
+    if options.weights is not None:
+        load_weights(model, options.weights)
+    return export_onnx(model.eval(), torch.zeros(2, *preprocess.shape))
