@@ -38,7 +38,7 @@ def near_lossless(weights: Mapping[str, NDArray[np.generic]], error: float) -> t
     """The tensors of a network, every float32 number within `error` times the root mean square of its tensor.
 
     >>> (stored,) = near_lossless({"w": np.array([[3.0, -4.0]], np.float32)}, 0.1)
-    >>> float(np.abs(stored.decoded() - [[3, -4]]).max()) <= 0.1 * np.sqrt(12.5)
+    >>> bool(np.abs(stored.decoded() - [[3, -4]]).max() <= 0.1 * np.sqrt(12.5))
     True
     """
     if not 0 <= error < 1:
