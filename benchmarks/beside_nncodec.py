@@ -86,7 +86,7 @@ SUBJECTS = {
         _cifar("resnet20", "resnet20-12fca82f.th"),
         (0.002, 0.004, 0.006, 0.008, 0.011, 0.016, 0.022, 0.03),
         (-30, -28, -26, -25, -24, -23, -22),
-        (-35, -33, -31, -30, -29, -28, -27),
+        (-35, -33, -31, -30, -29, -28, -27, -26, -25),
     ),
     "resnet56": Subject(
         _cifar("resnet56", "resnet56-4bfd9763.th"),
@@ -207,8 +207,10 @@ def theirs(network: Network, judge: Judge, subject: Subject, work: Path, peer: P
     tensors = {name: value.numpy() for name, value in network.module.state_dict().items() if value.is_floating_point()}
     np.savez(folder / "network.npz", **tensors)
     write_json(folder / "blocks.json", blocks(network, tensors))
-    write_json(folder / "settings.json", [setting for _, setting in settings])
-    if not (folder / "sizes.json").exists():
+    wanted = [dict(setting) for _, setting in settings]
+    asked = folder / "settings.json"
+    if not (folder / "sizes.json").exists() or not asked.exists() or read_json(asked) != wanted:
+        write_json(asked, wanted)
         with (folder / "log.txt").open("w") as log:
             command = [peer / "bin" / "python", WORKER, folder]
             subprocess.run(command, check=True, stdout=log, stderr=log)
@@ -220,7 +222,7 @@ def theirs(network: Network, judge: Judge, subject: Subject, work: Path, peer: P
 
     for number, (side, setting) in enumerate(settings):
         yield _point(
-            work / f"theirs-{number}.json",
+            work / f"theirs-{side.replace(' ', '-')}{setting['qp']}.json",
             lambda number=number, side=side, setting=setting: measure(number, side, setting),  # type: ignore[misc]
         )
 
