@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What an hour of coverage-guided fuzzing found its way by (benchmarks/fuzz.py), and every input that once crashed."""
+"""What coverage-guided fuzzing found its way by (benchmarks/fuzz.py), and every input that once crashed."""
 
 from __future__ import annotations
 
