@@ -90,13 +90,13 @@ SUBJECTS = {
     ),
     "resnet56": Subject(
         _cifar("resnet56", "resnet56-4bfd9763.th"),
-        (0.003, 0.006, 0.011, 0.017, 0.025, 0.035),
-        (-30, -27, -25, -23, -21, -19),
-        (-34, -31, -29, -27, -25, -23),
+        (0.003, 0.006, 0.008, 0.011, 0.014, 0.017, 0.02, 0.025, 0.035),
+        (-30, -27, -25, -24, -23, -22, -21, -20, -19),
+        (-34, -31, -29, -27, -25, -24, -23, -22, -21, -20),
     ),
     "lite0": Subject(
         lite0.task,
-        (0.0005, 0.002, 0.004, 0.008, 0.016),
+        (0.0005, 0.002, 0.004, 0.006, 0.01, 0.016),
         (-34, -31, -29, -27, -25),
         (-40, -37, -35, -33, -31),
         pooled=True,
@@ -130,6 +130,7 @@ def compare(name: str, subject: Subject, data: Path, peer: Path) -> None:
     network = trace(task.model.eval(), task.example)
     judge = Judge(task, export_onnx(network.module, network.example))
     points = list(ours(network, judge, subject, work)) + list(theirs(network, judge, subject, work, peer))
+    share = len(task.selection) / (len(task.selection) + len(task.test)) if subject.pooled else 0.0
     results = ROOT / "results" / f"nncodec-{name}"
     write_json(
         results / "curves.json",
@@ -141,7 +142,7 @@ def compare(name: str, subject: Subject, data: Path, peer: Path) -> None:
             "test": {"images": len(task.test), "quality": judge.quality("test")},
             "measured_on": "selection and test" if subject.pooled else "test",
             "range_points": RANGE,
-            "rate_ratio": rate_ratios(points, task, subject.pooled),
+            "rate_ratio": rate_ratios(points, share),
             "points": [asdict(point) for point in points],
         },
     )
@@ -269,13 +270,14 @@ def rebuilt(network: Network, decoded: Path) -> Network:
 # --- what the curves say
 
 
-def rate_ratios(points: Sequence[Point], task: Task, pooled: bool) -> dict[str, float]:
+def rate_ratios(points: Sequence[Point], share: float) -> dict[str, float]:
     """Our bytes over those of each way of NNCodec's, mean over RANGE of the logarithms at equal quality.
+
+    `share`: what the selection split has of the images that quality is measured on, the test split has the others.
 
     A curve is what isotonic regression makes of it: quality of few images is noisy, but must not rise as bytes fall.
     Between its points the logarithm of bytes is interpolated over quality.
     """
-    share = len(task.selection) / (len(task.selection) + len(task.test)) if pooled else 0.0
 
     def curve(side: str) -> tuple[list[float], list[float]]:
         found = sorted((p for p in points if p.side == side), key=lambda p: -p.bytes)
