@@ -15,11 +15,9 @@ graph's, which NNCodec does not carry.
 from __future__ import annotations
 
 import json
-import math
 import os
 import subprocess
 import sys
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -27,9 +25,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy.optimize import isotonic_regression
 
 from benchmarks import lite0
+from benchmarks.rate_curves import RANGE, Point, rate_ratios
 from gossamer import container
 from gossamer.data.images import Split
 from gossamer.files import read_json, write_atomically, write_json
@@ -44,7 +42,6 @@ from gossamer.task import Task, task_from
 ROOT = Path(__file__).resolve().parent.parent
 WORKER = Path(__file__).with_name("nncodec_worker.py")
 NONWEIGHT_QP = -40  # of biases: on ResNet-20, -75 (the default) took 2 % more bytes, -30 cost quality
-RANGE = (0.0, 1.0)  # points of quality lost over which rates are compared
 IMAGES = 500
 
 Settings = Sequence[Mapping[str, Any]]
@@ -59,17 +56,6 @@ class Subject:
     parameters: Sequence[int]
     tensorwise: Sequence[int]
     pooled: bool = False  # measured on selection and test together: too few images to halve
-
-
-@dataclass(frozen=True)
-class Point:
-    """One setting: bytes compared, and right answers lost against the original, fractions of each split."""
-
-    side: str
-    setting: Mapping[str, Any]
-    bytes: int
-    selection_drop: float
-    test_drop: float
 
 
 def _cifar(name: str, weights: str) -> Callable[[Path], Task]:
@@ -265,37 +251,6 @@ def rebuilt(network: Network, decoded: Path) -> Network:
                 values[norm.mean].fill_(0.0)
                 values[norm.var].fill_(1.0 - norm.eps)
     return result
-
-
-# --- what the curves say
-
-
-def rate_ratios(points: Sequence[Point], share: float) -> dict[str, float]:
-    """Our bytes over those of each way of NNCodec's, mean over RANGE of the logarithms at equal quality.
-
-    `share`: what the selection split has of the images that quality is measured on, the test split has the others.
-
-    A curve is what isotonic regression makes of it: quality of few images is noisy, but must not rise as bytes fall.
-    Between its points the logarithm of bytes is interpolated over quality.
-    """
-
-    def curve(side: str) -> tuple[list[float], list[float]]:
-        found = sorted((p for p in points if p.side == side), key=lambda p: -p.bytes)
-        drops = [100 * (share * p.selection_drop + (1 - share) * p.test_drop) for p in found]
-        smooth = isotonic_regression(drops).x
-        least: dict[float, float] = {}
-        for drop, point in zip(smooth, found, strict=True):
-            least[float(drop)] = math.log(point.bytes)  # of several at one level the last, which is the smallest
-        if len(least) < 2 or not min(least) <= RANGE[0] + 0.1 or not max(least) >= RANGE[1] - 0.1:
-            raise ValueError(f"expected points of '{side}' from 0 to 1 points lost, got {sorted(least)}")
-        return list(least), list(least.values())
-
-    at = np.linspace(*RANGE, 101)
-    own = np.interp(at, *curve("ours"))
-    sides = [side for side in Counter(point.side for point in points) if side != "ours"]
-    ratios = {side: float(np.exp(np.mean(own - np.interp(at, *curve(side))))) for side in sides}
-    best = np.min([np.interp(at, *curve(side)) for side in sides], axis=0)
-    return ratios | {"NNCodec, the better of them at each quality": float(np.exp(np.mean(own - best)))}
 
 
 if __name__ == "__main__":

@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import coverage_page, deep_compression_table
-from benchmarks.beside_nncodec import Point, rate_ratios
+from benchmarks import coverage_page, deep_compression_table, rate_curves
 from benchmarks.claims import CLAIMS
+from benchmarks.rate_curves import Point, rate_ratios
 from benchmarks.table import BEGIN, END, _row, results_table
 from gossamer import container
 from gossamer.certify import Certificate, recheck
@@ -108,11 +108,14 @@ def test_the_coverage_page_and_its_number_in_readme_are_made_from_results():
 
 @pytest.mark.parametrize("file", sorted((ROOT / "results").glob("nncodec-*/curves.json")), ids=lambda f: f.parent.name)
 def test_the_ratios_beside_nncodec_are_those_of_the_points_filed(file):
-    curves = json.loads(file.read_text(encoding="utf-8"))
-    points = [Point(**point) for point in curves["points"]]
-    selection, test = curves["selection"]["images"], curves["test"]["images"]
-    share = selection / (selection + test) if "selection" in curves["measured_on"] else 0.0
+    curves, points, share = rate_curves.measured(file)
     assert rate_ratios(points, share) == pytest.approx(curves["rate_ratio"])
+
+
+def test_the_table_beside_nncodec_is_made_from_results():
+    page = rate_curves.PAGE.read_text(encoding="utf-8")
+    shown = page.partition(rate_curves.BEGIN)[2].partition(rate_curves.END)[0].strip()
+    assert shown == rate_curves.table(), "run `python -m benchmarks.rate_curves`"
 
 
 def test_bytes_are_compared_at_equal_quality():
