@@ -213,7 +213,7 @@ def test_a_folder_with_other_files_is_refused(user_task, trained, tmp_path):
 
 
 def test_an_unknown_recipe_is_refused(user_task, trained, tmp_path):
-    with pytest.raises(ValueError, match="expected a recipe of auto, deep-compression, got 'magic'"):
+    with pytest.raises(ValueError, match="expected a recipe of auto, deep-compression, post-training, got 'magic'"):
         gossamer.compress(user_task(trained), Goal(0.02), "magic", out=tmp_path)
 
 
@@ -255,7 +255,8 @@ def check_loading_the_fine_grid(task, folder):
         loaded = gossamer.load(folder, task).module.eval()(images).numpy()
         original = gossamer.trace(task.model, task.example).module.eval()(images).numpy()
     stored = open_session(folder / "model.onnx").run(images.numpy())[0]
-    assert np.abs(loaded - stored).max() < 0.1 * np.abs(original - stored).max()
+    # units and biases have five bits of mantissa in the file, and all of them in what is loaded
+    assert np.abs(loaded - stored).max() < 0.6 * np.abs(original - stored).max()
 
 
 def test_a_run_is_loaded_with_its_own_network_only(small_file, make_task):

@@ -10,6 +10,9 @@ With error bound e and r the root mean square of a tensor, every number of it mo
 
 A grid costs log2(sqrt(2 pi e') / (2 e)) bits a weight for normal weights (e' = 2.718), 11 bits at e = 0.001.
 
+Measured (results/near-lossless): ResNet-20 and ResNet-56 for CIFAR-10 take 85 % of their float32 bytes to the bit (zip
+93 %), 33 and 32 % at e = 0.001, where 1 and 2 of 5,000 answers change, 22 % at e = 0.01, where 9 and 6 do.
+
 Paper: T. Berger, "Rate distortion theory" (1971), 4.3: at small distortion a uniform grid with entropy coding loses
     0.25 bits a weight to any other way of quantizing. That the bound is on the largest error and not on the mean is
     as in JPEG-LS: M. Weinberger, G. Seroussi, G. Sapiro, IEEE Trans. Image Processing 9 (2000).
@@ -35,7 +38,7 @@ def near_lossless(weights: Mapping[str, NDArray[np.generic]], error: float) -> t
     """The tensors of a network, every float32 number within `error` times the root mean square of its tensor.
 
     >>> (stored,) = near_lossless({"w": np.array([[3.0, -4.0]], np.float32)}, 0.1)
-    >>> float(np.abs(stored.decoded() - [[3, -4]]).max()) <= 0.1 * np.sqrt(12.5)
+    >>> bool(np.abs(stored.decoded() - [[3, -4]]).max() <= 0.1 * np.sqrt(12.5))
     True
     """
     if not 0 <= error < 1:

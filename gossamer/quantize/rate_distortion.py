@@ -58,7 +58,7 @@ class Factored:
         """Factor a matrix after adding `damping` times the mean of its diagonal to it; (n, n)
 
         >>> half = Factored.of(np.array([[2.0, 1.0], [1.0, 2.0]]), 0.0)
-        >>> half.lower.tolist(), half.pivots.tolist()
+        >>> half.lower.round(6).tolist(), half.pivots.round(6).tolist()
         ([[1.0, 0.0], [0.5, 1.0]], [1.5, 2.0])
         """
         size = len(matrix)
