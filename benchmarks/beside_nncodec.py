@@ -15,11 +15,9 @@ graph's, which NNCodec does not carry.
 from __future__ import annotations
 
 import json
-import math
 import os
 import subprocess
 import sys
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -27,9 +25,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy.optimize import isotonic_regression
 
 from benchmarks import lite0
+from benchmarks.rate_curves import RANGE, Point, rate_ratios
 from gossamer import container
 from gossamer.data.images import Split
 from gossamer.files import read_json, write_atomically, write_json
@@ -43,8 +41,6 @@ from gossamer.task import Task, task_from
 
 ROOT = Path(__file__).resolve().parent.parent
 WORKER = Path(__file__).with_name("nncodec_worker.py")
-NONWEIGHT_QP = -40  # of biases: on ResNet-20, -75 (the default) took 2 % more bytes, -30 cost quality
-RANGE = (0.0, 1.0)  # points of quality lost over which rates are compared
 IMAGES = 500
 
 Settings = Sequence[Mapping[str, Any]]
@@ -58,18 +54,8 @@ class Subject:
     strengths: Sequence[float]
     parameters: Sequence[int]
     tensorwise: Sequence[int]
+    nonweight: int = -40  # NNCodec's parameter of biases: on ResNet-20, -75 took 2 % more bytes, -30 cost quality
     pooled: bool = False  # measured on selection and test together: too few images to halve
-
-
-@dataclass(frozen=True)
-class Point:
-    """One setting: bytes compared, and right answers lost against the original, fractions of each split."""
-
-    side: str
-    setting: Mapping[str, Any]
-    bytes: int
-    selection_drop: float
-    test_drop: float
 
 
 def _cifar(name: str, weights: str) -> Callable[[Path], Task]:
@@ -84,21 +70,22 @@ def _cifar(name: str, weights: str) -> Callable[[Path], Task]:
 SUBJECTS = {
     "resnet20": Subject(
         _cifar("resnet20", "resnet20-12fca82f.th"),
-        (0.002, 0.004, 0.006, 0.008, 0.011, 0.016, 0.022, 0.03),
+        (0.001, 0.002, 0.004, 0.006, 0.008, 0.011, 0.016, 0.022, 0.03),
         (-30, -28, -26, -25, -24, -23, -22),
-        (-35, -33, -31, -30, -29, -28, -27, -26, -25),
+        (-35, -33, -31, -30, -29, -28, -27, -26, -25, -24, -23),
     ),
     "resnet56": Subject(
         _cifar("resnet56", "resnet56-4bfd9763.th"),
-        (0.003, 0.006, 0.011, 0.017, 0.025, 0.035),
-        (-30, -27, -25, -23, -21, -19),
-        (-34, -31, -29, -27, -25, -23),
+        (0.001, 0.002, 0.003, 0.006, 0.008, 0.011, 0.014, 0.017, 0.02, 0.025, 0.035),
+        (-30, -27, -25, -24, -23, -22, -21, -20, -19),
+        (-34, -31, -29, -27, -25, -24, -23, -22, -21, -20),
     ),
     "lite0": Subject(
         lite0.task,
-        (0.0005, 0.002, 0.004, 0.008, 0.016),
-        (-34, -31, -29, -27, -25),
-        (-40, -37, -35, -33, -31),
+        (0.00003, 0.0001, 0.0005, 0.002, 0.004, 0.006, 0.01, 0.016),
+        (-42, -38, -34, -31, -29, -27, -25),
+        (-46, -43, -40, -37, -35, -33, -31),
+        nonweight=-75,  # its default: -40 cost two points at any rate
         pooled=True,
     ),
 }
@@ -130,6 +117,7 @@ def compare(name: str, subject: Subject, data: Path, peer: Path) -> None:
     network = trace(task.model.eval(), task.example)
     judge = Judge(task, export_onnx(network.module, network.example))
     points = list(ours(network, judge, subject, work)) + list(theirs(network, judge, subject, work, peer))
+    share = len(task.selection) / (len(task.selection) + len(task.test)) if subject.pooled else 0.0
     results = ROOT / "results" / f"nncodec-{name}"
     write_json(
         results / "curves.json",
@@ -141,7 +129,7 @@ def compare(name: str, subject: Subject, data: Path, peer: Path) -> None:
             "test": {"images": len(task.test), "quality": judge.quality("test")},
             "measured_on": "selection and test" if subject.pooled else "test",
             "range_points": RANGE,
-            "rate_ratio": rate_ratios(points, task, subject.pooled),
+            "rate_ratio": rate_ratios(points, share),
             "points": [asdict(point) for point in points],
         },
     )
@@ -201,7 +189,9 @@ def ours(network: Network, judge: Judge, subject: Subject, work: Path) -> Iterat
 def theirs(network: Network, judge: Judge, subject: Subject, work: Path, peer: Path) -> Iterator[Point]:
     """NNCodec at each setting, its decoded tensors put back into the network."""
     ways = [("one qp", {}, subject.parameters), ("qp by tensor", {"opt_qp": True}, subject.tensorwise)]
-    settings = [(side, {"qp": qp, "nonweight_qp": NONWEIGHT_QP} | option) for side, option, qps in ways for qp in qps]
+    settings = [
+        (side, {"qp": qp, "nonweight_qp": subject.nonweight} | option) for side, option, qps in ways for qp in qps
+    ]
     folder = work / "peer"
     folder.mkdir(exist_ok=True)
     tensors = {name: value.numpy() for name, value in network.module.state_dict().items() if value.is_floating_point()}
@@ -264,36 +254,6 @@ def rebuilt(network: Network, decoded: Path) -> Network:
                 values[norm.mean].fill_(0.0)
                 values[norm.var].fill_(1.0 - norm.eps)
     return result
-
-
-# --- what the curves say
-
-
-def rate_ratios(points: Sequence[Point], task: Task, pooled: bool) -> dict[str, float]:
-    """Our bytes over those of each way of NNCodec's, mean over RANGE of the logarithms at equal quality.
-
-    A curve is what isotonic regression makes of it: quality of few images is noisy, but must not rise as bytes fall.
-    Between its points the logarithm of bytes is interpolated over quality.
-    """
-    share = len(task.selection) / (len(task.selection) + len(task.test)) if pooled else 0.0
-
-    def curve(side: str) -> tuple[list[float], list[float]]:
-        found = sorted((p for p in points if p.side == side), key=lambda p: -p.bytes)
-        drops = [100 * (share * p.selection_drop + (1 - share) * p.test_drop) for p in found]
-        smooth = isotonic_regression(drops).x
-        least: dict[float, float] = {}
-        for drop, point in zip(smooth, found, strict=True):
-            least[float(drop)] = math.log(point.bytes)  # of several at one level the last, which is the smallest
-        if len(least) < 2 or not min(least) <= RANGE[0] + 0.1 or not max(least) >= RANGE[1] - 0.1:
-            raise ValueError(f"expected points of '{side}' from 0 to 1 points lost, got {sorted(least)}")
-        return list(least), list(least.values())
-
-    at = np.linspace(*RANGE, 101)
-    own = np.interp(at, *curve("ours"))
-    sides = [side for side in Counter(point.side for point in points) if side != "ours"]
-    ratios = {side: float(np.exp(np.mean(own - np.interp(at, *curve(side))))) for side in sides}
-    best = np.min([np.interp(at, *curve(side)) for side in sides], axis=0)
-    return ratios | {"NNCodec, the better of them at each quality": float(np.exp(np.mean(own - best)))}
 
 
 if __name__ == "__main__":

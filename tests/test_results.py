@@ -12,8 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import coverage_page, deep_compression_table
+from benchmarks import coverage_page, deep_compression_table, rate_curves
 from benchmarks.claims import CLAIMS
+from benchmarks.rate_curves import Point, rate_ratios
 from benchmarks.table import BEGIN, END, _row, results_table
 from gossamer import container
 from gossamer.certify import Certificate, recheck
@@ -107,3 +108,29 @@ def test_the_coverage_page_and_its_number_in_readme_are_made_from_results():
     assert all(row["outcome"] == "exact" and row["error"] < 1e-10 and row["trains"] for row in rows)
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     assert f"checked on {len(rows)} networks" in " ".join(readme.split())
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "results").glob("nncodec-*/curves.json")), ids=lambda f: f.parent.name)
+def test_the_ratios_beside_nncodec_are_those_of_the_points_filed(file):
+    curves, points, share = rate_curves.measured(file)
+    assert rate_ratios(points, share) == pytest.approx(curves["rate_ratio"])
+
+
+def test_the_table_beside_nncodec_is_made_from_results():
+    page = rate_curves.PAGE.read_text(encoding="utf-8")
+    shown = page.partition(rate_curves.BEGIN)[2].partition(rate_curves.END)[0].strip()
+    assert shown == rate_curves.table(), "run `python -m benchmarks.rate_curves`"
+
+
+def test_bytes_are_compared_at_equal_quality():
+    """Curves of known shape: half the bytes everywhere; noise that rises with more bytes is smoothed away."""
+    drops = [-0.001, 0.002, 0.005, 0.008, 0.012]
+    theirs = [Point("NNCodec, one qp", {}, int(1e6 * 0.8**n), 0.0, drop) for n, drop in enumerate(drops)]
+    ours = [Point("ours", {}, int(5e5 * 0.8**n), 0.0, drop) for n, drop in enumerate(drops)]
+    better = [Point("NNCodec, qp by tensor", {}, int(8e5 * 0.8**n), 0.0, drop) for n, drop in enumerate(drops)]
+    ratios = rate_ratios([*ours, *theirs, *better], 0.0)
+    assert list(ratios.values()) == pytest.approx([0.5, 0.625, 0.625], abs=1e-4)
+    noisy = [replace(ours[0], bytes=10**6, test_drop=0.001), *ours]
+    assert rate_ratios([*noisy, *theirs], 0.0)["NNCodec, one qp"] == pytest.approx(0.5, abs=0.02)
+    with pytest.raises(ValueError, match="expected points of 'ours' from 0 to 1 points lost"):
+        rate_ratios([*ours[:3], *theirs], 0.0)

@@ -139,7 +139,8 @@ class RateDistortion:
         """W + correct (W' - W), (G, R, C)."""
         level = found.own.diagonal(dim1=1, dim2=2).mean(1)
         ridge = (self.ridge * level + (level == 0)).reshape(-1, 1, 1) * torch.eye(found.own.shape[1]).double()
-        fitted: Tensor = torch.linalg.solve(found.own + ridge, (weights @ (found.cross + ridge)).transpose(1, 2))
+        wanted = (weights @ (found.cross + ridge)).transpose(1, 2)
+        fitted = torch.cholesky_solve(wanted, torch.linalg.cholesky(found.own + ridge))
         return weights + self.correct * (fitted.transpose(1, 2) - weights)
 
     def _unit(self, form: MatrixForm, steps: NDArray[np.float64], shape: Sequence[int]) -> NDArray[np.float32]:

@@ -105,22 +105,22 @@ def moments(form: MatrixForm, original: Sequence[Tensor], own: Sequence[Tensor],
     there = form.positions(own[0])
     wanted = -(-max(MOST_POSITIONS, POSITIONS_PER_COLUMN * columns) // images)
     count = 0
-    totals: list[Tensor | int] = [0, 0, 0, 0]
-    origins: tuple[Tensor, Tensor] | None = None
     for first, second in zip(original, own, strict=True):
         at = torch.randperm(there, generator=generator)[:wanted] if wanted < there else None
         x, y = form.inputs(first, at), form.inputs(second, at)
-        if origins is None:  # near the means, so that little cancels when the products of means are taken out
-            origins = x.mean(1, keepdim=True), y.mean(1, keepdim=True)
-        x, y = x - origins[0], y - origins[1]
-        parts = (y.transpose(1, 2) @ y, x.transpose(1, 2) @ y, x.sum(1), y.sum(1))
-        totals = [total + part.double() for total, part in zip(totals, parts, strict=True)]
+        if not count:  # near the means, so that little cancels when the products of means are taken out
+            origin_x, origin_y = x.mean(1, keepdim=True), y.mean(1, keepdim=True)
+            square, cross = (torch.zeros(len(y), columns, columns) for _ in range(2))
+            sum_x, sum_y = (torch.zeros(len(y), columns, dtype=torch.float64) for _ in range(2))
+        x, y = x - origin_x, y - origin_y
+        square.baddbmm_(y.transpose(1, 2), y)
+        cross.baddbmm_(x.transpose(1, 2), y)
+        sum_x, sum_y = sum_x + x.sum(1), sum_y + y.sum(1)
         count += x.shape[1]
-    assert origins is not None
-    square, cross, mean, own_mean = (torch.as_tensor(total) / count for total in totals)
+    mean_x, mean_y = sum_x / count, sum_y / count
     return Moments(
-        square - own_mean.unsqueeze(2) * own_mean.unsqueeze(1),
-        cross - mean.unsqueeze(2) * own_mean.unsqueeze(1),
-        mean + origins[0].squeeze(1),
-        own_mean + origins[1].squeeze(1),
+        square.double() / count - mean_y.unsqueeze(2) * mean_y.unsqueeze(1),
+        cross.double() / count - mean_x.unsqueeze(2) * mean_y.unsqueeze(1),
+        mean_x + origin_x.squeeze(1),
+        mean_y + origin_y.squeeze(1),
     )

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from gossamer.coding import Memory, smallest
+from gossamer.coding import adaptive
 from gossamer.coding.costs import costs
 from gossamer.graph import trace
 from gossamer.quantize import post_training
@@ -69,7 +69,7 @@ def integers(network, units, name) -> np.ndarray:
 
 
 def coded(network, units) -> int:
-    return sum(len(smallest(integers(network, units, name), Memory())[1]) for name in units)
+    return sum(len(adaptive.encode(integers(network, units, name))) for name in units)
 
 
 @pytest.mark.parametrize("per_channel", [True, False])
@@ -150,6 +150,41 @@ def test_mean_outputs_of_layers_stay_what_they_were(kinds):
     for name in ("stem.0.weight", "grouped.weight", "up.weight"):
         before, after = means(network, name), means(rounded, name)
         torch.testing.assert_close(after, before, atol=2e-3, rtol=1e-3)
+
+
+def test_the_scale_of_weights_in_front_of_a_norm_says_nothing(kinds):
+    network, batches, _ = kinds
+    scaled = network.copy()
+    scale = 2.0 ** torch.arange(-4.0, 4.0)
+    with torch.no_grad():
+        scaled.tensors["stem.0.weight"].mul_(scale.reshape(-1, 1, 1, 1))
+        scaled.tensors["stem.1.running_mean"].mul_(scale)
+        scaled.tensors["stem.1.running_var"].copy_((network.tensors["stem.1.running_var"] + 1e-5) * scale**2 - 1e-5)
+    torch.testing.assert_close(outputs(scaled, batches), outputs(network, batches), rtol=1e-3, atol=1e-4)
+    found = []
+    for which in (network, scaled):
+        rounded, units = RateDistortion(0.01).quantize(which, which.layers, batches, sensitivity(which, batches), costs)
+        found.append(integers(rounded, units, "stem.0.weight"))
+    assert (found[0] == found[1]).mean() > 0.95
+    assert (found[0] != 0).any()
+
+
+def test_without_norm_and_bias_the_mean_output_is_what_an_error_is_measured_by():
+    torch.manual_seed(0)
+    network = trace(nn.Sequential(nn.Linear(32, 8, bias=False)), torch.zeros(1, 32))
+    batches = [5 + torch.randn(200, 32)]
+    rounded, units = RateDistortion(0.05).quantize(
+        network, network.layers, batches, sensitivity(network, batches), costs
+    )
+    (weight,), unit = network.module.parameters(), torch.from_numpy(units["0.weight"])
+    plain = torch.round(weight / unit) * unit
+    mean = batches[0].mean(0)
+
+    def lost(other: torch.Tensor) -> float:
+        change = (other - weight).detach() @ mean
+        return float((change - change.mean()).norm())  # what all outputs share is free
+
+    assert lost(rounded.tensors["0.weight"]) < 0.3 * lost(plain)
 
 
 def test_the_same_again(kinds):

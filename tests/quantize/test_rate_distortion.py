@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gossamer.coding import adaptive
 from gossamer.coding.costs import costs
 from gossamer.quantize import rate_distortion
 from gossamer.quantize.rate_distortion import Factored, Problem, choose_integers
@@ -138,14 +139,12 @@ def test_at_equal_bits_the_error_is_a_fraction_of_plain_rounding_s():
     strength = 1e3
     steps = asked.steps(strength)
     chosen = choose_integers(asked, steps, strength, costs)
-    from gossamer.coding import Memory, smallest
-
-    size = len(smallest(chosen, Memory())[1])
+    size = len(adaptive.encode(chosen))
     step = 1e-3
-    while len(smallest(np.rint(asked.weights / step).astype(np.int32), Memory())[1]) > size:
+    while len(adaptive.encode(np.rint(asked.weights / step).astype(np.int32))) > size:
         step *= 1.02
     plain = np.rint(asked.weights / step).astype(np.int32)
-    assert len(smallest(plain, Memory())[1]) > 0.9 * size, "the same bytes"
+    assert len(adaptive.encode(plain)) > 0.9 * size, "the same bytes"
     assert asked.error(chosen, steps) < 0.3 * asked.error(plain, np.full((1, 32), step))
 
 

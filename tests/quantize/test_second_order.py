@@ -31,6 +31,16 @@ def test_energy_is_the_variance_of_centred_outputs():
     assert sensitivity(network, [x]).energy == pytest.approx(float(expected), rel=1e-5)
 
 
+def test_what_works_in_place_behind_a_layer_does_not_change_what_is_felt():
+    torch.manual_seed(0)
+    found = []
+    for inplace in (False, True):
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Linear(6, 8), nn.ReLU(inplace=inplace), nn.Linear(8, 4))
+        found.append(sensitivity(trace(model, torch.zeros(1, 6)), [torch.randn(50, 6)]).gradients["0.weight"])
+    assert torch.equal(*found)
+
+
 @pytest.mark.parametrize("groups", [1, 2])
 def test_the_error_of_a_layer_is_predicted(groups):
     """tr(B E A E^T) against what noise on the weights really does, in front of a rectifier and a linear layer."""
