@@ -17,9 +17,7 @@ from numpy.typing import NDArray
 from gossamer.coding import adaptive, huffman, mixing, packed, relative_index
 from gossamer.coding.mixing import Memory as Memory
 
-MOST_MIXED = (
-    1 << 22
-)  # values of a file that `smallest` leaves to the mixing coder, which decodes some 2 million a second
+MOST_MIXED = 1 << 22  # values of a file that the mixing coder may have: it reads one or two million a second
 MOST_RELATIVE = 1 << 16  # values of a tensor of which `smallest` tries relative indices: never best for a large one
 
 
@@ -49,16 +47,14 @@ def smallest(values: NDArray[np.int32], memory: Memory) -> tuple[str, bytes]:
     >>> smallest(np.array([7, 7, 7], np.int32), Memory())
     ('packed', b'\\x0e\\x00')
     """
-    left_out = {"mixing"} if values.ndim < 2 or memory.values + values.size > MOST_MIXED else set()
-    if values.size > MOST_RELATIVE:
-        left_out.add("relative")
-    streams = {name: coder.encode(values) for name, coder in CODERS.items() if name not in {"mixing", *left_out}}
-    if "mixing" not in left_out:
-        tried = memory.copy()
-        streams["mixing"] = mixing.encode(values, tried)
+    left_out = {"mixing"} | ({"relative"} if values.size > MOST_RELATIVE else set())
+    streams = {name: coder.encode(values) for name, coder in CODERS.items() if name not in left_out}
+    after = memory
+    if values.ndim > 1 and memory.values + values.size <= MOST_MIXED:
+        streams["mixing"], after = mixing.tried(values, memory)
     best = min(streams, key=lambda name: len(streams[name]))
     if best == "mixing":
-        memory.become(tried)
+        memory.become(after)
     return best, streams[best]
 
 

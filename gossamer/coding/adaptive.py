@@ -39,15 +39,14 @@ Paper: P. G. Howard, J. S. Vitter, "Practical implementations of arithmetic codi
 from __future__ import annotations
 
 import functools
-import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gossamer.coding.bits import no_values
-from gossamer.coding.machine_code import machine_code
+from gossamer.coding.machine_code import machine_code, within_machine_code
+from gossamer.coding.range_coder import Run, begin, call, carry, code_bit, end, read, written
 
 # 65536 / (1 + exp(-x)) at x = -10, -9.5, ... 10: the only trace of a transcendental function, so it is written out.
 LOGISTIC = (
@@ -61,7 +60,6 @@ SIGNS = CLASSES * 3 * CONTEXTS  # where the probabilities of signs begin: 27 of 
 LOW_BITS = SIGNS + 27  # where those of low bits begin: 16 for each class 0..31
 PROBABILITIES = LOW_BITS + 16 * (CLASSES + 1)
 FIRST_WEIGHT = 22938  # 0.35 x 2^16: three models that agree are trusted a little more than one
-VALUES_PER_BYTE = 1 << 17  # a decision costs at least -log2(1 - 3 / 65536) bits, so a byte holds fewer values
 
 _Loop = Callable[..., tuple[int, int]]
 
@@ -88,59 +86,27 @@ def tables() -> tuple[list[int], list[int], list[int]]:
 
 def encode(values: NDArray[np.int32]) -> bytes:
     """Code integers of -(2^31 - 1) to 2^31 - 1; the shape gives the neighbours, so decoding needs the same one."""
-    flat = np.ascontiguousarray(values, np.int32).reshape(-1)
-    if not flat.size:
-        return b""
-    if int(flat.min()) == -(2**31):
-        raise ValueError("expected integers of at least -2147483647, got -2147483648; use another coder for them")
-    room = 64 + 2 * flat.size
-    while True:
-        stream = np.zeros(room, np.uint8)
-        size, _ = _run(True, stream, flat, values.shape)
-        if size >= 0:
-            return stream[:size].tobytes()
-        room *= 4  # 2 bytes a value are plenty for weights, not for noise over the whole range
+    return written(values, _run(values.shape))
 
 
 def decode(data: bytes | memoryview, shape: tuple[int, ...]) -> NDArray[np.int32]:
     """The integers of `shape` that `encode` coded; ValueError for anything it would not have written."""
-    count = math.prod(shape)
-    if not count:
-        return no_values(data, shape)
-    if count > VALUES_PER_BYTE * (len(data) + 4):  # before anything of that size is made
-        raise ValueError(f"has {len(data):,} bytes, which cannot hold {count:,} symbols; it is truncated or damaged")
-    values = np.zeros(count, np.int32)
-    consumed, held = _run(False, np.frombuffer(data, np.uint8), values, shape)
-    if consumed < 0:
-        raise ValueError(f"ends after {-consumed - 1:,} of {count:,} symbols; it is truncated or damaged")
-    if consumed != len(data) or held >= 1 << 24:
-        raise ValueError(f"does not end where its {count:,} symbols end; it is damaged")
-    return values.reshape(shape)
+    return read(data, shape, _run(shape))
 
 
-def _run(
-    encoding: bool, stream: NDArray[np.uint8], values: NDArray[np.int32], shape: tuple[int, ...]
-) -> tuple[int, int]:
-    """Call the loop, compiled where numba is installed; otherwise on lists, which plain Python indexes faster."""
-    count = len(values)
-    row = count // shape[0] if len(shape) > 1 else count  # weights of one filter
-    inner = row // shape[1] if len(shape) > 1 else count  # weights of one filter for one input channel
-    channels = row // inner
-    compiled = _compiled()
-    if compiled is not None:
-        readable = stream if encoding else stream.copy()  # numba compiles one version, for writable arrays
-        probability = np.full(PROBABILITIES, 1 << 23, np.int32)
-        weight = np.full(3 * CLASSES, FIRST_WEIGHT, np.int32)
-        visits, means = np.zeros(PROBABILITIES, np.int32), np.zeros(channels, np.int32)
-        return compiled(encoding, readable, values, row, inner, *_table_arrays(), probability, visits, weight, means)
-    byte_list, value_list = bytearray(stream.tobytes()), values.tolist()
-    state = [1 << 23] * PROBABILITIES, [0] * PROBABILITIES, [FIRST_WEIGHT] * (3 * CLASSES), [0] * channels
-    result = code_values(encoding, byte_list, value_list, row, inner, *tables(), *state)
-    if encoding:
-        stream[:] = np.frombuffer(byte_list, np.uint8)
-    else:
-        values[:] = value_list
-    return result
+def _run(shape: tuple[int, ...]) -> Run:
+    """The loop over integers of this shape."""
+
+    def run(encoding: bool, stream: NDArray[np.uint8], values: NDArray[np.int32]) -> tuple[int, int]:
+        count = len(values)
+        row = count // shape[0] if len(shape) > 1 else count  # weights of one filter
+        inner = row // shape[1] if len(shape) > 1 else count  # weights of one filter for one input channel
+        probability, visits = np.full(PROBABILITIES, 1 << 23, np.int32), np.zeros(PROBABILITIES, np.int32)
+        weight, means = np.full(3 * CLASSES, FIRST_WEIGHT, np.int32), np.zeros(row // inner, np.int32)
+        arrays: list[NDArray[Any]] = [*_table_arrays(), probability, visits, weight, means, np.zeros(4, np.int64)]
+        return call(_compiled(), code_values, encoding, stream, values, (row, inner), arrays)
+
+    return run
 
 
 @functools.cache
@@ -151,6 +117,7 @@ def _table_arrays() -> tuple[NDArray[np.int32], ...]:
 @functools.cache
 def _compiled() -> _Loop | None:
     """`code_values` as machine code; None without numba."""
+    within_machine_code(begin, carry, code_bit, end)
     return machine_code(code_values)
 
 
@@ -167,19 +134,14 @@ def code_values(
     visits: Any,
     weight: Any,
     channel_mean: Any,
+    coder: Any,
 ) -> tuple[int, int]:
     """Code all `values` into `stream`, or back: one loop for both, so that the two models cannot differ.
 
-    Returns the bytes written, or read, and what the decoder still holds; (-1, 0) where an encoder's stream is too
-    short, (-1 - i, 0) where a decoder's ends inside value i. Probabilities have 24 bits, weights and means 16 and 8
-    after the point. Written for numba and plain Python alike: numbers, indexing and loops, nothing else.
+    Returns what `Run` says. Probabilities have 24 bits, weights and means 16 and 8 after the point; `coder` is the
+    range coder's. Written for numba and plain Python alike: numbers, indexing and loops, nothing else.
     """
-    size = len(stream)
-    low, width, held, at = 0, 0xFFFFFFFF, 0, 0
-    if not encoding:
-        while at < 4:
-            held = held << 8 | (stream[at] if at < size else 0)
-            at += 1
+    begin(encoding, stream, coder, 0)
     filter_mean = 0
     a0 = a1 = a2 = x0 = x1 = x2 = 0
 
@@ -230,34 +192,9 @@ def code_values(
                     a0 = LOW_BITS + 16 * size_class + (above_it if above_it < 16 else 0)
                 p = min(max(probability[a0] >> 8, 3), 65533)
 
-            split = (width >> 16) * p
-            if not encoding:
-                bit = 1 if held < split else 0
-            if bit:
-                width = split
-            else:
-                width -= split
-                low += split
-                held -= split
-            while width < 0x1000000:
-                width <<= 8
-                if encoding:
-                    if low > 0xFFFFFFFF:
-                        low -= 0x100000000
-                        carry = at - 1
-                        while stream[carry] == 255:
-                            stream[carry] = 0
-                            carry -= 1
-                        stream[carry] += 1
-                    if at >= size:
-                        return -1, 0
-                    stream[at] = low >> 24
-                    low = (low & 0xFFFFFF) << 8
-                else:
-                    if at >= size + 3:
-                        return -1 - i, 0
-                    held = held << 8 | (stream[at] if at < size else 0)
-                at += 1
+            bit = code_bit(encoding, stream, coder, 0, bit, p)
+            if bit < 0:
+                return (-1, 0) if encoding else (-1 - i, 0)
 
             models = 1
             if phase == 0:
@@ -302,16 +239,4 @@ def code_values(
         channel_mean[channel] += (size_class << 6) - (channel_mean[channel] >> 2)
         filter_mean += (size_class << 5) - (filter_mean >> 3)
 
-    if not encoding:
-        return at - 3, held
-    low += 0xFFFFFF  # up to the multiple of 2^24 inside the interval
-    if low > 0xFFFFFFFF:
-        carry = at - 1
-        while stream[carry] == 255:
-            stream[carry] = 0
-            carry -= 1
-        stream[carry] += 1
-    if at >= size:
-        return -1, 0
-    stream[at] = (low >> 24) & 0xFF
-    return at + 1, 0
+    return end(encoding, stream, coder, 0), 0 if encoding else coder[2]

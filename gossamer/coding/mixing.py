@@ -38,7 +38,6 @@ Paper: M. Mahoney, "Adaptive weighing of context models for lossless data compre
 from __future__ import annotations
 
 import functools
-import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -46,11 +45,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gossamer.coding import mixing_loop as loop
-from gossamer.coding.adaptive import VALUES_PER_BYTE, tables
-from gossamer.coding.bits import no_values
+from gossamer.coding.adaptive import tables
 from gossamer.coding.machine_code import machine_code, within_machine_code
 from gossamer.coding.mixing_loop import BEFORE, FEATURES, LARGEST, MODELS, PLACES, QUESTIONS
-from gossamer.coding.range_coder import begin, carry, code_bit, end
+from gossamer.coding.range_coder import Run, begin, call, carry, code_bit, end, read, written
 
 FIRST_WEIGHT, FIRST_SIGN_WEIGHT = 18022, 22938  # 0.275 and 0.35 x 2^16
 FIRST_FEATURE_WEIGHTS = (2621, 2621, 2621, 2621, 7864, 7864, 7864, 7864, 2621)  # 0.04 and 0.12 x 2^16
@@ -105,20 +103,22 @@ class Memory:
 
 def encode(values: NDArray[np.int32], memory: Memory | None = None) -> bytes:
     """Code integers of -(2^31 - 1) to 2^31 - 1 of any shape; `memory` is learned from, and changed."""
-    flat = np.ascontiguousarray(values, np.int32).reshape(-1)
-    if not flat.size:
-        return b""
-    if int(flat.min()) == -(2**31):
-        raise ValueError("expected integers of at least -2147483647, got -2147483648; use another coder for them")
-    before = memory or Memory()
-    room = 64 + 2 * flat.size
-    while True:
-        stream, after = np.zeros(room, np.uint8), before.copy()
-        size, _ = _run(True, stream, flat, values.shape, after)
-        if size >= 0:
-            before.become(after)
-            return stream[:size].tobytes()
-        room *= 4  # 2 bytes a value are plenty for weights, not for noise over the whole range
+    memory = memory or Memory()
+    data, after = tried(values, memory)
+    memory.become(after)
+    return data
+
+
+def tried(values: NDArray[np.int32], memory: Memory) -> tuple[bytes, Memory]:
+    """What `encode` would write, and the memory that it would leave."""
+    after = memory
+
+    def run(encoding: bool, stream: NDArray[np.uint8], flat: NDArray[np.int32]) -> tuple[int, int]:
+        nonlocal after
+        after = memory.copy()  # anew, where the stream was too short
+        return _run(values.shape, after)(encoding, stream, flat)
+
+    return written(values, run), after
 
 
 def decode(data: bytes | memoryview, shape: tuple[int, ...], memory: Memory | None = None) -> NDArray[np.int32]:
@@ -126,47 +126,25 @@ def decode(data: bytes | memoryview, shape: tuple[int, ...], memory: Memory | No
 
     `memory` is changed as encoding changed it; after an error it is of no use.
     """
-    memory = memory or Memory()
-    count = math.prod(shape)
-    if not count:
-        return no_values(data, shape)
-    if count > VALUES_PER_BYTE * (len(data) + 4):  # before anything of that size is made
-        raise ValueError(f"has {len(data):,} bytes, which cannot hold {count:,} symbols; it is truncated or damaged")
-    values = np.zeros(count, np.int32)
-    size, held = _run(False, np.frombuffer(data, np.uint8).copy(), values, shape, memory)
-    if size < 0:
-        raise ValueError(f"ends after {-size - 1:,} of {count:,} symbols; it is truncated or damaged")
-    if size != len(data) or held >= 1 << 24:
-        raise ValueError(f"does not end where its {count:,} symbols end; it is damaged")
-    return values.reshape(shape)
+    return read(data, shape, _run(shape, memory or Memory()))
 
 
-def _run(
-    encoding: bool, stream: NDArray[np.uint8], values: NDArray[np.int32], shape: tuple[int, ...], memory: Memory
-) -> tuple[int, int]:
-    """Call the loop, as machine code where there is numba; otherwise on lists, which plain Python indexes faster."""
-    count = len(values)
-    memory.values += count
-    row = count // shape[0] if len(shape) > 1 else count  # weights of one filter
-    inner = row // shape[1] if len(shape) > 1 else 1  # weights of one filter for one input channel
-    width = shape[3] if len(shape) > 3 else inner  # of a kernel
-    learned = (memory.numbers, *memory.regression(inner))
-    rooms = (row // inner, row, min(inner, PLACES), 2, BEFORE, FEATURES)
-    arrays = (*learned, *(np.zeros(room, np.int64) for room in rooms))
-    code = _compiled()
-    if code is not None:
-        size, held = code(encoding, stream, values, row, inner, width, *arrays)
-        return int(size), int(held)
-    lists = [array.tolist() for array in arrays]
-    byte_list, value_list = bytearray(stream.tobytes()), values.tolist()
-    size, held = loop.code_values(encoding, byte_list, value_list, row, inner, width, *lists)
-    for array, changed in zip(learned, lists, strict=False):  # the first of them
-        array[:] = changed
-    if encoding:
-        stream[:] = np.frombuffer(byte_list, np.uint8)
-    else:
-        values[:] = value_list
-    return size, held
+def _run(shape: tuple[int, ...], memory: Memory) -> Run:
+    """The loop over integers of this shape."""
+
+    def run(encoding: bool, stream: NDArray[np.uint8], values: NDArray[np.int32]) -> tuple[int, int]:
+        count = len(values)
+        memory.values += count
+        row = count // shape[0] if len(shape) > 1 else count  # weights of one filter
+        inner = row // shape[1] if len(shape) > 1 else 1  # weights of one filter for one input channel
+        width = shape[3] if len(shape) > 3 else inner  # of a kernel
+        learned = (memory.numbers, *memory.regression(inner))
+        rooms = (row // inner, row, min(inner, PLACES), 2, BEFORE, FEATURES)
+        arrays = (*learned, *(np.zeros(room, np.int64) for room in rooms))
+        sizes = row, inner, width
+        return call(_compiled(), loop.code_values, encoding, stream, values, sizes, arrays, len(learned))
+
+    return run
 
 
 @functools.cache

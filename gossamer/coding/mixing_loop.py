@@ -231,8 +231,7 @@ def code_values(
 
     `row`, `inner`, `width`: weights of a filter, of a kernel, of a row of it. Then what is learned, the means of each
     input channel, of each of its places, of each place, of all weights and of the filter, and room for regressors.
-    Returns the bytes written, or read, and what the decoder still holds; (-1, 0) where an encoder's stream is too
-    short, (-1 - i, 0) where a decoder's ends inside value i.
+    Returns what `range_coder.Run` says.
     """
     begin(encoding, stream, m, CODER)
     other_mean[0] = 1 << (POINT + 7)  # half a step to begin with

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from gossamer.coding import adaptive, huffman
+from gossamer.coding.range_coder import VALUES_PER_BYTE
 
 
 def entropy_bytes(values) -> float:
@@ -114,7 +115,7 @@ def test_messages_say_how_far_the_stream_reached():
 def test_a_value_never_costs_less_than_the_bound_assumes():
     """`VALUES_PER_BYTE` refuses counts up front; it must never refuse an honest stream of zeros."""
     count = 40_000_000 // 8
-    assert count < adaptive.VALUES_PER_BYTE * (len(adaptive.encode(np.zeros(count, np.int32))) + 4)
+    assert count < VALUES_PER_BYTE * (len(adaptive.encode(np.zeros(count, np.int32))) + 4)
 
 
 def test_plain_python_writes_and_reads_the_same_bytes(monkeypatch):
