@@ -24,9 +24,9 @@ import time
 from pathlib import Path
 
 from benchmarks.claims import CLAIMS, Claim
+from benchmarks.filing import file_circumstances
 from benchmarks.table import write_readme
 from gossamer.files import write_atomically, write_json
-from gossamer.measure.environment import environment
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "results"
@@ -108,10 +108,9 @@ def file_results(name: str, claim: Claim) -> None:
         shutil.copyfile(out / file, filed / file)
         if file.endswith(".json"):
             _remove_paths(filed / file)
-    write_atomically(filed / "command.txt", f"gossamer {shown(claim)} --out runs/{name}\n".encode())
+    file_circumstances(filed, f"gossamer {shown(claim)} --out runs/{name}")
     log = out.with_suffix(".log").read_text(encoding="utf-8")
     write_atomically(filed / "log.txt", _without_paths(log).encode())
-    write_json(filed / "environment.json", environment())
 
 
 def shown(claim: Claim) -> str:

@@ -27,12 +27,12 @@ import numpy as np
 import torch
 
 from benchmarks import lite0
+from benchmarks.filing import file_circumstances
 from benchmarks.rate_curves import RANGE, Point, rate_ratios
 from gossamer import container
 from gossamer.data.images import Split
-from gossamer.files import read_json, write_atomically, write_json
+from gossamer.files import read_json, write_json
 from gossamer.graph import Network, trace
-from gossamer.measure.environment import environment
 from gossamer.measure.quality import right_examples
 from gossamer.recipes.post_training import Rounding, calibration_batches, plan_of
 from gossamer.runtime.export import export_onnx
@@ -133,8 +133,7 @@ def compare(name: str, subject: Subject, data: Path, peer: Path) -> None:
             "points": [asdict(point) for point in points],
         },
     )
-    write_atomically(results / "command.txt", f"python -m benchmarks.beside_nncodec {name}\n".encode())
-    write_json(results / "environment.json", environment())
+    file_circumstances(results, f"python -m benchmarks.beside_nncodec {name}")
     print(json.dumps(read_json(results / "curves.json")["rate_ratio"], indent=1), flush=True)
 
 

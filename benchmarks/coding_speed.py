@@ -22,10 +22,10 @@ import torch
 import torchvision
 from numpy.typing import NDArray
 
+from benchmarks.filing import file_circumstances
 from gossamer import container
 from gossamer.coding import CODERS
-from gossamer.files import write_atomically, write_json
-from gossamer.measure.environment import environment
+from gossamer.files import write_json
 from gossamer.quantize.integers import fine_units, tensors
 from gossamer.runtime.export import export_onnx
 from gossamer.runtime.weights import split_weights
@@ -61,8 +61,7 @@ def main() -> int:
         },
     }
     write_json(RESULTS / "speed.json", result)
-    write_json(RESULTS / "environment.json", environment())
-    write_atomically(RESULTS / "command.txt", b"python -m benchmarks.coding_speed\n")
+    file_circumstances(RESULTS, "python -m benchmarks.coding_speed")
     print((RESULTS / "speed.json").read_text(encoding="utf-8"))
     return 0
 

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.filing import put_between
 from gossamer import container
 from gossamer.coding import adaptive, huffman, relative_index
 from gossamer.container import Tensor
@@ -170,9 +171,7 @@ def tables() -> str:
 
 def main() -> int:
     """Put the tables into the page."""
-    before, _, rest = PAGE.read_text(encoding="utf-8").partition(BEGIN)
-    _, _, after = rest.partition(END)
-    PAGE.write_text(f"{before}{BEGIN}\n{tables()}{END}{after}", encoding="utf-8")
+    put_between(PAGE, BEGIN, END, tables())
     return 0
 
 

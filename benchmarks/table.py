@@ -9,6 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from benchmarks.claims import CLAIMS
+from benchmarks.filing import put_between
 from gossamer.report.record import Report, read_reports
 from gossamer.report.units import human_bytes, points_up
 
@@ -66,7 +67,4 @@ def _machine(report: Report) -> str:
 
 def write_readme() -> None:
     """Put the table into README.md."""
-    path = ROOT / "README.md"
-    before, _, rest = path.read_text(encoding="utf-8").partition(BEGIN)
-    _, _, after = rest.partition(END)
-    path.write_text(f"{before}{BEGIN}\n{results_table()}{END}{after}", encoding="utf-8")
+    put_between(ROOT / "README.md", BEGIN, END, results_table())

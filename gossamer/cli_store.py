@@ -36,6 +36,7 @@ def add_verb(verbs: Any) -> None:
 def run_store(options: argparse.Namespace) -> int:
     """`gossamer store`."""
     from gossamer import container
+    from gossamer.container.describe import kept
     from gossamer.plan import Plan
     from gossamer.quantize.near_lossless import near_lossless
     from gossamer.runtime.weights import split_weights
@@ -55,12 +56,8 @@ def run_store(options: argparse.Namespace) -> int:
     container.write(out, payload, {})
     floats = 4 * sum(value.size for value in weights.values())
     size = out.stat().st_size
-    print(f"{out}: {size:,} bytes for {floats:,} of numbers in float32, {floats / size:.2f}x; {_kept(options.error)}")
+    print(f"{out}: {size:,} bytes for {floats:,} of numbers in float32, {floats / size:.2f}x; {kept(options.error)}")
     return 0
-
-
-def _kept(error: float) -> str:
-    return f"every number within {error:g} of its tensor's root mean square" if error else "every number to the bit"
 
 
 def _preprocess(options: argparse.Namespace) -> Preprocess:

@@ -49,6 +49,14 @@ class Goal:
                 "a larger drop could not be proven within the tolerance"
             )
 
+    def must_be_bytes(self, recipe: str) -> None:
+        """Refuse another goal for a recipe that makes files small and nothing else."""
+        if self.minimise != "bytes":
+            raise ValueError(
+                f"{recipe} makes files small, not arithmetic fast, but {self.minimise} is to be minimised; "
+                "use --minimise bytes, or the recipe auto"
+            )
+
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values; `from_json` inverts it."""
         return asdict(self)

@@ -18,8 +18,13 @@ The sum over a tensor comes close to what `adaptive` needs for it (a test says h
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
+
+Costs = Callable[[NDArray[np.int32]], NDArray[np.float32]]
+"""Integers -> bits, (classes, *shape): what an integer of bit length 0, 1, 2, ... costs in each place."""
 
 LARGEST_RELATIVE = 16  # larger magnitudes say nothing more about their neighbours
 BUCKETS, PER_OCTAVE, QUIETEST = 26, 2.5, 0.02  # of e: the first holds weights all of whose relatives are zero
@@ -46,6 +51,12 @@ def costs(values: NDArray[np.int32]) -> NDArray[np.float32]:
     sums = np.bincount(bucket.reshape(-1), magnitude.reshape(-1), BUCKETS).astype(np.float64)
     table = _bits(counts.reshape(BUCKETS, classes).astype(np.float64), sums)
     return np.ascontiguousarray(np.moveaxis(table.astype(np.float32)[bucket], -1, 0))
+
+
+def coded_bits(values: NDArray[np.int32]) -> float:
+    """What the integers themselves cost, in all."""
+    lengths = _bit_length(np.abs(values.astype(np.int64)))
+    return float(np.take_along_axis(costs(values), lengths[None], 0).sum())
 
 
 def _bit_length(magnitude: NDArray[np.int64]) -> NDArray[np.int64]:

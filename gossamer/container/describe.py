@@ -33,12 +33,16 @@ def describe(file: File) -> str:
     lines += [f"  input: {_safe(_input(network.preprocess))}"]
     error = network.plan.get("error")
     if isinstance(error, int | float):
-        kept = f"within {error:g} of its tensor's root mean square" if error else "to the bit"
-        lines += [f"  stored as it was: every number {kept}"]
+        lines += [f"  stored as it was: {kept(error)}"]
     certificate = file.claims.get("certificate")
     if isinstance(certificate, dict):
         lines += [f"  certificate: {_safe(_certificate(certificate))}"]
     return "\n".join(lines)
+
+
+def kept(error: float) -> str:
+    """How near the numbers of a network that was stored as it is are to what they were, in words."""
+    return f"every number within {error:g} of its tensor's root mean square" if error else "every number to the bit"
 
 
 def _input(preprocess: Mapping[str, Any]) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,36 +25,38 @@ from gossamer.files import write_atomically, written_aside
 PAYLOAD = "payload_sha256"  # the key under which claims name what they are about
 
 
-@dataclass(frozen=True)
-class Opened:
-    """A file whose checksums hold, open: its tensors are decoded when they are asked for, one after the other.
+@dataclass(frozen=True, kw_only=True)
+class _Surveyed:
+    """A file whose checksums hold.
 
-    `network` is the payload without its tensors. `claims` are what the file's maker says of it (measurements,
-    certificate); they name the payload by its SHA-256.
+    `claims` are what its maker says of it (measurements, certificate); they name the payload by its SHA-256.
     """
 
     path: Path
-    version: int
+    version: int = VERSION
+    claims: Mapping[str, Any]
+    payload_sha256: str
+    places: tuple[Place, ...]
+    bytes: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Opened(_Surveyed):
+    """An open file: its tensors are decoded when they are asked for, one after the other.
+
+    `network` is the payload without its tensors.
+    """
+
     network: Payload
     tensors: Tensors
-    claims: Mapping[str, Any]
-    payload_sha256: str
-    places: tuple[Place, ...]
-    bytes: int
 
 
-@dataclass(frozen=True)
-class File:
-    """A file that was read whole: as `Opened`, and every tensor with what the file spends on it."""
+@dataclass(frozen=True, kw_only=True)
+class File(_Surveyed):
+    """A file that was read whole: its payload, and what the file spends on every tensor."""
 
-    path: Path
-    version: int
     payload: Payload
-    claims: Mapping[str, Any]
-    payload_sha256: str
-    places: tuple[Place, ...]
     stored: tuple[Stored, ...]
-    bytes: int
 
 
 def write(path: Path, payload: Payload, claims: Mapping[str, Any], choice: Choice = smallest) -> str:
@@ -100,8 +102,13 @@ def opened(path: Path, most_decoded_bytes: int = MOST_DECODED_BYTES) -> Iterator
         where = f"{path.name}: section 'tensors'"
         tensors = Tensors(file, names, most_decoded_bytes, where, place.offset, place.length)
         yield Opened(
-            *(path, VERSION, network, tensors, claims, digest.hex(), tuple(places)),
-            places[-1].offset + places[-1].length,
+            path=path,
+            claims=claims,
+            payload_sha256=digest.hex(),
+            places=tuple(places),
+            bytes=places[-1].offset + places[-1].length,
+            network=network,
+            tensors=tensors,
         )
 
 
@@ -109,9 +116,9 @@ def read(path: Path, most_decoded_bytes: int = MOST_DECODED_BYTES) -> File:
     """Read a whole file; CorruptFile where anything is not as the format says. The limit is that of `opened`."""
     with opened(path, most_decoded_bytes) as file:
         rows = list(file.tensors)
+        surveyed = {field.name: getattr(file, field.name) for field in fields(_Surveyed)}
         payload = replace(file.network, tensors=tuple(tensor for tensor, _ in rows))
-        stored = tuple(entry for _, entry in rows)
-        return File(file.path, file.version, payload, file.claims, file.payload_sha256, file.places, stored, file.bytes)
+        return File(**surveyed, payload=payload, stored=tuple(entry for _, entry in rows))
 
 
 def decode(path: Path, out: Path, most_decoded_bytes: int = MOST_DECODED_BYTES) -> None:

@@ -28,10 +28,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from gossamer.coding.costs import Costs
 from gossamer.graph import Layer, MatrixForm, Network, walk
 from gossamer.quantize.folding import fold_factors
 from gossamer.quantize.integers import MANTISSA_BITS, round_mantissa
-from gossamer.quantize.rate_distortion import Costs, Factored, Problem, choose_integers
+from gossamer.quantize.rate_distortion import Factored, Problem, choose_integers
 from gossamer.quantize.second_order import Moments, Sensitivity, moments
 
 MOST_COLUMNS = 4800  # of one matrix of moments: with 4,608 columns (3x3 of 512 channels) it is factored in seconds

@@ -35,12 +35,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from gossamer.coding.costs import Costs
 from gossamer.coding.machine_code import machine_code
 
 Floats = NDArray[np.float64]
-Costs = Callable[[NDArray[np.int32]], NDArray[np.float32]]
-"""Integers -> bits, (classes, *shape): what an integer of bit length 0, 1, 2, ... would cost in each place."""
-
 FINENESS = 0.09  # measured on ResNet-20: 0.08 to 0.10 give the same curve, 0.12 costs 2 %, 0.16 costs 5 %
 PASSES = 3
 BLOCK = 64  # rows, columns: errors within a block go through the loop, those of earlier blocks through one product

@@ -107,11 +107,7 @@ class DeepCompression:
 
     def search(self, run: Run) -> list[Candidate]:
         """Every candidate in the order tried: nothing pruned first, then more from rung to rung."""
-        if run.goal.minimise != "bytes":
-            raise ValueError(
-                f"deep-compression makes files small, not arithmetic fast, but {run.goal.minimise} is to be minimised; "
-                "use --minimise bytes, or the recipe auto"
-            )
+        run.goal.must_be_bytes("deep-compression")
         demand = partial(self.demand, coded_layers(run))
         demand(1.0)  # rates that do not fit are refused before anything is trained
         pace = measure_pace(run)

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gossamer.coding.costs import costs
+from gossamer.coding.costs import coded_bits, costs
 from gossamer.data.splits import hold_out
 from gossamer.graph import Layer
 from gossamer.plan import LayerPlan, Plan
@@ -157,7 +157,7 @@ def _first_rung(run: Run) -> int:
             step = coarseness * (float(folded.square().mean().sqrt()) or 1.0)
             integers = torch.round(folded / step)
             changed[name] = integers * step / factor
-            bits += _bits(integers)
+            bits += coded_bits(integers.to(torch.int32).numpy())
             count += integers.numel()
         return changed, bits / count
 
@@ -171,10 +171,3 @@ def _first_rung(run: Run) -> int:
             refused = middle
     bits = GAINED_BY_TRAINING * rounded(PROBED[max(borne, 0)])[1]
     return next((number for number, rung in enumerate(LADDER) if rung.bits <= bits), len(LADDER) - 1)
-
-
-def _bits(integers: Tensor) -> float:
-    """Coded bits of a tensor of integers."""
-    values = integers.to(torch.int32).numpy()
-    lengths = np.frexp(np.abs(values).astype(np.float64))[1]
-    return float(np.take_along_axis(costs(values), lengths[None], 0).sum())

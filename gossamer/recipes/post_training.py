@@ -47,11 +47,7 @@ class PostTraining:
 
     def search(self, run: Run) -> list[Candidate]:
         """Every candidate in the order tried."""
-        if run.goal.minimise != "bytes":
-            raise ValueError(
-                f"post-training makes files small, not arithmetic fast, but {run.goal.minimise} is to be minimised; "
-                "use --minimise bytes, or the recipe auto"
-            )
+        run.goal.must_be_bytes("post-training")
         rounding = Rounding(
             run.network, coded_layers(run), calibration_batches(run.network, run.task, self.images, run.note)
         )

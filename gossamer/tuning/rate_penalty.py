@@ -22,17 +22,13 @@ Differs from the papers:
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
+from gossamer.coding.costs import Costs
 from gossamer.tuning.plug import Clock, Plug, Weights, alive, straight_through
-
-Costs = Callable[[NDArray[np.int32]], NDArray[np.float32]]
-"""Integers of a tensor -> bits, (classes, *shape): what an integer of bit length 0, 1, 2, ... costs in each place."""
 
 FIRST_WEIGHT, LEAST_WEIGHT = 0.03, 1e-4
 STEERING, MOST_TURN = 30.0, 0.1  # how far the penalty's weight can move in all of training, and in a step; logarithms
