@@ -101,11 +101,17 @@ class Tensor:
         )
         if self.unit is None:
             return values
-        along = [1] * len(self.shape)
-        along[self.axis] = -1
         with np.errstate(over="ignore", under="ignore"):  # an infinity or a denormal is what IEEE says it is
-            product: NDArray[np.float32] = values * self.unit.reshape(along)
+            product: NDArray[np.float32] = values * self.unit_along()
         return product
+
+    def unit_along(self) -> NDArray[np.float32]:
+        """The unit as it broadcasts to the tensor; ones where there is none."""
+        along = [1] * len(self.shape)
+        if self.unit is None:
+            return np.ones(along, np.float32)
+        along[self.axis] = -1
+        return self.unit.reshape(along)
 
 
 def _unit(name: str, integers: NDArray[np.int32], unit: NDArray[np.float32], axis: int) -> NDArray[np.float32]:

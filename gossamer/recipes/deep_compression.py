@@ -36,8 +36,7 @@ from gossamer.plan import LayerPlan, Plan
 from gossamer.quantize.codebook import INITIAL, Codebook, share
 from gossamer.quantize.folding import fold_factors
 from gossamer.quantize.integers import Shared
-from gossamer.recipes.fewer_bytes import coded_layers
-from gossamer.search.candidate import Candidate, finish
+from gossamer.search.candidate import Candidate, coded_layers, finish
 from gossamer.search.ladder import climb
 from gossamer.search.pace import epochs_in_time, measure_pace
 from gossamer.search.run import Run

@@ -23,8 +23,7 @@ from gossamer.graph import Layer, Network, walk
 from gossamer.plan import LayerPlan, Plan
 from gossamer.quantize.post_training import RateDistortion
 from gossamer.quantize.second_order import Sensitivity, sensitivity
-from gossamer.recipes.fewer_bytes import coded_layers
-from gossamer.search.candidate import Candidate, finish
+from gossamer.search.candidate import Candidate, coded_layers, finish
 from gossamer.search.run import Run
 from gossamer.task import Task
 

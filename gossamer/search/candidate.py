@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from gossamer import container
 from gossamer.coding import smallest
 from gossamer.files import read_json, write_json
-from gossamer.graph import Network
+from gossamer.graph import Layer, Network
 from gossamer.measure.quality import right_examples
 from gossamer.measure.sizes import Sizes, sizes, zeros
 from gossamer.plan import Plan
@@ -87,6 +87,15 @@ class Candidate:
         return cls(
             **value | {"folder": folder, "sizes": Sizes(**value["sizes"]), "verdict": Verdict(**value["verdict"])}
         )
+
+
+def coded_layers(run: Run) -> list[Layer]:
+    """The layers whose weights stand in the exported graph under their own names; the others stay float32."""
+    exported = split_weights(run.original_onnx())[1]
+    found = [layer for layer in run.network.layers if layer.name in exported]
+    if others := sorted({layer.name for layer in run.network.layers} - {layer.name for layer in found}):
+        run.note(f"weights that the network computes from its parameters stay float32: {', '.join(others)}")
+    return found
 
 
 def finish(

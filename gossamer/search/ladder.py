@@ -38,10 +38,12 @@ def climb(
     between: Callable[[R, R], R],
     epochs_for: Callable[[int, str], int],
     first: int = 0,
+    steps: int = 0,
 ) -> list[Candidate]:
     """Try `rungs` from number `first` on; returns every candidate in the order tried, refused ones included.
 
-    `epochs_for(n, name)`: how long the n-th attempt, from 1 on, may train; 0 ends the climb.
+    `epochs_for(n, name)`: how long the n-th attempt, from 1 on, may train; 0 ends the climb. `steps`: how many steps
+    of the run there were before, fine grid aside.
     """
     tried: list[Candidate] = []
     last_good: Candidate | None = None
@@ -54,11 +56,11 @@ def climb(
         if epochs == 0:
             break
         try:
-            found = list(attempt(number, rung, last_good, epochs))
+            found = list(attempt(steps + number, rung, last_good, epochs))
         except Diverged as error:
             run.note(f"rung '{rung.name}' was given up: {error}")
             break
-        run.forget_training(run.step_folder(number, rung.name))
+        run.forget_training(run.step_folder(steps + number, rung.name))
         number += 1
         tried += found
         accepted = [candidate for candidate in found if candidate.verdict.accepted]
