@@ -15,7 +15,7 @@ PACKAGE = ROOT / "gossamer"
 
 #: From the ground up; a package may import those of earlier rows, and those beside it.
 LAYERS = [
-    {"files", "near", "plan", "coding"},
+    {"files", "near", "plan", "coding", "certify_binomial"},
     {"container"},
     {"device", "data", "goal", "zoo", "graph", "task", "certify_exact"},
     {"measure", "runtime"},
