@@ -110,8 +110,8 @@ def _claims(report: Report) -> dict[str, object]:
 def load(run: str | Path, task: Task) -> Network:
     """The compressed network of a finished run as a trainable network: `load(run, task).module`.
 
-    Cut from the task's original by the run's plan in one step, with the trained values put in: what the file computes,
-    up to rounding. Where int8 was delivered, they are the float32 values before they were rounded to int8.
+    Cut from the task's original by the run's plan in one step, with the file's values put in: it computes what the file
+    does. Where int8 was delivered, they are the float32 values before they were rounded to int8.
     """
     folder = Path(run)
     if not (folder / "delivered.json").exists():

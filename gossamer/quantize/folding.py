@@ -11,12 +11,15 @@ of a filter whose weights are all zero sees no variance, so its factor, and with
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from gossamer.graph import Layer
+from gossamer.graph import Layer, Network
 
 
 def fold_factors(layers: Iterable[Layer], weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -35,3 +38,30 @@ def _factor(layer: Layer, weights: Mapping[str, Tensor]) -> Tensor:
     factor[factor == 0] = 1.0  # a dead channel: dividing by its factor on the way back must stay possible
     shape[1 if layer.kind == "conv_transpose" else 0] = -1
     return factor.reshape(shape)
+
+
+def settle(
+    network: Network, exported: Mapping[str, NDArray[np.generic]], stored: Mapping[str, NDArray[np.generic]]
+) -> None:
+    """Give a network, in place, the weights and biases that its file holds, so that it computes what the file does.
+
+    `exported` are the deployed tensors by name, folded and bare; `stored` the same as the file rounded them.
+    """
+    values = network.tensors
+    factors = fold_factors(network.layers, values)
+    norms = Counter(layer.norm.mean for layer in network.layers if layer.norm)
+    with torch.no_grad():
+        for layer in network.layers:
+            if layer.name not in stored:  # a weight that the network computes: it is a constant of the graph
+                continue
+            weight = values[layer.name]
+            weight.copy_(_like(stored[layer.name], weight) / factors[layer.name])
+            bias = layer.name.removesuffix(".weight") + ".bias"
+            name = layer.norm.bias if layer.norm else bias
+            alone = layer.norm is None or norms[layer.norm.mean] == 1
+            if alone and bias in stored and name in values:
+                values[name] += _like(stored[bias], values[name]) - _like(exported[bias], values[name])
+
+
+def _like(array: NDArray[np.generic], tensor: Tensor) -> Tensor:
+    return torch.from_numpy(np.array(array, np.float32)).to(tensor)

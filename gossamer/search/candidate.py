@@ -23,6 +23,7 @@ from gossamer.graph import Layer, Network
 from gossamer.measure.quality import right_examples
 from gossamer.measure.sizes import Sizes, sizes, zeros
 from gossamer.plan import Plan
+from gossamer.quantize.folding import settle
 from gossamer.quantize.integers import MANTISSA_BITS, Shared, tensors
 from gossamer.quantize.static_int8 import quantize_int8
 from gossamer.runtime.export import export_onnx
@@ -151,7 +152,10 @@ def write_network(
     shared: Mapping[str, Shared] | None = None,
     choice: container.Choice = smallest,
 ) -> bytes:
-    """Write plan, weights and file of a network; returns the ONNX bytes decoded from that file."""
+    """Write plan, weights and file of a network; returns the ONNX bytes decoded from that file.
+
+    Where the file rounds them, the network's own weights and biases become those of the file.
+    """
     model = export_onnx(network.module, network.example)
     if plan.int8:
         images = (images for images, _ in task.numpy_batches(task.calibration, CALIBRATION_BATCH))
@@ -159,11 +163,13 @@ def write_network(
     graph, weights = split_weights(model)
     if lost := sorted({*(units or {}), *(shared or {})} - set(weights)):
         raise ValueError(f"expected the weight '{lost[0]}' in the exported graph, but it is not there under its name")
+    rounded = units is not None or shared is not None
+    stored = tensors(weights, units or {}, shared, mantissa_bits=MANTISSA_BITS if rounded else None)
+    if rounded:
+        settle(network, weights, {tensor.name: tensor.decoded() for tensor in stored})
     payload = container.Payload(
         graph=graph,
-        tensors=tensors(
-            weights, units or {}, shared, mantissa_bits=None if units is None and shared is None else MANTISSA_BITS
-        ),
+        tensors=stored,
         preprocess=task.preprocess.to_json(),
         classes=task.classes,
         plan=plan.in_file(),

@@ -84,7 +84,7 @@ def test_what_is_loaded_is_what_the_file_computes(finished):
     with torch.no_grad():
         loaded = gossamer.load(result.folder, task).module.eval()(images).numpy()
     stored = open_session(result.folder / "model.onnx").run(images.numpy())[0]
-    assert np.abs(loaded - stored).max() < 0.03 * np.abs(stored).max()  # of the rounding of units and biases
+    assert np.abs(loaded - stored).max() < 1e-4 * np.abs(stored).max()
 
 
 def test_the_report_compares_the_coders_and_the_control_is_tuned_as_the_candidates_were(
