@@ -1,15 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """Ladder: prune as far as the tolerance allows, one rung after the other.
 
-Each rung asks more of the network than the last and starts from what the last one trained. The climb ends at the
-first refusal, after one attempt half-way back, or when the next rung no longer fits into the time. Every accepted
-rung is a finished file, so the best network so far is always there.
+Each rung asks more of the network than the last and starts from what the last accepted one trained. Strides grow by a
+rung each time: networks bear three times or thirty times less, and a rung takes hours of training. After a refusal the
+rungs between the last accepted and the refused one are halved; where none is left there is one attempt between the two.
+The climb ends then, or when the next rung no longer fits into the time. Every accepted rung is a finished file, so the
+best network so far is always there.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Protocol, TypeVar, cast
+from typing import Protocol, TypeVar
 
 from gossamer.search.candidate import Candidate
 from gossamer.search.run import Run
@@ -46,17 +48,16 @@ def climb(
     of the run there were before, fine grid aside.
     """
     tried: list[Candidate] = []
-    last_good: Candidate | None = None
-    low: R | None = None
-    ladder, refused, index, number = list(rungs), len(rungs), first, 1
-    while index < refused or (index == refused < len(ladder) and low is not None):
-        half_way = index == refused
-        rung = between(cast("R", low), ladder[index]) if half_way else ladder[index]
+    good: Candidate | None = None
+    low, refused, index, stride, number = -1, len(rungs), first, 1, 1
+    while index < len(rungs):
+        half_way = index == low
+        rung = between(rungs[low], rungs[refused]) if half_way else rungs[index]
         epochs = epochs_for(number, rung.name)
         if epochs == 0:
             break
         try:
-            found = list(attempt(steps + number, rung, last_good, epochs))
+            found = list(attempt(steps + number, rung, good, epochs))
         except Diverged as error:
             run.note(f"rung '{rung.name}' was given up: {error}")
             break
@@ -64,15 +65,19 @@ def climb(
         number += 1
         tried += found
         accepted = [candidate for candidate in found if candidate.verdict.accepted]
-        if accepted:
-            last_good, low = accepted[-1], rung
         if half_way:
             break
         if accepted:
-            index += 1
+            good, low = accepted[-1], index
         else:
             refused = index
-            index = index if low is not None else index - 1  # started too high
+        if good is None:  # started too high
+            index -= 1
             if index < 0:
                 break
+        elif refused == len(rungs):
+            index = min(low + stride, len(rungs) - 1) if low < len(rungs) - 1 else len(rungs)
+            stride += 1
+        else:
+            index = (low + refused) // 2
     return tried

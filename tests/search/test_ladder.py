@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The climb: up to the first refusal, half-way back once, down when it started too high, the same on a restart."""
+"""The climb: up in growing strides, back by halves after a refusal, down when it started too high."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def half_way(low, high):
     return Step((low.height + high.height) / 2)
 
 
-def climb_to(limit, run=None, first=0, diverges_at=None):
+def climb_to(limit, run=None, first=0, diverges_at=None, height=4):
     """Heights tried and their verdicts, and what each started from, when everything up to `limit` is accepted."""
     tried = []
 
@@ -59,21 +59,28 @@ def climb_to(limit, run=None, first=0, diverges_at=None):
         tried.append((number, rung.height, previous.height if previous else None))
         return [SimpleNamespace(height=rung.height, verdict=SimpleNamespace(accepted=rung.height <= limit))]
 
-    rungs = [Step(h) for h in (1, 2, 3, 4)]
+    rungs = [Step(h) for h in range(1, height + 1)]
     found = climb(run, rungs, attempt, between=half_way, epochs_for=run.epochs_for, first=first)
     return tried, [candidate.height for candidate in found if candidate.verdict.accepted]
 
 
 def test_everything_is_accepted():
     tried, accepted = climb_to(9)
-    assert accepted == [1, 2, 3, 4]
-    assert tried == [(1, 1, None), (2, 2, 1), (3, 3, 2), (4, 4, 3)]
+    assert accepted == [1, 2, 4]
+    assert tried == [(1, 1, None), (2, 2, 1), (3, 4, 2)]
+
+
+def test_strides_grow_and_after_a_refusal_the_rest_is_halved():
+    tried, accepted = climb_to(12.7, height=20)
+    assert [height for _, height, _ in tried] == [1, 2, 4, 7, 11, 16, 13, 12, 12.5]
+    assert accepted == [1, 2, 4, 7, 11, 12, 12.5]
+    assert [start for *_, start in tried] == [None, 1, 2, 4, 7, 11, 11, 11, 12], "from the last accepted"
 
 
 def test_after_a_refusal_one_attempt_half_way_from_the_last_accepted():
     tried, accepted = climb_to(2.6)
-    assert [height for _, height, _ in tried] == [1, 2, 3, 2.5]
-    assert tried[-1] == (4, 2.5, 2)
+    assert [height for _, height, _ in tried] == [1, 2, 4, 3, 2.5]
+    assert tried[-1] == (5, 2.5, 2)
     assert accepted == [1, 2, 2.5]
 
 
@@ -95,9 +102,9 @@ def test_it_stops_when_the_time_is_up():
 
 def test_divergence_ends_the_climb_with_a_note():
     run = FakeRun()
-    _, accepted = climb_to(9, run, diverges_at=3)
+    _, accepted = climb_to(9, run, diverges_at=4)
     assert accepted == [1, 2]
-    assert run.notes == ["rung '3' was given up: planted"]
+    assert run.notes == ["rung '4' was given up: planted"]
     assert run.forgotten == [(1, "1"), (2, "2")], "checkpoints of finished rungs only"
 
 
