@@ -27,7 +27,7 @@ _RESNET56 = (
     "compress --model resnet56 --weights {data}/weights/cifar10/resnet56-4bfd9763.th --data cifar10:{data}/cifar10 "
     "--preset cifar10-imagenet-stats --tolerance 1 --observed 0.4 "
 )
-_HELD_OUT = "--data cifar10-held-out:{data}/cifar10 --preset cifar10 --numerics 'channels_last bfloat16' "
+_HELD_OUT = "--data cifar10-held-out:{data}/cifar10 --preset cifar10 --numerics 'channels_last bfloat16 products' "
 _LENET = (
     "compress --model {name} --weights examples/mnist/{name}.safetensors --data mnist:{{data}}/mnist --preset mnist "
     "--no-augment --recipe deep-compression:rates={name}{bits} --tolerance 1 --observed {observed} --epochs {epochs} "

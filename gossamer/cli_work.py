@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -109,8 +110,13 @@ def _run_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=cli_values.seed, default=0)
     parser.add_argument(
         "--numerics",
-        choices=("plain float32", "plain bfloat16", "channels_last float32", "channels_last bfloat16"),
-        help="arithmetic of training; default: the fastest here, found by trial, so two runs may end with other digits",
+        choices=[
+            " ".join(words).rstrip()
+            for words in itertools.product(("plain", "channels_last"), ("float32", "bfloat16"), ("", "products"))
+        ],
+        metavar="WORDS",
+        help="arithmetic of training: plain or channels_last, float32 or bfloat16, with products (of matrices, on "
+        "small maps) or without; default: the fastest here, found by trial, so two runs may end with other digits",
     )
     parser.add_argument("--out", type=cli_values.new_folder, help="folder of the run; the same command goes on there")
     parser.add_argument("--quiet", action="store_true")

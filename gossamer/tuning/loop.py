@@ -108,8 +108,9 @@ def tune(
                 plug.before_step(clock, weights)
             batch = Batch(numerics.lay_out_input(inputs), targets)
             optimizer.zero_grad()
-            loss = _loss(module, task, batch, weights, plugs, teacher, numerics)
-            loss.backward()  # type: ignore[no-untyped-call]
+            with numerics.convolutions():
+                loss = _loss(module, task, batch, weights, plugs, teacher, numerics)
+                loss.backward()  # type: ignore[no-untyped-call]
             for plug in plugs:
                 plug.after_backward(weights)
             optimizer.step()

@@ -8,23 +8,30 @@ machines by factors of up to 13 (MobileNetV2's float32 depthwise backward on a C
 from __future__ import annotations
 
 import copy
+import math
 import time
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
+
+from gossamer.tuning.small_maps import FEWEST_WEIGHTS, SmallMaps
 
 HOPELESS = 4.0  # times as slow as the best so far
 
 
 @dataclass(frozen=True)
 class Numerics:
-    """Memory layout and precision of training; `str` gives the word stored with a run."""
+    """Memory layout and precision of training; `str` gives the words stored with a run.
+
+    `products`: convolutions of many channels on small maps are products of matrices (`small_maps`).
+    """
 
     channels_last: bool = False
     bfloat16: bool = False
+    products: bool = False
 
     def lay_out(self, module: nn.Module) -> None:
         """Put the module's four-dimensional weights in this memory layout, in place."""
@@ -43,24 +50,29 @@ class Numerics:
         """The context in which forward passes run."""
         return torch.autocast(device_type, torch.bfloat16) if self.bfloat16 else nullcontext()
 
+    def convolutions(self) -> AbstractContextManager[object]:
+        """The context in which forward and backward passes run."""
+        return SmallMaps() if self.products else nullcontext()  # type: ignore[no-untyped-call]
+
     def __str__(self) -> str:
         layout = "channels_last" if self.channels_last else "plain"
-        return f"{layout} {'bfloat16' if self.bfloat16 else 'float32'}"
+        return f"{layout} {'bfloat16' if self.bfloat16 else 'float32'}{' products' if self.products else ''}"
 
     @classmethod
     def parse(cls, word: str) -> Numerics:
         """The numerics that `str` wrote.
 
         >>> Numerics.parse(str(Numerics(channels_last=True)))
-        Numerics(channels_last=True, bfloat16=False)
+        Numerics(channels_last=True, bfloat16=False, products=False)
         """
-        known = {str(numerics): numerics for numerics in ALL_NUMERICS}
+        every = [*ALL_NUMERICS, *(replace(numerics, products=True) for numerics in ALL_NUMERICS)]
+        known = {str(numerics): numerics for numerics in every}
         if word not in known:
             raise ValueError(f"numerics must be one of {', '.join(known)}, got '{word}'; leave it out for a trial")
         return known[word]
 
 
-#: The likeliest to be fast first.
+#: The likeliest to be fast first; each of them is possible with products too.
 ALL_NUMERICS = tuple(Numerics(c, b) for b in (True, False) for c in (True, False))
 
 
@@ -69,25 +81,40 @@ def fastest_numerics(
 ) -> tuple[Numerics, dict[str, float]]:
     """Time forward and backward on a copy of `module`; returns the fastest and the milliseconds of each.
 
-    The first step of each only warms up; an arithmetic that starts hopelessly slow is not tried further.
+    Where there was a choice, the fastest is timed with products too, if any kernel is large enough for them. The first
+    step of each only warms up; an arithmetic that starts hopelessly slow is not tried further.
     """
     times: dict[str, float] = {}
+
+    def fastest() -> Numerics:
+        return Numerics.parse(min(times, key=lambda words: times[words]))
+
     for numerics in among:
-        trial = copy.deepcopy(module).to(inputs.device).train()
-        numerics.lay_out(trial)
-        batch = numerics.lay_out_input(inputs)
-        fastest = float("inf")
-        for step in range(1 + steps):
-            start = time.perf_counter()
-            trial.zero_grad()
+        times[str(numerics)] = _milliseconds(module, inputs, numerics, steps, min(times.values(), default=math.inf))
+    large = any(p.ndim == 4 and p.numel() >= FEWEST_WEIGHTS for p in module.parameters())
+    if len(among) > 1 and large and inputs.device.type == "cpu":
+        numerics = replace(fastest(), products=True)
+        times[str(numerics)] = _milliseconds(module, inputs, numerics, steps, min(times.values()))
+    return fastest(), times
+
+
+def _milliseconds(module: nn.Module, inputs: Tensor, numerics: Numerics, steps: int, best: float) -> float:
+    """The fastest of some steps, after one that warms up; of the first alone where that is hopeless beside `best`."""
+    trial = copy.deepcopy(module).to(inputs.device).train()
+    numerics.lay_out(trial)
+    batch = numerics.lay_out_input(inputs)
+    fastest = math.inf
+    for step in range(1 + steps):
+        start = time.perf_counter()
+        trial.zero_grad()
+        with numerics.convolutions():
             with numerics.autocast(inputs.device.type):
                 outputs = trial(batch)
             outputs.float().square().mean().backward()
-            elapsed = 1000 * (time.perf_counter() - start)
-            hopeless = elapsed > HOPELESS * min(times.values(), default=elapsed)
-            if step or hopeless:
-                fastest = min(fastest, elapsed)
-            if hopeless:
-                break
-        times[str(numerics)] = fastest
-    return Numerics.parse(min(times, key=lambda word: times[word])), times
+        elapsed = 1000 * (time.perf_counter() - start)
+        hopeless = elapsed > HOPELESS * min(best, elapsed)
+        if step or hopeless:
+            fastest = min(fastest, elapsed)
+        if hopeless:
+            break
+    return fastest

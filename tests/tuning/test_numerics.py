@@ -18,6 +18,14 @@ def test_every_arithmetic_is_tried_and_the_fastest_taken():
     assert times[str(chosen)] == min(times.values())
 
 
+def test_products_are_tried_with_the_fastest_where_a_kernel_is_large():
+    chosen, times = fastest_numerics(nn.Conv2d(96, 96, 3), torch.zeros(2, 96, 4, 4), steps=1)
+    *others, products = times
+    assert products == f"{min(others, key=lambda words: times[words])} products"
+    assert str(Numerics.parse(products)) == products
+    assert times[str(chosen)] == min(times.values())
+
+
 def test_only_what_is_given_is_tried():
     chosen, times = fastest_numerics(nn.Conv2d(3, 4, 3), torch.zeros(4, 3, 8, 8), [Numerics(True, False)], steps=1)
     assert str(chosen) == "channels_last float32"
@@ -25,5 +33,7 @@ def test_only_what_is_given_is_tried():
 
 
 def test_an_unknown_arithmetic_is_refused_before_anything_is_written():
-    with pytest.raises(ValueError, match=r"numerics must be one of .*plain float32, got 'float8'; leave it out"):
+    with pytest.raises(
+        ValueError, match=r"numerics must be one of .*plain float32 products, got 'float8'; leave it out"
+    ):
         Settings(numerics="float8")
