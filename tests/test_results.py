@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import coverage_page, deep_compression_table, rate_curves
+from benchmarks import coverage_page, curves, deep_compression_table, rate_curves
 from benchmarks.claims import CLAIMS
 from benchmarks.rate_curves import Point, rate_ratios
 from benchmarks.table import BEGIN, END, _row, results_table
@@ -120,6 +120,22 @@ def test_the_table_beside_nncodec_is_made_from_results():
     page = rate_curves.PAGE.read_text(encoding="utf-8")
     shown = page.partition(rate_curves.BEGIN)[2].partition(rate_curves.END)[0].strip()
     assert shown == rate_curves.table(), "run `python -m benchmarks.rate_curves`"
+
+
+def test_the_curves_are_made_from_results():
+    page = curves.PAGE.read_text(encoding="utf-8")
+    shown = page.partition(curves.BEGIN)[2].partition(curves.END)[0].strip()
+    assert shown == curves.page(), "run `python -m benchmarks.curves`"
+    for name in curves.NETWORKS:
+        drawn = (ROOT / "docs" / "curves" / f"{name}.svg").read_text(encoding="utf-8")
+        assert drawn == curves.drawing(name), "run `python -m benchmarks.curves`"
+
+
+def test_a_curve_holds_what_nothing_of_its_kind_beats():
+    marks = [
+        curves.Mark("a", f"{size}", size, drop) for size, drop in [(9, 0.1), (5, 0.5), (7, 0.5), (3, 2.0), (4, 2.5)]
+    ]
+    assert [mark.bytes for mark in curves.frontier([*marks, curves.Mark("b", "", 1, -1.0)], "a")] == [3, 5, 9]
 
 
 def test_bytes_are_compared_at_equal_quality():
