@@ -8,7 +8,7 @@
 
 Work in progress lies under GOSSAMER_RUNS (default: runs/); a killed queue goes on where it was. A finished claim
 has results/NAME/ with report.json, model.gossamer, log.txt, command.txt and environment.json; a baseline that was
-trained has history.json instead of the first two, and its weights stay in GOSSAMER_RUNS.
+trained has history.json instead of the first.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from gossamer.files import write_atomically, write_json
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "results"
-DELIVERED = {"compress": ("report.json", "model.gossamer", "plan.json"), "train": ("history.json",)}
+DELIVERED = {"compress": ("report.json", "model.gossamer", "plan.json"), "train": ("history.json", "model.gossamer")}
 
 
 def main() -> int:
@@ -75,26 +75,29 @@ def arguments(claim: Claim) -> list[str]:
     data = os.environ.get("GOSSAMER_DATA")
     if "{data}" in claim.arguments and (not data or not Path(data).is_dir()):
         raise SystemExit(f"expected the data folder in GOSSAMER_DATA, got {data!r}; see docs/benchmarks.md")
-    return [part.format(data=data, runs=runs_folder()) for part in shlex.split(claim.arguments)]
+    return [part.format(data=data) for part in shlex.split(claim.arguments)]
 
 
 def run(name: str, claim: Claim) -> int:
     """Run one claim to its end and file its results; the exit status of its command."""
     out = runs_folder() / name
     out.parent.mkdir(parents=True, exist_ok=True)
-    command = [*arguments(claim), "--out", str(out)]
+    commands = [[*arguments(claim), "--out", str(out)]]
     if claim.arguments.startswith("compress"):
-        command += ["--ledger", str(runs_folder() / "ledger.json")]
+        commands[0] += ["--ledger", str(runs_folder() / "ledger.json")]
+    if claim.then:
+        commands.append([part.format(run=out) for part in shlex.split(claim.then)])
     log = out.with_suffix(".log")
     print(f"{name}: {claim.shows}; log in {log}", flush=True)
     started = time.time()
-    with log.open("a", encoding="utf-8") as stream:
-        status = subprocess.run(
-            [sys.executable, "-m", "gossamer", *command], cwd=ROOT, stdout=stream, stderr=stream, check=False
-        ).returncode
-    if status:
-        print(f"{name}: ended with status {status} after {time.time() - started:.0f} s; see {log}", flush=True)
-        return status
+    for command in commands:
+        with log.open("a", encoding="utf-8") as stream:
+            status = subprocess.run(
+                [sys.executable, "-m", "gossamer", *command], cwd=ROOT, stdout=stream, stderr=stream, check=False
+            ).returncode
+        if status:
+            print(f"{name}: ended with status {status} after {time.time() - started:.0f} s; see {log}", flush=True)
+            return status
     file_results(name, claim)
     print(f"{name}: finished", flush=True)
     return 0
@@ -108,14 +111,15 @@ def file_results(name: str, claim: Claim) -> None:
         shutil.copyfile(out / file, filed / file)
         if file.endswith(".json"):
             _remove_paths(filed / file)
-    file_circumstances(filed, f"gossamer {shown(claim)} --out runs/{name}")
+    calls = [f"{shown(claim)} --out runs/{name}", *([claim.then.format(run=f"runs/{name}")] if claim.then else [])]
+    file_circumstances(filed, "\n".join(f"gossamer {call}" for call in calls))
     log = out.with_suffix(".log").read_text(encoding="utf-8")
     write_atomically(filed / "log.txt", _without_paths(log).encode())
 
 
 def shown(claim: Claim) -> str:
     """The claim's gossamer arguments as a reader would type them."""
-    return claim.arguments.replace("{data}", "$GOSSAMER_DATA").replace("{runs}", "runs")
+    return claim.arguments.replace("{data}", "$GOSSAMER_DATA")
 
 
 def _remove_paths(file: Path) -> None:

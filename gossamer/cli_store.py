@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 from gossamer import cli_values
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from gossamer.data.preprocess import Preprocess
 
 
@@ -26,6 +28,11 @@ def add_verb(verbs: Any) -> None:
         default=0.0,
         metavar="BOUND",
         help="that every number keeps, times the root mean square of its tensor, such as 0.001; default 0, to the bit",
+    )
+    store.add_argument(
+        "--trainable",
+        action="store_true",
+        help="keep batch norms apart, so that --weights reads the file and training can go on",
     )
     store.add_argument("--preset", help="mean, std and size by name: cifar10, imagenet, ...")
     store.add_argument("--size", type=cli_values.pixels, metavar="PIXELS", help="of the input; default: the preset's")
@@ -50,7 +57,7 @@ def run_store(options: argparse.Namespace) -> int:
         tensors=near_lossless(weights, options.error),
         preprocess=preprocess.to_json(),
         classes=(),
-        plan=Plan().in_file() | {"error": options.error},
+        plan=Plan().in_file() | {"error": options.error} | ({"trainable": True} if options.trainable else {}),
     )
     out = options.out or Path(f"{path.stem if path.suffix == '.onnx' else options.what.rpartition(':')[2]}.gossamer")
     container.write(out, payload, {})
@@ -73,8 +80,8 @@ def _preprocess(options: argparse.Namespace) -> Preprocess:
 
 
 def _onnx_file(options: argparse.Namespace, path: Path) -> bytes:
-    for flag in ("weights", "classes"):
-        if getattr(options, flag) is not None:
+    for flag in ("weights", "classes", "trainable"):
+        if getattr(options, flag):
             raise ValueError(f"expected a network for --{flag}, got the file {path}, which holds its own; leave it out")
     if not path.is_file():
         raise ValueError(f"expected a file, found none at {path}")
@@ -91,4 +98,21 @@ def _exported(options: argparse.Namespace, preprocess: Preprocess) -> bytes:
     model = load_model(options.what, options.classes or usual_classes(options.what))
     if options.weights is not None:
         load_weights(model, options.weights)
-    return export_onnx(model.eval(), torch.zeros(2, *preprocess.shape))
+    onnx = export_onnx(model.eval(), torch.zeros(2, *preprocess.shape), fold=not options.trainable)
+    if options.trainable:
+        _check_trainable(model, onnx)
+    return onnx
+
+
+def _check_trainable(model: nn.Module, onnx: bytes) -> None:
+    """Every parameter and buffer must be a tensor of the file, or the network could not be filled from it."""
+    import numpy as np
+
+    from gossamer.runtime.weights import split_weights
+
+    held = split_weights(onnx)[1]
+    for name, value in model.state_dict().items():
+        if not name.endswith("num_batches_tracked") and not np.array_equal(held.get(name, 0), value.numpy()):
+            raise ValueError(
+                f"expected every parameter in the exported network as it is, '{name}' is not; leave out --trainable"
+            )

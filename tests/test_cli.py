@@ -67,12 +67,34 @@ def test_a_network_is_stored_as_it_is(trained, run, tmp_path, capsys):
     assert before.tobytes() == after.tobytes()
 
 
+def test_a_network_is_stored_to_be_trained_further(trained, tmp_path, capsys):
+    from gossamer.zoo.models import load_model
+    from gossamer.zoo.weight_files import load_weights, read_weights
+
+    network, weights = f"{trained / 'net.py'}:SmallNet", trained / "weights.safetensors"
+    line = ["store", network, *f"--weights {weights} --preset half --size 8 --classes 4".split()]
+    out = tmp_path / "a.gossamer"
+    assert main([*line, "--error", "0.01", "--trainable", "--out", str(out)]) == 0
+    assert main(["inspect", str(out)]) == 0
+    assert "batch norms apart, to be trained further" in capsys.readouterr().out
+    before, after = read_weights(weights), read_weights(out)
+    assert after.keys() == {name for name in before if not name.endswith("num_batches_tracked")}
+    for name, value in after.items():
+        bound = 0.01 * float(before[name].square().mean().sqrt())
+        assert (value - before[name]).abs().max() <= bound, name
+    load_weights(load_model(network, 4), out)
+    assert main([*line, "--out", str(out)]) == 0
+    with pytest.raises(ValueError, match=r"that `gossamer store --trainable` wrote, got one whose batch norms may be"):
+        read_weights(out)
+
+
 @pytest.mark.parametrize(
     ("line", "message"),
     [
         ("store resnet20", "expected to know what images resnet20 reads, and cannot; give --preset"),
         ("store gone.onnx --preset half", "expected a file, found none at gone.onnx"),
         ("store gone.onnx --preset half --classes 3", "expected a network for --classes, got the file gone.onnx"),
+        ("store gone.onnx --preset half --trainable", "expected a network for --trainable, got the file gone.onnx"),
     ],
 )
 def test_what_cannot_be_stored_is_said(line, message, capsys):

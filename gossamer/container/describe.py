@@ -33,7 +33,8 @@ def describe(file: File) -> str:
     lines += [f"  input: {_safe(_input(network.preprocess))}"]
     error = network.plan.get("error")
     if isinstance(error, int | float):
-        lines += [f"  stored as it was: {kept(error)}"]
+        trainable = "; batch norms apart, to be trained further" if network.plan.get("trainable") else ""
+        lines += [f"  stored as it was: {kept(error)}{trainable}"]
     certificate = file.claims.get("certificate")
     if isinstance(certificate, dict):
         lines += [f"  certificate: {_safe(_certificate(certificate))}"]

@@ -34,19 +34,20 @@ Tensors = tuple[torch.Tensor, ...]
 Array = NDArray[np.float32]
 
 
-def export_onnx(module: torch.nn.Module, example: torch.Tensor | Sequence[torch.Tensor]) -> bytes:
+def export_onnx(module: torch.nn.Module, example: torch.Tensor | Sequence[torch.Tensor], fold: bool = True) -> bytes:
     """The evaluation form of `module` as ONNX, with batch norms folded and a free batch size.
 
-    `example` is one input, or a sequence of them, each (N, ...). ValueError, naming the line or operator, if the
+    `example` is one input, or a sequence of them, each (N, ...). Without `fold` batch norms stay operators, and every
+    parameter its own tensor. ValueError, naming the line or operator, if the
     network cannot be exported or if ONNX Runtime computes something else than PyTorch.
     """
     inputs = _float_batches(module, example)
     with _evaluating(module), torch.no_grad(), _quiet():
         exported = _trace(module, inputs)
-        program = _translate(exported)
+        program = _translate(exported, fold)
         tensors = {**exported.state_dict, **exported.constants}
         parameters = {n: t.detach().cpu().numpy() for n, t in tensors.items() if isinstance(t, torch.Tensor)}
-        model = serialize(tidy(program.model_proto, parameters))
+        model = serialize(tidy(program.model_proto, parameters, fold))
         _check(module, inputs, model, program)
     return model
 
@@ -114,7 +115,7 @@ def _is_own(filename: str) -> bool:
     return not any(Path(filename).is_relative_to(library) for library in libraries)
 
 
-def _translate(exported: torch.export.ExportedProgram) -> torch.onnx.ONNXProgram:
+def _translate(exported: torch.export.ExportedProgram, fold: bool) -> torch.onnx.ONNXProgram:
     signature = exported.graph_signature
     try:
         program = torch.onnx.export(
@@ -124,6 +125,7 @@ def _translate(exported: torch.export.ExportedProgram) -> torch.onnx.ONNXProgram
             input_names=[f"input{k}" for k in range(len(signature.user_inputs))],
             output_names=[f"output{k}" for k in range(len(signature.user_outputs))],
             opset_version=OPSET,
+            optimize=fold,
             verbose=False,
         )
     except Exception as error:  # the exporter's own classes, each wrapping the next

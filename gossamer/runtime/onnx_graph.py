@@ -29,10 +29,11 @@ Array = NDArray[np.generic]
 LINEAR = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 
 
-def tidy(model: onnx.ModelProto, parameters: Mapping[str, Array]) -> onnx.ModelProto:
+def tidy(model: onnx.ModelProto, parameters: Mapping[str, Array], fold: bool = True) -> onnx.ModelProto:
     """`model` folded, without what no output needs and what no runtime reads, and renamed.
 
-    `parameters` are the PyTorch parameters and buffers by name; they tell which initializers are theirs.
+    `parameters` are the PyTorch parameters and buffers by name; they tell which initializers are theirs. Without `fold`
+    they all stay as they are.
     """
     tidied = onnx.ModelProto()
     tidied.CopyFrom(model)
@@ -45,7 +46,7 @@ def tidy(model: onnx.ModelProto, parameters: Mapping[str, Array]) -> onnx.ModelP
         )
     weights = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
     _collect_constants(graph, weights)
-    while sum(_fold(graph, weights, step) for step in list(graph.node)):
+    while fold and sum(_fold(graph, weights, step) for step in list(graph.node)):
         pass  # a step may follow a step
     _drop_dead(graph)
     weights = _rename(graph, weights, parameters)

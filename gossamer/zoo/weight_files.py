@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Weights by path, without running code that came with them.
 
-Safetensors, .npz, or a state dict saved by torch; a pickle that holds anything but tensors is refused.
+Safetensors, .npz, .gossamer, or a state dict saved by torch; a pickle that holds anything but tensors is refused.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from gossamer import container
 from gossamer.data.arrays import read_npz
 
 WRAPPERS = ("state_dict", "model_state_dict", "model")  # keys under which trainers put the state dict
@@ -53,7 +54,7 @@ def _few(names: list[str], shown: int = NAMED) -> str:
 
 
 def read_weights(path: Path) -> dict[str, torch.Tensor]:
-    """Tensors by name from safetensors, .npz or a torch state dict; wrappers and prefixes are taken off."""
+    """Tensors by name from safetensors, .npz, .gossamer or a torch state dict; wrappers and prefixes are taken off."""
     if path.is_dir():
         raise ValueError(f"expected a file of weights, got the folder {path}; name the file in --weights")
     if not path.is_file():
@@ -64,6 +65,8 @@ def read_weights(path: Path) -> dict[str, torch.Tensor]:
         tensors = _read_safetensors(path)
     elif path.suffix == ".npz":
         tensors = _read_npz(path)
+    elif path.suffix == ".gossamer":
+        tensors = _read_gossamer(path)
     else:
         tensors = _read_torch(path)
     for prefix in PREFIXES:
@@ -87,6 +90,16 @@ def _read_npz(path: Path) -> dict[str, torch.Tensor]:
         return {name: torch.from_numpy(np.array(array, order="C")) for name, array in read_npz(path).items()}
     except TypeError as error:
         raise ValueError(f"weights in {path} must be numbers: {error}") from error
+
+
+def _read_gossamer(path: Path) -> dict[str, torch.Tensor]:
+    stored = container.read(path).payload
+    if stored.plan.get("trainable") is not True:
+        raise ValueError(
+            f"expected a network in {path} that `gossamer store --trainable` wrote, got one whose batch norms may be "
+            "folded into its weights; give the weights that it was made from"
+        )
+    return {tensor.name: torch.from_numpy(tensor.decoded().copy()) for tensor in stored.tensors}
 
 
 def _read_torch(path: Path) -> dict[str, torch.Tensor]:
@@ -118,7 +131,7 @@ def _unreadable(path: Path, error: Exception) -> str:
     if not start.startswith(STARTS):
         return (
             f"expected a state dict saved by torch in {path}, got a file that begins with {start!r}; "
-            "safetensors and .npz are known by their endings"
+            "safetensors, .npz and .gossamer are known by their endings"
         )
     if isinstance(error, pickle.UnpicklingError):
         return (
