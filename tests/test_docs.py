@@ -164,7 +164,7 @@ def test_gossamer_commands_parse(block, nothing_runs, in_a_copy, capsys):
 @pytest.mark.parametrize("page", PAGES, ids=relative)
 def test_gossamer_options_in_prose_exist(page, capsys):
     known = set()
-    for verb in ("compress", "train", "inspect", "decode", "verify", "bench", "report", "methods", "doctor"):
+    for verb in ("compress", "train", "store", "inspect", "decode", "verify", "bench", "report", "methods", "doctor"):
         with pytest.raises(SystemExit):
             cli.main([verb, "--help"])
         known |= set(re.findall(r"--[a-z-]+", capsys.readouterr().out))

@@ -71,6 +71,8 @@ def test_a_claim_is_a_command_that_exists(name):
         assert (ROOT / words[words.index("--settings") + 1]).exists()
         words = [words[0], "--data", "x"]
     build_parser().parse_args([*words, "--out", "runs/x"])
+    if then := CLAIMS[name].then:
+        build_parser().parse_args(shlex.split(then.format(run="runs/x")))
 
 
 # --- Deep Compression ------------------------------------------------------------------------------------------
