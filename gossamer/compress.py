@@ -16,8 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from gossamer import container
-from gossamer.certify import Certificate
-from gossamer.certify_ledger import Ledger
+from gossamer.certify import Certificate, Ledger
 from gossamer.files import read_json, write_atomically, write_json, written_aside
 from gossamer.goal import Goal
 from gossamer.graph import Network, trace

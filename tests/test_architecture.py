@@ -15,11 +15,11 @@ PACKAGE = ROOT / "gossamer"
 
 #: From the ground up; a package may import those of earlier rows, and those beside it.
 LAYERS = [
-    {"files", "near", "plan", "coding", "certify_binomial"},
+    {"files", "near", "plan", "coding"},
     {"container"},
-    {"device", "data", "goal", "zoo", "graph", "task", "certify_exact"},
+    {"device", "data", "goal", "zoo", "graph", "task", "certify"},
     {"measure", "runtime"},
-    {"filters", "rates", "weights", "quantize", "certify", "certify_ledger"},
+    {"filters", "rates", "weights", "quantize"},
     {"tuning"},
     {"search"},
     {"recipes"},

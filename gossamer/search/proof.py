@@ -11,8 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gossamer import container
-from gossamer.certify import Certificate, certify
-from gossamer.certify_ledger import Ledger, fixed_sequence, order_hash
+from gossamer.certify import Certificate, Ledger, certify, fixed_sequence, order_hash
 from gossamer.files import sha256
 from gossamer.search.candidate import Candidate
 from gossamer.search.run import Run

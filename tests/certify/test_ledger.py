@@ -17,9 +17,9 @@ import numpy as np
 import pytest
 
 from gossamer.certify import METHOD, Certificate, Counts, level, p_value
-from gossamer.certify_ledger import Ledger, fixed_sequence, order_hash
+from gossamer.certify.ledger import Ledger, fixed_sequence, order_hash
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 DATA, OTHER_DATA = "d" * 64, "e" * 64
 A, B, C = "a" * 64, "b" * 64, "c" * 64
 N, TOLERANCE, TRIALS = 200, 0.04, 2000
@@ -227,7 +227,7 @@ def test_names_that_are_no_hashes_are_refused(tmp_path: Path) -> None:
 RECORD = """
 import sys
 from pathlib import Path
-from gossamer.certify_ledger import Ledger
+from gossamer.certify.ledger import Ledger
 
 path, name, turns = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
 (path.parent / f"{name} is ready").touch()

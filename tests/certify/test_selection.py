@@ -14,7 +14,7 @@ import pytest
 from scipy.stats import binom
 
 from gossamer.certify import Certificate, certify, level
-from gossamer.certify_ledger import fixed_sequence, guaranteed
+from gossamer.certify.ledger import fixed_sequence, guaranteed
 
 N, TOLERANCE = 300, 0.05
 ALPHA = level(0.95)

@@ -26,7 +26,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from gossamer.certify import Certificate, is_sha256
+from gossamer.certify.certificate import Certificate, is_sha256
 from gossamer.files import only_writer, read_json, sha256, write_json
 
 _VERSION = 1

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import special, stats
 
-from gossamer.certify_binomial import ERROR, at_most, binomial, clopper_pearson, most_likely_at_most, root
+from gossamer.certify.binomial import ERROR, at_most, binomial, clopper_pearson, most_likely_at_most, root
 
 SIZES = st.sampled_from([1, 2, 30, 1000, 50_000])
 

@@ -36,7 +36,7 @@ from statistics import NormalDist
 import numpy as np
 import numpy.typing as npt
 
-from gossamer.certify_binomial import ERROR, at_most, binomial, clopper_pearson, most_likely_at_most, root
+from gossamer.certify.binomial import ERROR, at_most, binomial, clopper_pearson, most_likely_at_most, root
 
 RESOLUTION = 1e-6  # of the bound, which is rounded up
 

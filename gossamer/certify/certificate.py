@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The certificate: a promise about the drop in quality, tested on images that nothing was chosen on.
 
-Right-or-wrong quality, paired by image, by the exact test of `certify_exact`. Each run on a test split spends
+Right-or-wrong quality, paired by image, by the exact test of `exact`. Each run on a test split spends
 a part of 1 - confidence, the k-th 6 / (pi^2 k^2) of it, which sums to the whole: the first run has 61 %, and
-retries stay honest however many follow (`certify_ledger` counts them).
+retries stay honest however many follow (`ledger` counts them).
 """
 
 from __future__ import annotations
@@ -15,10 +15,7 @@ from typing import Any
 
 import numpy.typing as npt
 
-from gossamer.certify_exact import RESOLUTION
-from gossamer.certify_exact import Counts as Counts
-from gossamer.certify_exact import p_value as p_value
-from gossamer.certify_exact import upper_bound as upper_bound
+from gossamer.certify.exact import RESOLUTION, Counts, p_value, upper_bound
 
 METHOD = "exact unconditional, paired; order: Tango score limit; nuisance: Berger-Boos"
 
@@ -43,7 +40,7 @@ class Certificate:
     `look` says which run on this test split it was and `alpha` the level that was left for it. `bound` is an upper
     confidence bound of the true drop at that level, of this candidate alone: right if it was the only one that could
     have been delivered. `guaranteed` is the bound that stays right although it was chosen among several
-    (`certify_ledger.guaranteed`). `proven`, `bound <= tolerance` and `guaranteed <= tolerance` say the same.
+    (`ledger.guaranteed`). `proven`, `bound <= tolerance` and `guaranteed <= tolerance` say the same.
     """
 
     tolerance: float
@@ -105,7 +102,7 @@ def certify(
 ) -> Certificate:
     """Test on the test split, image by image, that the drop is below `tolerance`; two bool vectors, (n,).
 
-    For one candidate: where one of several is delivered, `certify_ledger.fixed_sequence` says what is guaranteed.
+    For one candidate: where one of several is delivered, `ledger.fixed_sequence` says what is guaranteed.
     """
     for name, digest in (("data_sha256", data_sha256), ("payload_sha256", payload_sha256)):
         if not is_sha256(digest):
@@ -153,34 +150,6 @@ def recheck(certificate: Certificate) -> list[str]:
     return problems
 
 
-def provable_drop(n: int, flip_rate: float, tolerance: float, confidence: float, *, look: int = 1) -> float | None:
-    """The largest observed drop that would still be proven to be below `tolerance` with `n` test images.
-
-    `flip_rate` is the share of images that change correctness, (b + c) / n. None: no outcome with so many
-    flips proves it, not even if every flip is for the better.
-    """
-    _check_tolerance(tolerance)
-    flips = _flips(n, flip_rate)
-    alpha = level(confidence, look)
-
-    def proven(b: int) -> bool:
-        return p_value(Counts(n, b, flips - b), tolerance, alpha) <= alpha
-
-    if not proven(0):
-        return None
-    low, high = 0, flips + 1  # proven(low); not proven(high), or no such outcome
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (middle, high) if proven(middle) else (low, middle)
-    return Counts(n, low, flips - low).drop
-
-
-def smallest_provable(n: int, flip_rate: float, confidence: float, *, look: int = 1) -> float:
-    """The smallest tolerance that `n` test images prove at an observed drop of zero; `flip_rate` as above."""
-    half = min((_flips(n, flip_rate) + 1) // 2, n // 2)
-    return upper_bound(Counts(n, half, half), level(confidence, look))
-
-
 def is_sha256(digest: str) -> bool:
     """Whether a string has the form of a hex SHA-256."""
     return re.fullmatch(r"[0-9a-f]{64}", digest) is not None
@@ -189,7 +158,7 @@ def is_sha256(digest: str) -> bool:
 def _certificate(
     counts: Counts, tolerance: float, confidence: float, data_sha256: str, payload_sha256: str, look: int
 ) -> Certificate:
-    _check_tolerance(tolerance)
+    check_tolerance(tolerance)
     alpha = level(confidence, look)
     p, bound = p_value(counts, tolerance, alpha), upper_bound(counts, alpha)
     proven = p <= alpha
@@ -219,14 +188,7 @@ def _up(fraction: float) -> str:
     return f"{math.ceil(1e5 * fraction - 1e-9) / 1e3:.3f}"
 
 
-def _flips(n: int, flip_rate: float) -> int:
-    if n < 1:
-        raise ValueError(f"n must be at least one test image, got {n}")
-    if not 0 <= flip_rate <= 1:
-        raise ValueError(f"flip_rate must be a share of images in [0, 1], got {flip_rate}; 5 % is 0.05")
-    return round(n * flip_rate)
-
-
-def _check_tolerance(tolerance: float) -> None:
+def check_tolerance(tolerance: float) -> None:
+    """ValueError unless it is a drop that can be promised."""
     if not 0 <= tolerance < 1:
         raise ValueError(f"tolerance must be a fraction in [0, 1), got {tolerance}; half a point is 0.005")

@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import special, stats
 
-from gossamer import certify_exact
-from gossamer.certify_exact import Counts, p_value, upper_bound
+from gossamer.certify import exact
+from gossamer.certify.exact import Counts, p_value, upper_bound
 
 Floats = npt.NDArray[np.float64]
 
@@ -112,7 +112,7 @@ def test_score_uses_the_restricted_maximum_likelihood_estimate(n: int, data: st.
         + special.xlogy(n - b - c, np.maximum(1 - 2 * q - epsilon, 0))
     )
     variance = n * (2 * q[np.argmax(likelihood)] + epsilon * (1 - epsilon))
-    score = certify_exact._score(np.array([float(b)]), np.array([float(c)]), n, epsilon)[0]
+    score = exact._score(np.array([float(b)]), np.array([float(c)]), n, epsilon)[0]
     assert score**2 * variance == pytest.approx((b - c - n * epsilon) ** 2, rel=0.02, abs=1e-2)
 
 
@@ -122,7 +122,7 @@ def test_the_ranking_rises_in_b_and_falls_in_c_and_epsilon(n: int) -> None:
     every = np.array(outcomes(n), float)
     last = np.full(len(every), np.inf)
     for epsilon in np.linspace(-0.999, 0.999, 223):
-        score = certify_exact._score(every[:, 0], every[:, 1], n, float(epsilon))
+        score = exact._score(every[:, 0], every[:, 1], n, float(epsilon))
         table = np.full((n + 1, n + 1), np.nan)
         table[tuple(every.astype(int).T)] = score
         inside = ~np.isnan(table)
@@ -232,12 +232,12 @@ def test_p_crosses_alpha_at_the_bound(counts: Counts, alpha: float) -> None:
 
 @cache
 def fine_supremum(n: int, b: int, c: int, epsilon: float) -> float:
-    points = certify_exact._POINTS
-    certify_exact._POINTS = 20_001
+    points = exact._POINTS
+    exact._POINTS = 20_001
     try:
         return p_value(Counts(n, b, c), epsilon)
     finally:
-        certify_exact._POINTS = points
+        exact._POINTS = points
 
 
 @pytest.mark.parametrize("points", [3, 10, 400])
@@ -249,7 +249,7 @@ def test_a_coarse_grid_never_misses_the_supremum(
     points: int, n: int, b: int, c: int, epsilon: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     exact = fine_supremum(n, b, c, epsilon)
-    monkeypatch.setattr(certify_exact, "_POINTS", points)
+    monkeypatch.setattr(exact, "_POINTS", points)
     found = p_value(Counts(n, b, c), epsilon)
     assert found >= exact - 1e-6
     if points == 400:

@@ -1,0 +1,24 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The certificate: a promise about the drop in quality, tested on images that nothing was chosen on.
+
+certificate   what is promised and counted, and the check of it        ledger     several candidates, several runs
+exact         the test and its bound                                   planning   what n images can prove
+binomial      its probabilities, with numpy alone
+"""
+
+from __future__ import annotations
+
+from gossamer.certify.certificate import METHOD as METHOD
+from gossamer.certify.certificate import Certificate as Certificate
+from gossamer.certify.certificate import certify as certify
+from gossamer.certify.certificate import is_sha256 as is_sha256
+from gossamer.certify.certificate import level as level
+from gossamer.certify.certificate import recheck as recheck
+from gossamer.certify.exact import Counts as Counts
+from gossamer.certify.exact import p_value as p_value
+from gossamer.certify.exact import upper_bound as upper_bound
+from gossamer.certify.ledger import Ledger as Ledger
+from gossamer.certify.ledger import fixed_sequence as fixed_sequence
+from gossamer.certify.ledger import order_hash as order_hash
+from gossamer.certify.planning import provable_drop as provable_drop
+from gossamer.certify.planning import smallest_provable as smallest_provable
