@@ -267,7 +267,7 @@ def test_impossible_plans_are_refused() -> None:
 
 
 def test_the_documented_tables_are_true() -> None:
-    page = (Path(__file__).parent.parent / "docs" / "certificate.md").read_text(encoding="utf-8")
+    page = (Path(__file__).resolve().parents[2] / "docs" / "certificate.md").read_text(encoding="utf-8")
     rows = [[float(cell.replace(",", "")) for cell in row.split("|")[1:-1]]
             for row in page.splitlines() if row.startswith(("| 1,000", "| 2,000"))]  # fmt: skip
     assert len(rows) == 4
