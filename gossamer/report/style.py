@@ -145,6 +145,8 @@ footer { margin-top: 64px; padding-top: 16px; border-top: 1px solid var(--hair);
   .stacked td, .stacked thead th { flex: 1 0 0; min-width: 0; }
   .stacked thead th { white-space: normal; align-self: end; font-size: 13px; }
   .stacked thead th:first-child { display: none; }
+  td.wide { width: 25%; }
+  td.wide .bar { min-width: 36px; }
 }
 @media print {
   :root { --ground: #fff; --sheet: #fff; }
