@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from gossamer import container
-from gossamer.certify import Certificate, Ledger
+from gossamer.certify import Certificate, Ledger, default_ledger
 from gossamer.files import read_json, write_atomically, write_json, written_aside
 from gossamer.goal import Goal
 from gossamer.graph import Network, trace
@@ -28,7 +28,7 @@ from gossamer.report.record import Report
 from gossamer.report.record import write_json as write_report
 from gossamer.search.candidate import Candidate
 from gossamer.search.outlook import provable
-from gossamer.search.proof import Proof, default_ledger, prove
+from gossamer.search.proof import Proof, prove
 from gossamer.search.run import Run, Settings
 from gossamer.search.watch import Watch
 from gossamer.task import Task

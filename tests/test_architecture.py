@@ -25,7 +25,7 @@ LAYERS = [
     {"recipes"},
     {"report"},
     {"compress", "train"},
-    {"cli", "cli_work", "cli_files", "cli_store", "cli_settings", "cli_values", "__main__"},
+    {"cli", "cli_work", "cli_files", "cli_store", "cli_certify", "cli_settings", "cli_values", "__main__"},
 ]
 METHOD_FAMILIES = ("filters", "rates", "weights")
 WITHOUT_TORCH = ("coding", "container", "device", "files", "near", "plan")

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from gossamer.certify.certificate import METHOD as METHOD
 from gossamer.certify.certificate import Certificate as Certificate
+from gossamer.certify.certificate import certificate_of as certificate_of
 from gossamer.certify.certificate import certify as certify
 from gossamer.certify.certificate import is_sha256 as is_sha256
 from gossamer.certify.certificate import level as level
@@ -18,6 +19,7 @@ from gossamer.certify.exact import Counts as Counts
 from gossamer.certify.exact import p_value as p_value
 from gossamer.certify.exact import upper_bound as upper_bound
 from gossamer.certify.ledger import Ledger as Ledger
+from gossamer.certify.ledger import default_ledger as default_ledger
 from gossamer.certify.ledger import fixed_sequence as fixed_sequence
 from gossamer.certify.ledger import order_hash as order_hash
 from gossamer.certify.planning import provable_drop as provable_drop

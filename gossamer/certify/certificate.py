@@ -104,23 +104,48 @@ def certify(
 
     For one candidate: where one of several is delivered, `ledger.fixed_sequence` says what is guaranteed.
     """
+    counts = Counts.of(original_right, compressed_right)
+    return certificate_of(counts, tolerance, confidence, data_sha256, payload_sha256, look)
+
+
+def certificate_of(
+    counts: Counts, tolerance: float, confidence: float, data_sha256: str, payload_sha256: str, look: int
+) -> Certificate:
+    """The certificate that counts give, for one candidate; both hashes are SHA-256 in hex."""
+    check_tolerance(tolerance)
     for name, digest in (("data_sha256", data_sha256), ("payload_sha256", payload_sha256)):
         if not is_sha256(digest):
             raise ValueError(f"{name} must be 64 lower-case hexadecimal digits, got {digest!r}")
-    counts = Counts.of(original_right, compressed_right)
-    return _certificate(counts, tolerance, confidence, data_sha256, payload_sha256, look)
+    alpha = level(confidence, look)
+    p, bound = p_value(counts, tolerance, alpha), upper_bound(counts, alpha)
+    proven = p <= alpha
+    # p is taken at the tolerance itself, the bound is rounded up: where the two meet, p decides.
+    bound = min(bound, tolerance) if proven else max(bound, tolerance + RESOLUTION)
+    return Certificate(
+        tolerance=tolerance,
+        confidence=confidence,
+        n=counts.n,
+        b=counts.b,
+        c=counts.c,
+        observed_drop=counts.drop,
+        bound=bound,
+        guaranteed=bound,
+        p_value=p,
+        proven=proven,
+        method=METHOD,
+        data_sha256=data_sha256,
+        payload_sha256=payload_sha256,
+        look=look,
+        alpha=alpha,
+    )
 
 
 def recheck(certificate: Certificate) -> list[str]:
     """Recompute a certificate from its counts; one sentence for each thing that does not agree."""
-    problems = []
-    for name in ("data_sha256", "payload_sha256"):
-        if not is_sha256(getattr(certificate, name)):
-            problems.append(f"{name} is not a SHA-256: {getattr(certificate, name)!r}")
     if certificate.method != METHOD:
-        return [*problems, f"method {certificate.method!r} is not known; this version checks {METHOD!r}"]
+        return [f"method {certificate.method!r} is not known; this version checks {METHOD!r}"]
     try:
-        again = _certificate(
+        again = certificate_of(
             Counts(certificate.n, certificate.b, certificate.c),
             certificate.tolerance,
             certificate.confidence,
@@ -129,7 +154,8 @@ def recheck(certificate: Certificate) -> list[str]:
             certificate.look,
         )
     except ValueError as error:
-        return [*problems, str(error)]
+        return [str(error)]
+    problems = []
     # Libraries of special functions differ in their last digits; the bisection, by its resolution.
     slack = {"observed_drop": 1e-12, "alpha": 1e-12, "p_value": 1e-7, "bound": 2 * RESOLUTION}
     for name, allowed in slack.items():
@@ -153,34 +179,6 @@ def recheck(certificate: Certificate) -> list[str]:
 def is_sha256(digest: str) -> bool:
     """Whether a string has the form of a hex SHA-256."""
     return re.fullmatch(r"[0-9a-f]{64}", digest) is not None
-
-
-def _certificate(
-    counts: Counts, tolerance: float, confidence: float, data_sha256: str, payload_sha256: str, look: int
-) -> Certificate:
-    check_tolerance(tolerance)
-    alpha = level(confidence, look)
-    p, bound = p_value(counts, tolerance, alpha), upper_bound(counts, alpha)
-    proven = p <= alpha
-    # p is taken at the tolerance itself, the bound is rounded up: where the two meet, p decides.
-    bound = min(bound, tolerance) if proven else max(bound, tolerance + RESOLUTION)
-    return Certificate(
-        tolerance=tolerance,
-        confidence=confidence,
-        n=counts.n,
-        b=counts.b,
-        c=counts.c,
-        observed_drop=counts.drop,
-        bound=bound,
-        guaranteed=bound,
-        p_value=p,
-        proven=proven,
-        method=METHOD,
-        data_sha256=data_sha256,
-        payload_sha256=payload_sha256,
-        look=look,
-        alpha=alpha,
-    )
 
 
 def _up(fraction: float) -> str:

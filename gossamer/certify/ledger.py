@@ -162,6 +162,12 @@ class Ledger:
         return runs
 
 
+def default_ledger() -> Path:
+    """Where looks at test splits are counted for this user, over all runs."""
+    state = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
+    return Path(state) / "gossamer" / "ledger.json"
+
+
 def _is_ledger(content: Any) -> bool:
     if not isinstance(content, dict) or content.get("version") != _VERSION:
         return False

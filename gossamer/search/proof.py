@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -84,11 +83,3 @@ def _answers(run: Run, digest: str, model: bytes) -> NDArray[np.bool_]:
 
 class ToleranceNotMet(ValueError):
     """No plan kept the quality that was asked for; the best found is on disk."""
-
-
-def default_ledger() -> Path:
-    """Where looks at test splits are counted for this user, over all runs."""
-    import os
-
-    state = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
-    return Path(state) / "gossamer" / "ledger.json"

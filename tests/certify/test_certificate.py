@@ -162,8 +162,8 @@ def test_something_else_than_a_certificate_is_refused() -> None:
         ({"tolerance": 0.01}, "proven is True, but the counts give False"),
         ({"tolerance": -0.01}, "tolerance must be a fraction in [0, 1), got -0.01"),
         ({"method": "trust me"}, "method 'trust me' is not known; this version checks 'exact"),
-        ({"data_sha256": "none"}, "data_sha256 is not a SHA-256: 'none'"),
-        ({"payload_sha256": "A" * 64}, "payload_sha256 is not a SHA-256: 'AAA"),
+        ({"data_sha256": "none"}, "data_sha256 must be 64 lower-case hexadecimal digits, got 'none'"),
+        ({"payload_sha256": "A" * 64}, "payload_sha256 must be 64 lower-case hexadecimal digits, got 'AAA"),
     ],
 )
 def test_recheck_finds_every_change(certificate: Certificate, change: dict[str, Any], problem: str) -> None:
