@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The bound for bounded qualities: right where t and bootstrap are wrong, not much wider where they are right."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gossamer.certify.betting import p_value, upper_bound, wager
+
+ALPHA, TRIALS = 0.05, 1500
+
+
+def rare_losses(rng, n):
+    """2 % of the images lose half of their quality."""
+    return np.where(rng.random(n) < 0.02, 0.5, 0.0), 0.01
+
+
+def mostly_gains(rng, n):
+    """Most gain a little, few lose all."""
+    return np.where(rng.random(n) < 0.01, 1.0, -0.005), 0.01 - 0.99 * 0.005
+
+
+def small_noise(rng, n):
+    """What segmentation networks do: many small changes either way."""
+    return rng.uniform(-0.05, 0.07, n), 0.01
+
+
+@pytest.mark.parametrize("n", [100, 400, 1000])
+@pytest.mark.parametrize("losses", [rare_losses, mostly_gains, small_noise], ids=lambda losses: losses.__name__)
+def test_the_level_holds(losses, n):
+    rng = np.random.default_rng(0)
+    wrong = 0
+    for _ in range(TRIALS):
+        share = wager(losses(rng, 300)[0], n, ALPHA)
+        test, truth = losses(rng, n)
+        wrong += upper_bound(test, ALPHA, share) < truth
+    assert wrong / TRIALS <= ALPHA + 2.5 * np.sqrt(ALPHA * (1 - ALPHA) / TRIALS)
+
+
+def test_students_bound_is_wrong_there():
+    """Planted: the usual bound says too little too often, so the test above can fail."""
+    rng = np.random.default_rng(0)
+    wrong = 0
+    for _ in range(TRIALS):
+        test, truth = rare_losses(rng, 100)
+        wrong += test.mean() + 1.66 * test.std(ddof=1) / 10 < truth
+    assert wrong / TRIALS > 2 * ALPHA
+
+
+def test_it_is_at_most_twice_as_far_from_the_mean_as_students():
+    rng = np.random.default_rng(1)
+    for losses, most in ((small_noise, 2.0), (rare_losses, 2.2)):
+        selection, test = losses(rng, 2000)[0], losses(rng, 2000)[0]
+        reach = upper_bound(test, ALPHA, wager(selection, 2000, ALPHA)) - test.mean()
+        assert reach < most * 1.645 * test.std() / np.sqrt(2000)
+
+
+@given(st.lists(st.floats(-1, 1), min_size=1, max_size=60), st.floats(0.01, 0.99), st.floats(-0.5, 0.99))
+def test_bound_and_p_value_say_the_same(test, share, epsilon):
+    bound = upper_bound(test, ALPHA, share)
+    if share * (1 - epsilon) > 1:
+        with pytest.raises(ValueError, match="all could be lost"):
+            p_value(test, epsilon, share)
+        return
+    p = p_value(test, epsilon, share)
+    if abs(epsilon - bound) > 1e-5:
+        assert (p <= ALPHA) == (bound <= epsilon)
+
+
+@given(st.lists(st.floats(-1, 0.9), min_size=1, max_size=60), st.floats(0, 0.1))
+def test_a_larger_loss_never_lowers_the_bound(test, more):
+    share = wager(test, len(test), ALPHA)
+    assert upper_bound(np.array(test) + more, ALPHA, share) >= upper_bound(test, ALPHA, share)
+
+
+def test_nothing_is_proven_by_one_image():
+    assert upper_bound([0.0], ALPHA, 0.9) == 1.0
+
+
+@pytest.mark.parametrize("values", [[], [1.5], [[0.0]], [float("nan")]])
+def test_other_than_differences_of_qualities_is_refused(values):
+    with pytest.raises(ValueError, match="expected the difference of two qualities between 0 and 1 for each image"):
+        upper_bound(values, ALPHA, 0.5)
+    with pytest.raises(ValueError, match="expected the difference"):
+        wager(values, 10, ALPHA)
