@@ -31,7 +31,7 @@ from gossamer.certify.binomial import root
 
 Floats = npt.NDArray[np.float64]
 
-WAGERS = 400  # tried on the selection split, evenly spaced in logarithms
+WAGERS = 100  # tried on the selection split, evenly spaced in logarithms
 LEAST_WAGER, MOST_WAGER = 1e-3, 0.999  # the largest wager that is right for every bound above 0 is 1
 RESOLUTION = 1e-6  # of the bound, which is rounded up
 
@@ -46,7 +46,7 @@ def wager(selection: npt.ArrayLike, n: int, alpha: float) -> float:
     wanted = -math.log(_level(alpha)) / n  # of the mean logarithm of a factor
 
     low, high = np.maximum(-1.0, 1 - 1 / shares), np.ones(WAGERS)
-    for _ in range(40):  # the bound of every share at once
+    for _ in range(25):  # the bound of every share at once
         middle = (low + high) / 2
         factors = 1 + shares[:, None] * (middle[:, None] - values)
         growth = np.log(np.maximum(factors, 1e-300)) @ counts / len(differences)
