@@ -13,6 +13,7 @@ from gossamer.near import meant
 from gossamer.recipes.auto import Auto as Auto
 from gossamer.recipes.deep_compression import DeepCompression as DeepCompression
 from gossamer.recipes.post_training import PostTraining as PostTraining
+from gossamer.recipes.slim_then_sparsify import SlimThenSparsify as SlimThenSparsify
 from gossamer.search.candidate import Candidate
 from gossamer.search.run import Run
 
@@ -25,7 +26,12 @@ class Recipe(Protocol):
         ...
 
 
-RECIPES = {"auto": Auto, "deep-compression": DeepCompression, "post-training": PostTraining}
+RECIPES = {
+    "auto": Auto,
+    "deep-compression": DeepCompression,
+    "post-training": PostTraining,
+    "slim-then-sparsify": SlimThenSparsify,
+}
 
 
 def recipe_named(text: str) -> Recipe:

@@ -60,8 +60,8 @@ def between(low: Demand, high: Demand) -> Demand:
 def climb_bytes(run: Run) -> list[Candidate]:
     """The untrained fine-grid file first, then rounded ones, then the ladder from the smallest of these on."""
     pace = measure_pace(run)
-    seconds = run.seconds_of("first candidate", lambda: _fine_grid(run))
-    untrained = [_fine_grid(run), *ROUNDING.search(run)]
+    seconds = run.seconds_of("first candidate", lambda: fine_grid(run))
+    untrained = [fine_grid(run), *ROUNDING.search(run)]
     accepted = [candidate for candidate in untrained if candidate.verdict.accepted]
     start = min(accepted or untrained[:1], key=lambda candidate: candidate.sizes.coded)
     bits = _bits(start)
@@ -90,7 +90,7 @@ def _grids(candidate: Candidate) -> dict[str, container.Tensor]:
     return {tensor.name: tensor for tensor in tensors if tensor.integers is not None}
 
 
-def _fine_grid(run: Run) -> Candidate:
+def fine_grid(run: Run) -> Candidate:
     """Nothing trained, nothing zeroed: grids so fine that hardly an answer changes. There within seconds."""
     folder = run.step_folder(0, "fine-grid")
     if done := Candidate.load(folder):
@@ -98,12 +98,7 @@ def _fine_grid(run: Run) -> Candidate:
     weights, coded = split_weights(run.original_onnx())[1], coded_layers(run)
     units = fine_units({layer.name: weights[layer.name] for layer in coded}, UNTRAINED_COARSENESS)
     steps = {name: LayerPlan(step=float(unit[0])) for name, unit in units.items()}
-    network = run.network.copy()  # its weights on their grids, so that what is stored is what the file computes
-    values = network.module.state_dict()
-    for name, factor in fold_factors(coded, values).items():
-        unit = torch.from_numpy(units[name]) / factor
-        values[name].copy_(torch.round(values[name] / unit) * unit)
-    return finish(run, folder, "fine grid, untrained", network, Plan().with_layers(steps), units)
+    return finish(run, folder, "fine grid, untrained", run.network.copy(), Plan().with_layers(steps), units)
 
 
 def _tuned(run: Run, number: int, demand: Demand, previous: Candidate, epochs: int) -> Candidate:

@@ -80,7 +80,7 @@ def _cut_and_tuned(run: Run, number: int, demand: Demand, previous: Candidate | 
         return finished
     keep = choose_channels(network, demand.share * run.network.macs)
     smaller = network.cut(keep)
-    plan = plan.with_channels(_in_original(run.network, plan, keep))
+    plan = plan.with_channels(in_original(run.network, plan, keep))
     reestimate_batch_norms(smaller.module, run.calibration_batches())
     run.tune(smaller.module, (Distillation(),), measure_pace(run).numerics, epochs, folder, demand.name)
     reestimate_batch_norms(smaller.module, run.calibration_batches())
@@ -107,7 +107,7 @@ def choose_channels(network: Network, macs: float) -> dict[str, NDArray[np.bool_
     groups = [group for group in network.groups if group.removable and group.exact]
     alone = [group for group in groups if len(group.rows(weights)) == 1]
     for chosen in (alone, groups):  # channels tied through a sum carry the whole network: they go last
-        scores = {group.name: L1Norm().score(_matrices(group, weights)) for group in chosen}
+        scores = {group.name: L1Norm().score(matrices_of(group, weights)) for group in chosen}
         multiples = {group.name: _multiple(group) for group in chosen}
         counts = counts_within(Global(scaled=True), scores, network.macs_if, macs, multiples)
         if network.macs_if(counts) <= macs:
@@ -121,7 +121,8 @@ def _multiple(group: Group) -> int:
     return int(np.lcm(liked, group.multiple_of))
 
 
-def _matrices(group: Group, weights: Mapping[str, torch.Tensor]) -> GroupMatrices:
+def matrices_of(group: Group, weights: Mapping[str, torch.Tensor]) -> GroupMatrices:
+    """A group as criteria see it, from a network's tensors by name."""
     return GroupMatrices(
         group.name,
         group.size,
@@ -131,7 +132,7 @@ def _matrices(group: Group, weights: Mapping[str, torch.Tensor]) -> GroupMatrice
     )
 
 
-def _in_original(original: Network, plan: Plan, keep: Mapping[str, NDArray[np.bool_]]) -> dict[str, NDArray[np.bool_]]:
+def in_original(original: Network, plan: Plan, keep: Mapping[str, NDArray[np.bool_]]) -> dict[str, NDArray[np.bool_]]:
     """`keep` of a network that `plan` cut, in the channels of the original."""
     before = plan.keep()
     merged = {}
