@@ -35,11 +35,14 @@ def add_verbs(verbs: Any) -> None:
     verify.set_defaults(run=run_verify)
 
     bench = verbs.add_parser("bench", help="latency of one file, or of two and their ratio, in every runtime here")
-    bench.add_argument("files", type=Path, nargs="+", help=".onnx or .gossamer, one or two")
+    bench.add_argument("files", type=Path, nargs="*", help=".onnx or .gossamer, one or two; for a bundle any number")
     bench.add_argument("--rounds", type=cli_values.rounds, default=200)
     bench.add_argument("--threads", type=cli_values.threads, nargs="+", default=[1])
     bench.add_argument("--batch-size", type=cli_values.examples, default=1)
     bench.add_argument("--size", type=cli_values.pixels, metavar="PIXELS", help="where the file does not say it")
+    bench.add_argument("--bundle", type=cli_values.new_folder, metavar="DIR", help="pack the files for another machine")
+    bench.add_argument("--data", type=Path, metavar="DIR", help="pictures whose answers are compared there")
+    bench.add_argument("--board", type=Path, metavar="FILE", help="show the board.json that came back")
     bench.set_defaults(run=run_bench)
 
     report = verbs.add_parser("report", help="the page and the tables of a finished run or a report.json")
@@ -131,9 +134,31 @@ def run_bench(options: argparse.Namespace) -> int:
     from gossamer.measure.bench import bench_table
     from gossamer.report.terminal import console
 
-    if len(options.files) > 2:
+    if options.board is not None:
+        from gossamer.measure.bundle import board_table
+
+        console().print(board_table(options.board))
+        return 0
+    if options.bundle is not None:
+        return _bundle(options)
+    if not 1 <= len(options.files) <= 2:
         raise ValueError(f"expected one or two files, got {len(options.files)}")
     console().print(bench_table(options.files, options.rounds, options.threads, options.batch_size, options.size))
+    return 0
+
+
+def _bundle(options: argparse.Namespace) -> int:
+    from gossamer.measure.bundle import SCRIPT, pack, preprocess_of
+
+    if not options.files:
+        raise ValueError("expected the files to pack, got none")
+    images = None
+    if options.data is not None:
+        from gossamer.data.loose import unlabelled
+
+        images = unlabelled(options.data, preprocess_of(options.files))[0]
+    pack(options.bundle, options.files, options.batch_size, options.size, images)
+    print(f"{options.bundle}: copy it to the machine, run python3 {SCRIPT.name} there, and bring board.json back")
     return 0
 
 

@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A bundle: networks and a script in a small folder, to be timed on another machine, and what comes back from there.
+
+    BUNDLE/on_board.py   the script (numpy and onnxruntime)        BUNDLE/networks/*.onnx
+    BUNDLE/bundle.json   names, hashes, input shape                BUNDLE/images.npz   images and answers, if any
+
+Integers are rounded differently on different processors, so answers may differ on a board. With d of m images answered
+differently there, the drop on the board is at most the certified one plus an upper bound of the share that differs:
+
+    U_board <= U(alpha_1) + CP(alpha_2; d, m),   alpha_1 + alpha_2 = alpha
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.table import Table
+
+from gossamer import container
+from gossamer.certify.binomial import clopper_pearson
+from gossamer.data.images import Split
+from gossamer.data.preprocess import Preprocess
+from gossamer.files import read_json, sha256, write_atomically, write_json, written_aside
+from gossamer.measure import on_board
+from gossamer.measure.answers import answers
+from gossamer.measure.bench import input_shape, network_bytes, short_names
+
+SCRIPT = Path(on_board.__file__)
+COLUMNS = ("network", "milliseconds", "p10 to p90", "times as fast", "first answer after", "answers that differ")
+
+
+def pack(
+    folder: Path, files: Sequence[Path], batch_size: int = 1, size: int | None = None, images: Split | None = None
+) -> None:
+    """Write a bundle of .onnx and .gossamer files; `images` are those that answers are compared on."""
+    names = short_names(files)
+    models = {name: network_bytes(path) for name, path in zip(names, files, strict=True)}
+    shapes = {input_shape(model, batch_size, size) for model in models.values()}
+    if len(shapes) > 1:
+        raise ValueError(f"expected files of the same input, got {' and '.join(map(str, sorted(shapes)))}")
+    networks = {}
+    for name, model in models.items():
+        file = f"networks/{name.replace('/', '-').removesuffix('.gossamer').removesuffix('.onnx')}.onnx"
+        write_atomically(folder / file, model)
+        networks[name] = {"file": file, "sha256": sha256(model)}
+    if images is not None:
+        _write_images(folder / "images.npz", models, images, preprocess_of(files))
+    write_atomically(folder / SCRIPT.name, SCRIPT.read_bytes())
+    content = {"networks": networks, "shape": list(shapes.pop()), "images": 0 if images is None else len(images)}
+    write_json(folder / "bundle.json", {"version": 1, "id": sha256(json.dumps(content).encode())[:16], **content})
+
+
+def preprocess_of(files: Sequence[Path]) -> Preprocess:
+    """How the networks read images, as the first .gossamer file among them says."""
+    known = [path for path in files if path.suffix == ".gossamer"]
+    if not known:
+        raise ValueError("expected a .gossamer file among the networks, which says how images are read, got none")
+    return Preprocess.from_json(dict(container.read(known[0]).payload.preprocess))
+
+
+def _write_images(path: Path, models: dict[str, bytes], images: Split, preprocess: Preprocess) -> None:
+    read = preprocess.apply(images.images.take(np.arange(len(images))))
+    arrays: dict[str, Any] = {"images": read}
+    arrays |= {f"answers of {name}": answers(model, images, preprocess) for name, model in models.items()}
+    with written_aside(path, path.name.replace(".npz", ".part.npz")) as part:
+        np.savez(part, **arrays)
+
+
+def board_table(board: Path, alpha: float = 0.05) -> Table:
+    """What a board.json says, one row a network."""
+    found = _board(board)
+    machine = found["board"]
+    table = Table(
+        title=f"{machine['processor'] or machine['machine']}, {machine['threads']} threads, onnxruntime "
+        f"{machine['onnxruntime']}, {machine['rounds']} rounds"
+    )
+    for column in COLUMNS:
+        table.add_column(column, overflow="fold")
+    for name, row in found["networks"].items():
+        differ = row["different_answers"]
+        words = "not asked"
+        if differ is not None:
+            most = clopper_pearson(differ, found["images"], 2 * alpha)[1]
+            words = f"{differ} of {found['images']:,}; below {100 * most:.2f} % at {100 * (1 - alpha):g} % confidence"
+        table.add_row(
+            name,
+            f"{row['median_ms']:.3f}",
+            f"{row['p10_ms']:.3f} to {row['p90_ms']:.3f}",
+            f"{row['times_as_fast']:.2f}",
+            f"{row['open_ms']:.0f} ms",
+            words,
+        )
+    return table
+
+
+def _board(path: Path) -> dict[str, Any]:
+    found = read_json(path)
+    if not isinstance(found, dict) or found.get("version") != 1 or not {"board", "networks", "images"} <= found.keys():
+        raise ValueError(f"expected the board.json that a bundle's {SCRIPT.name} writes in {path}, got something else")
+    return dict(found)

@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A bundle runs where there is only numpy and onnxruntime, and what comes back is shown."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from gossamer import container
+from gossamer.cli import main
+
+FILE = Path(__file__).resolve().parents[2] / "results" / "demo-bytes" / "model.gossamer"
+ALONE = """
+import runpy, sys
+ALLOWED = {"numpy", "onnxruntime", "google", "ml_dtypes", "typing_extensions", "flatbuffers", "packaging", "yaml"}
+
+class Nothing:
+    def find_spec(self, name, path=None, target=None):
+        top = name.partition(".")[0]
+        if top not in ALLOWED and top not in sys.stdlib_module_names and not top.startswith("_"):
+            raise ImportError(f"{top} is not installed here")
+
+sys.meta_path.insert(0, Nothing())
+sys.argv = [sys.argv[1], "--rounds", "5"]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+@pytest.fixture(scope="module")
+def packed(tmp_path_factory):
+    """A bundle of a network and of one that answers otherwise, with images."""
+    folder = tmp_path_factory.mktemp("bundle")
+    payload = container.read(FILE).payload
+    more = [
+        container.Tensor.exact(tensor.name, tensor.decoded() + 3 * np.eye(10, dtype=np.float32)[0])
+        if tensor.shape == (10,)
+        else tensor
+        for tensor in payload.tensors
+    ]
+    container.write(folder / "other.gossamer", replace(payload, tensors=tuple(more)), {})
+    (folder / "pictures").mkdir()
+    rng = np.random.default_rng(0)
+    for index in range(23):
+        pixels = rng.integers(0, 256, (8, 8, 3), np.uint8).repeat(4, 0).repeat(4, 1)
+        Image.fromarray(pixels).save(folder / "pictures" / f"{index}.png")
+    line = ["bench", str(FILE), str(folder / "other.gossamer"), "--bundle", str(folder / "b")]
+    assert main([*line, "--data", str(folder / "pictures"), "--batch-size", "4"]) == 0
+    return folder / "b"
+
+
+def on_board(packed: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", ALONE, str(packed / "on_board.py")], capture_output=True, text=True, check=False
+    )
+
+
+def test_it_runs_with_numpy_and_onnxruntime_alone_and_comes_back(packed, capsys):
+    done = on_board(packed)
+    assert done.returncode == 0, done.stderr
+    found = json.loads((packed / "board.json").read_text())
+    assert {row["different_answers"] for row in found["networks"].values()} == {0}
+    assert all(row["median_ms"] > 0 and row["open_ms"] > 0 for row in found["networks"].values())
+    assert next(iter(found["networks"].values()))["times_as_fast"] == 1.0
+    assert main(["bench", "--board", str(packed / "board.json")]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "0 of 23" in said
+    assert "12.2" in said, "none of 23 differ: below 12.2 % at 95 % confidence"
+
+
+def test_answers_that_differ_are_counted(packed):
+    with np.load(packed / "images.npz") as pack:
+        arrays = dict(pack)
+    name = next(key for key in arrays if key.startswith("answers of"))
+    changed = arrays[name].copy()
+    changed[:4] = (changed[:4] + 1) % 10
+    np.savez(packed / "images.npz", **(arrays | {name: changed}))
+    assert on_board(packed).returncode == 0
+    found = json.loads((packed / "board.json").read_text())
+    assert found["networks"][name.removeprefix("answers of ")]["different_answers"] == 4
+    np.savez(packed / "images.npz", **arrays)
+
+
+def test_a_network_that_was_changed_on_the_way_is_refused(packed):
+    file = next((packed / "networks").iterdir())
+    before = file.read_bytes()
+    file.write_bytes(before[:-1])
+    done = on_board(packed)
+    file.write_bytes(before)
+    assert done.returncode == 1
+    assert "as it was packed, got another file; copy the bundle again" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        (["bench", "--bundle", "out"], "expected the files to pack, got none"),
+        (["bench"], "expected one or two files, got 0"),
+        (["bench", "--board", "board.json"], "expected the board.json that a bundle's on_board.py writes"),
+    ],
+)
+def test_what_cannot_be_done_is_said(line, message, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "board.json").write_text("{}")
+    assert main(line) == 1
+    assert message in capsys.readouterr().err
