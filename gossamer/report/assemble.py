@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from itertools import product
 from typing import Any
@@ -13,7 +13,19 @@ from gossamer.certify import Certificate
 from gossamer.graph import Network
 from gossamer.measure.environment import environment
 from gossamer.measure.sizes import Sizes, sizes, zeros
-from gossamer.report.record import Bytes, Candidate, Epoch, Latency, LayerRow, Opened, Report, Side, SpeedRow, SplitRow
+from gossamer.report.record import (
+    Bytes,
+    Candidate,
+    ClassRow,
+    Epoch,
+    Latency,
+    LayerRow,
+    Opened,
+    Report,
+    Side,
+    SpeedRow,
+    SplitRow,
+)
 from gossamer.report.units import human_ratio
 from gossamer.runtime.latency import interleaved, thread_counts
 from gossamer.runtime.session import available, open_session, precisions
@@ -22,6 +34,7 @@ from gossamer.search.candidate import Candidate as Finished
 from gossamer.search.control import dense_control_quality, tuned_epochs
 from gossamer.search.proof import Proof
 from gossamer.search.run import Run
+from gossamer.task import Task
 
 WORTH_IT = 1.1  # times as small or fast: with less, the report says that nothing was gained
 
@@ -88,7 +101,20 @@ def assemble(run: Run, candidates: Sequence[Finished], proof: Proof, name: str, 
             )
         ),
         speed=tuple(SpeedRow(**row) for row in timings["speed"]),
+        classes=tuple(_by_class(task, proof)),
     )
+
+
+def _by_class(task: Task, proof: Proof) -> Iterator[ClassRow]:
+    """What each class of the test split lost."""
+    labels = task.test.labels
+    if labels is None:
+        return
+    for number, name in enumerate(task.classes):
+        there = labels == number
+        if there.any():
+            before, after = (right[there].mean() for right in (proof.original_right, proof.compressed_right))
+            yield ClassRow(name, int(there.sum()), float(before), float(after))
 
 
 def _too_little(minimise: str, original: Side, compressed: Side, runtime: str) -> str | None:

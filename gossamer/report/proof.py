@@ -10,8 +10,10 @@ from gossamer.report.plots import interval
 from gossamer.report.record import Report
 from gossamer.report.sections import plain
 from gossamer.report.tables import Column, table
-from gossamer.report.units import points, points_up, signed_points
+from gossamer.report.units import percent, points, points_up, signed_points
 from gossamer.report.words import promise
+
+CLASSES_SHOWN = 5
 
 
 def certificate_section(report: Report) -> Html:
@@ -71,8 +73,31 @@ def certificate_section(report: Report) -> Html:
             rows,
             narrow=True,
         ),
+        *_classes(report),
         class_="proof",
     )
+
+
+def _classes(report: Report) -> list[Html]:
+    """The classes that lost most, in words and as a table; nothing where there is one class or none."""
+    if len(report.classes) < 2:
+        return []
+    worst = sorted(report.classes, key=lambda row: -row.drop)[:CLASSES_SHOWN]
+    changed = (report.certificate.get("b", 0) + report.certificate.get("c", 0)) / report.certificate["n"]
+    words = (
+        f"{percent(changed)} of the test images changed between right and wrong. The class that lost most is "
+        f"\u201c{worst[0].name}\u201d: {signed_points(-worst[0].drop)} points on {worst[0].n:,} images. Of one class "
+        "alone nothing is proven: few images, and the worst of many looks worse than it is."
+    )
+    rows = [
+        [row.name, f"{row.n:,}", percent(row.original), percent(row.compressed), signed_points(-row.drop)]
+        for row in worst
+    ]
+    columns = [
+        Column("class", style="name"),
+        *(Column(name, number=True) for name in ("images", "original", "compressed", "change")),
+    ]
+    return [tag("p", typeset(words)), table("The classes that lost most", columns, rows, narrow=True)]
 
 
 def _certificate_numbers(report: Report) -> list[tuple[str, str]]:

@@ -168,6 +168,21 @@ class SpeedRow:
 
 
 @dataclass(frozen=True)
+class ClassRow:
+    """One class on the test split: its images, and the share of them that each network gets right."""
+
+    name: str
+    n: int
+    original: float
+    compressed: float
+
+    @property
+    def drop(self) -> float:
+        """What the class lost, a fraction."""
+        return self.original - self.compressed
+
+
+@dataclass(frozen=True)
 class SplitRow:
     """How many examples a split has, and the hash of their content."""
 
@@ -210,6 +225,7 @@ class Report:
     history: tuple[Epoch, ...] = ()
     speed: tuple[SpeedRow, ...] = ()
     parts: Mapping[str, int] | None = None
+    classes: tuple[ClassRow, ...] = ()
 
     def __post_init__(self) -> None:
         if self.task not in TASKS:

@@ -20,14 +20,25 @@ from gossamer.search.run import Run
 class Proof:
     """The delivered candidate, its certificate, and both networks' quality on the test split (fractions).
 
-    `opened` has the certificate of every candidate that the test split was opened for, by name.
+    `opened` has the certificate of every candidate that the test split was opened for, by name; `original_right` and
+    `compressed_right` the answers of both networks on it, (N,).
     """
 
     delivered: Candidate
     certificate: Certificate
     opened: Mapping[str, Certificate]
-    original_quality: float
-    compressed_quality: float
+    original_right: NDArray[np.bool_]
+    compressed_right: NDArray[np.bool_]
+
+    @property
+    def original_quality(self) -> float:
+        """A fraction of the test split."""
+        return float(self.original_right.mean())
+
+    @property
+    def compressed_quality(self) -> float:
+        """A fraction of the test split."""
+        return float(self.compressed_right.mean())
 
 
 def prove(run: Run, candidates: Sequence[Candidate], ledger: Ledger) -> Proof:
@@ -71,9 +82,9 @@ def prove(run: Run, candidates: Sequence[Candidate], ledger: Ledger) -> Proof:
     index = list(by_name).index(delivered) if delivered else 0
     if delivered is None:
         run.note("not even the most careful candidate is proven on the test split: the certificate says 'not proven'")
-    certificate = certificates[index]
-    quality = float(original.mean())
-    return Proof(accepted[index], certificate, opened, quality, quality - certificate.observed_drop)
+    chosen = accepted[index]
+    compressed = _answers(run, payload[chosen.name], chosen.onnx())
+    return Proof(chosen, certificates[index], opened, original, compressed)
 
 
 def _answers(run: Run, digest: str, model: bytes) -> NDArray[np.bool_]:

@@ -10,6 +10,7 @@ import pytest
 from gossamer.report.record import (
     Bytes,
     Candidate,
+    ClassRow,
     Epoch,
     Latency,
     LayerRow,
@@ -146,6 +147,10 @@ def _full() -> Report:
             SpeedRow("openvino", "f32", 1.31, 0.894, 1.465, 1.43, 1.49),
             SpeedRow("openvino", "bf16", 1.12, None, None, None, None),
         ),
+        classes=tuple(
+            ClassRow(name, 500, 0.93 - 0.01 * i, 0.935 - 0.01 * i - 0.004 * (i == 3) * 7)
+            for i, name in enumerate(("airplane", "automobile", "bird", "cat", "deer", "dog"))
+        ),
     )
 
 
@@ -229,6 +234,7 @@ def hostile() -> Report:
         chosen=f"{HOSTILE} {report.chosen}",
         parts={HOSTILE: 76_402},
         layers=tuple(replace(row, name=HOSTILE, kind=HOSTILE, coder=HOSTILE, note=HOSTILE) for row in report.layers),
+        classes=tuple(replace(row, name=HOSTILE) for row in report.classes),
         times={HOSTILE: 1.0},
         goal={HOSTILE: HOSTILE},
         splits={HOSTILE: SplitRow(3, HOSTILE)},

@@ -196,6 +196,13 @@ def test_what_is_not_proven_says_so(fast: Report, full: Report) -> None:
     assert "Not proven" not in page(full)
 
 
+def test_the_class_that_lost_most_is_named(full: Report, minimal: Report) -> None:
+    text = Parsed(page(full)).text.replace("\u00a0", " ")
+    assert "The class that lost most is \u201ccat\u201d: \u22122.30 points on 500 images" in text
+    assert "3.92 % of the test images changed between right and wrong" in text
+    assert "The class that lost most" not in Parsed(page(minimal)).text
+
+
 def test_an_approximate_method_is_called_so(minimal: Report, full: Report) -> None:
     assert "its confidence is not guaranteed" in page(minimal)
     assert "its confidence is not guaranteed" not in page(full)
