@@ -240,7 +240,7 @@ def test_columns_with_nothing_in_them_are_left_out(full: Report) -> None:
     assert {"batch 1", "note", "change"} <= set(Parsed(page(full)).cells)
     bare = tuple(replace(c, latency_ms=None, selection_drop=None, note="") for c in full.candidates)
     layers = tuple(replace(row, note="") for row in full.layers)
-    html = page(replace(full, candidates=bare, layers=layers, control=None))
+    html = page(replace(full, candidates=bare, layers=layers, control=None, classes=()))
     cells = Parsed(html).cells
     assert not {"batch 1", "note", "dense control"} & set(cells)
     assert cells.count("change") == 1  # that of original and compressed
