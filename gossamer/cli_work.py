@@ -76,6 +76,9 @@ def add_verbs(verbs: Any) -> None:
         "--learning-rate", type=cli_values.learning_rate, default=0.2, help="its peak, for batches of 128; default 0.2"
     )
     train.add_argument("--smoothing", type=cli_values.smoothing, default=0.1, help="of labels")
+    train.add_argument(
+        "--cutout", type=cli_values.pixels, default=0, metavar="PIXELS", help="side of a grey square in each image"
+    )
     _run_options(train)
     train.set_defaults(run=run_train)
 
@@ -225,6 +228,7 @@ def run_train(options: argparse.Namespace) -> int:
         weight_decay=5e-4,
         warmup=0.2,
         augment=not options.no_augment,
+        cutout=options.cutout,
         seed=options.seed,
     )
     task, watch = task_of(options), TerminalWatch(quiet=options.quiet)

@@ -22,7 +22,7 @@ from torch.nn import functional
 
 from gossamer.data import arrays, cifar10, folder, mnist
 from gossamer.data.arrays import check_labels
-from gossamer.data.augment import crop_and_flip
+from gossamer.data.augment import crop_and_flip, cut_out
 from gossamer.data.images import Split, chunks
 from gossamer.data.preprocess import PRESETS, Preprocess
 from gossamer.data.preprocess import preset as preset_named
@@ -123,13 +123,14 @@ class Task:
         *,
         generator: torch.Generator | None = None,
         augment: bool = False,
+        cutout: int = 0,
         device: torch.device | str = "cpu",
     ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """Pairs of normalised images (N, C, H, W) and labels (N,) on `device`.
 
         Without a generator all examples in order; with one, shuffled for training, where a last batch of a
         single example is left out, because batch norm cannot train on it. Augmentation crops and mirrors at
-        random.
+        random, and puts a grey square of `cutout` pixels into each image.
         """
         labels = _labels(split)
         if augment and generator is None:
@@ -145,6 +146,7 @@ class Task:
             pixels = torch.from_numpy(split.images.take(chosen)).to(device).permute(0, 3, 1, 2)
             if augment and generator is not None:
                 pixels = crop_and_flip(pixels, generator)
+                pixels = cut_out(pixels, generator, cutout) if cutout else pixels
             yield self.preprocess.apply_tensor(pixels), torch.from_numpy(labels[chosen]).to(device)
 
     def numpy_batches(self, split: Split, batch_size: int) -> Iterator[tuple[NDArray[np.float32], NDArray[np.int64]]]:

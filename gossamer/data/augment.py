@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The CIFAR habit of augmentation, for a whole batch at once: pad, crop at random, mirror at random.
+"""The CIFAR habit of augmentation, for a whole batch at once: pad, crop at random, mirror at random; and cutout.
 
     out[n, c, i, j] = padded[n, c, i + dy[n], j' + dx[n]],   j' = W - 1 - j if mirrored[n] else j
 
@@ -14,6 +14,8 @@ from typing import Literal
 
 import torch
 from torch.nn import functional
+
+GREY = 127
 
 
 def crop_and_flip(
@@ -49,3 +51,21 @@ def crop_and_flip(
     # against 30,000 with advanced indexing.
     where = rows[:, :, None] * (width + 2 * wide) + columns[:, None, :]  # (N, H, W)
     return padded.flatten(2).gather(2, where.view(count, 1, -1).expand(-1, channels, -1)).view(images.shape)
+
+
+def cut_out(images: torch.Tensor, generator: torch.Generator, side: int) -> torch.Tensor:
+    """uint8 (N, C, H, W) -> the same with a grey square in each image, `side` pixels wide, around a random pixel.
+
+    Near a border part of the square lies outside. Paper: T. DeVries, G. Taylor, "Improved Regularization of
+    Convolutional Neural Networks with Cutout", 2017, arXiv 1708.04552, section 3; there the square has the mean colour
+    of the images, here it is grey.
+    """
+    count, _, height, width = images.shape
+    top, left = (
+        torch.randint(0, stop, (count, 1), generator=generator, device=generator.device).to(images.device) - side // 2
+        for stop in (height, width)
+    )
+    rows, columns = (torch.arange(stop, device=images.device) for stop in (height, width))
+    high = (rows >= top) & (rows < top + side)  # (N, H)
+    wide = (columns >= left) & (columns < left + side)  # (N, W)
+    return images.masked_fill((high[:, :, None] & wide[:, None, :])[:, None], GREY)

@@ -36,7 +36,7 @@ class Settings:
     """One cosine cycle of stochastic gradient descent with Nesterov momentum.
 
     `learning_rate` is the peak, reached after `warmup` (a share of all steps); it ends at zero.
-    `weight_decay` acts on weights of two and more dimensions.
+    `weight_decay` acts on weights of two and more dimensions. `cutout`: side of the square that augmentation covers.
     """
 
     epochs: int = 12
@@ -46,6 +46,7 @@ class Settings:
     weight_decay: float = 1e-4
     warmup: float = 0.05
     augment: bool = True
+    cutout: int = 0
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -97,6 +98,7 @@ def tune(
             batch_size,
             generator=torch.Generator().manual_seed(seed),
             augment=settings.augment,
+            cutout=settings.cutout,
             device=device,
         )
         total = 0.0

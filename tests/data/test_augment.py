@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from gossamer.data.augment import crop_and_flip
+from gossamer.data.augment import GREY, crop_and_flip, cut_out
 
 
 def crops_of(image: np.ndarray, pad: int, mode: Literal["constant", "reflect"]) -> list[bytes]:
@@ -80,3 +80,16 @@ def test_unknown_padding_is_refused() -> None:
             torch.Generator(),
             padding="wrap",  # type: ignore[arg-type]
         )
+
+
+def test_a_grey_square_lies_around_each_pixel_equally_often() -> None:
+    images = torch.zeros(4000, 3, 8, 8, dtype=torch.uint8)
+    covered = (cut_out(images, torch.Generator().manual_seed(0), 4) == GREY).numpy()
+    assert (covered == covered[:, :1]).all(), "all channels alike"
+    heights = covered[:, 0].any(2).sum(1)
+    assert set(heights.tolist()) == {2, 3, 4}, "at a border part of the square lies outside"
+    assert (covered[:, 0].sum((1, 2)) == heights * covered[:, 0].any(1).sum(1)).all(), "it is a rectangle"
+    share = covered[:, 0].mean(0)
+    assert share[3:5, 3:5] == pytest.approx(0.25, abs=0.03)
+    assert share[0, 0] == pytest.approx(9 / 64, abs=0.03)
+    assert not images.any()
