@@ -34,7 +34,7 @@ from gossamer.tuning.checkpoint import load_weights
 
 UNTRAINED_COARSENESS = 0.08
 ROUNDING = PostTraining(halvings=0)  # doubled until refused, and not settled: training goes on from there
-SURELY_GAINED = 0.85  # of the bits that are kept without training, what the first rung asks for at most
+GAINED = 0.7  # of the bits that are kept without training, what the first rung of training asks for at most
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def climb_bytes(run: Run) -> list[Candidate]:
         lambda number, demand, previous, epochs: [_tuned(run, number, demand, previous or start, epochs)],
         between=between,
         epochs_for=epochs_in_time(run, pace, seconds),
-        first=next((place for place, rung in enumerate(rungs) if rung.bits <= SURELY_GAINED * bits), len(rungs) - 1),
+        first=next((place for place, rung in enumerate(rungs) if rung.bits <= GAINED * bits), len(rungs) - 1),
         steps=len(untrained) - 1,
     )
     return [*untrained, *tuned]
