@@ -47,6 +47,15 @@ exec(SMALL_NET, _namespace)
 SmallNet: type[nn.Module] = _namespace["SmallNet"]
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _few_processes():
+    """Reports say what a start takes; here of one process a network, where a report is worth three."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("gossamer.measure.cold_start.ROUNDS", 1)
+        patch.setattr("gossamer.measure.cold_start.WARM_UP", 0)
+        yield
+
+
 def quadrants(n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Images (N, 8, 8, 3) and the number of the brighter quadrant (N,)."""
     rng = np.random.default_rng(seed)

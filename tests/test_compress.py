@@ -50,6 +50,7 @@ def test_the_file_is_smaller_proven_and_what_the_report_says(small_file):
     assert decoded == (result.folder / "model.onnx").read_bytes()
     right = right_examples(task, task.test, decoded)
     assert right.mean() == pytest.approx(report.compressed.quality)
+    assert report.compressed.first_answer_ms > 0
     assert sum(row.n for row in report.classes) == len(task.test)
     for side in ("original", "compressed"):
         quality = sum(row.n * getattr(row, side) for row in report.classes) / len(task.test)

@@ -11,6 +11,7 @@ from typing import Any
 from gossamer import container
 from gossamer.certify import Certificate
 from gossamer.graph import Network
+from gossamer.measure.cold_start import cold_starts
 from gossamer.measure.environment import environment
 from gossamer.measure.sizes import Sizes, sizes, zeros
 from gossamer.report.record import (
@@ -43,6 +44,7 @@ def assemble(run: Run, candidates: Sequence[Finished], proof: Proof, name: str, 
     """The report of a run; latencies are measured here, once, and remembered."""
     chosen = proof.delivered
     timings = run.stage("latency", lambda: _latencies(run, chosen.onnx()))
+    starts = run.stage("cold start", lambda: _cold_starts(run, chosen))
     original_onnx = run.original_onnx()
     original = _side(
         proof.original_quality,
@@ -51,6 +53,7 @@ def assemble(run: Run, candidates: Sequence[Finished], proof: Proof, name: str, 
         run.network.macs,
         sizes(run.network.parameters, original_onnx, 0),
         {runtime: row["original"] for runtime, row in timings["turns"].items()},
+        starts["original"],
     )
     compressed = _side(
         proof.compressed_quality,
@@ -59,6 +62,7 @@ def assemble(run: Run, candidates: Sequence[Finished], proof: Proof, name: str, 
         chosen.macs,
         chosen.sizes,
         {runtime: row["compressed"] for runtime, row in timings["turns"].items()},
+        starts["compressed"],
     )
     control = None
     if run.settings.control and tuned_epochs(run):
@@ -135,7 +139,13 @@ def _too_little(minimise: str, original: Side, compressed: Side, runtime: str) -
 
 
 def _side(
-    quality: float, parameters: int, nonzeros: int, macs: int, found: Sizes, latency_ms: Mapping[str, Any]
+    quality: float,
+    parameters: int,
+    nonzeros: int,
+    macs: int,
+    found: Sizes,
+    latency_ms: Mapping[str, Any],
+    start: Mapping[str, Any],
 ) -> Side:
     return Side(
         quality=quality,
@@ -144,7 +154,16 @@ def _side(
         macs=macs,
         bytes=Bytes(found.fp32, found.zip, found.runtime, found.coded or None),
         latency_ms={runtime: Latency(**row) for runtime, row in latency_ms.items()},
+        first_answer_ms=start["ms"],
+        peak_memory=start["peak_bytes"],
     )
+
+
+def _cold_starts(run: Run, chosen: Finished) -> dict[str, Any]:
+    """What original and compressed take from their files to their first answers."""
+    run.original_onnx()
+    files = {"original": run.folder / "original.onnx", "compressed": chosen.file}
+    return {side: asdict(start) for side, start in cold_starts(files, run.goal.runtime, run.settings.threads).items()}
 
 
 def _latencies(run: Run, model: bytes) -> dict[str, Any]:

@@ -67,7 +67,18 @@ def comparison_rows(report: Report) -> list[Row]:
         row("of them not zero", lambda side: side.nonzeros, human_count),
         row("multiply-adds", lambda side: side.macs, human_count, key=report.minimise == "macs"),
         *_latency_rows(report, row),
+        *_starting_rows(report, row),
     ]
+
+
+def _starting_rows(report: Report, row: Callable[..., Row]) -> list[Row]:
+    """From the file to the first answer: a .gossamer has to be decoded first."""
+    if report.compressed.first_answer_ms is None:
+        return []
+    rows = [row("from the file to the first answer", lambda side: side.first_answer_ms, human_ms)]
+    if report.compressed.peak_memory is not None:
+        rows.append(row("memory of a process that does that", lambda side: side.peak_memory, human_bytes))
+    return rows
 
 
 def _latency_rows(report: Report, row: Callable[..., Row]) -> list[Row]:

@@ -76,7 +76,10 @@ class Latency:
 
 @dataclass(frozen=True)
 class Side:
-    """One network, measured: the original, the compressed, or the dense control that was tuned as long."""
+    """One network, measured: the original, the compressed, or the dense control that was tuned as long.
+
+    `first_answer_ms`: from its file to its first answer; `peak_memory`: bytes that a process which does that has held.
+    """
 
     quality: float
     parameters: int
@@ -84,6 +87,8 @@ class Side:
     macs: int
     bytes: Bytes
     latency_ms: Mapping[str, Latency]
+    first_answer_ms: float | None = None
+    peak_memory: int | None = None
 
     def __post_init__(self) -> None:
         _check_range("quality", self.quality, 0, 1)

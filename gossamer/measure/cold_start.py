@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Cold start: from a network's file to its first answer, and the memory that the process has taken by then.
+
+Each measurement is a process of its own, files in turns: `python -m gossamer.measure.cold_start FILE RUNTIME THREADS`
+reads the file (decoding it where it is a .gossamer), opens it in the runtime and runs one image of zeros. Imports are
+not timed: they are the program's, not the network's. Memory is the largest that the process ever held, libraries
+included: what they alone take is told beside it.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from gossamer.runtime.lock import latency_lock
+
+WARM_UP, ROUNDS = 1, 3  # processes for each network; those that warm up the disk's memory are not counted
+
+
+@dataclass(frozen=True)
+class ColdStart:
+    """Medians over the processes: milliseconds to the first answer, and peak memory, of which `libraries` before it."""
+
+    ms: float
+    peak_bytes: int | None
+    libraries_bytes: int | None
+
+
+def cold_starts(files: Mapping[str, Path], runtime: str = "onnxruntime", threads: int = 1) -> dict[str, ColdStart]:
+    """Networks by name, .onnx or .gossamer -> what each takes; processes in turns."""
+    found: dict[str, list[dict[str, float | None]]] = {name: [] for name in files}
+    with latency_lock():
+        for number in range(WARM_UP + ROUNDS):
+            for name, file in files.items():
+                command = [sys.executable, "-m", __name__, str(file), runtime, str(threads)]
+                done = subprocess.run(command, capture_output=True, text=True, check=False)
+                if done.returncode:
+                    raise ValueError(
+                        f"expected {file} to run in {runtime}, got: {done.stderr.strip().splitlines()[-1]}"
+                    )
+                if number >= WARM_UP:
+                    found[name].append(json.loads(done.stdout))
+    return {name: _medians(rows) for name, rows in found.items()}
+
+
+def _medians(rows: Sequence[Mapping[str, float | None]]) -> ColdStart:
+    def median(key: str) -> float | None:
+        values = [value for row in rows if (value := row[key]) is not None]
+        return float(np.median(values)) if values else None
+
+    peak, libraries = median("peak_bytes"), median("libraries_bytes")
+    return ColdStart(
+        median("ms") or 0.0, None if peak is None else int(peak), None if libraries is None else int(libraries)
+    )
+
+
+def main(arguments: Sequence[str]) -> int:
+    """One measurement, as JSON on standard output."""
+    from gossamer.measure.bench import input_shape, network_bytes
+    from gossamer.runtime.session import open_session
+
+    file, runtime, threads = Path(arguments[0]), arguments[1], int(arguments[2])
+    wanted = [runtime, "numba"] if file.suffix == ".gossamer" else [runtime]
+    for library in wanted:
+        if importlib.util.find_spec(library):
+            importlib.import_module(library)
+    libraries = _peak_memory()
+    start = time.perf_counter()
+    model = network_bytes(file)
+    session = open_session(model, runtime, threads)
+    shape = input_shape(model, 1, None)  # of the decoded graph; takes a fraction of a millisecond
+    session.run(np.zeros(shape, np.float32))
+    elapsed = 1000 * (time.perf_counter() - start)
+    print(json.dumps({"ms": elapsed, "peak_bytes": _peak_memory(), "libraries_bytes": libraries}))
+    return 0
+
+
+def _peak_memory() -> int | None:
+    """The largest resident set of this process so far, in bytes; None where the system does not say.
+
+    Linux's getrusage counts what the process was forked from: its own peak is in /proc.
+    """
+    status = Path("/proc/self/status")
+    if status.exists():
+        found = re.search(r"VmHWM:\s+(\d+) kB", status.read_text(encoding="utf-8"))
+        return 1024 * int(found[1]) if found else None
+    try:
+        import resource
+    except ImportError:
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return int(peak if sys.platform == "darwin" else 1024 * peak)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
