@@ -432,7 +432,7 @@ def test_reading_pictures_shows_how_far_it_is(trained, tmp_path, capsys):
     assert "reading images  16/24 (67 %)" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("line", [["compress"], ["fly"], ["bench"]])
+@pytest.mark.parametrize("line", [["compress"], ["fly"], ["certify", "a.onnx"]])
 def test_unknown_words_are_refused_with_where_to_read_more(line, capsys):
     with pytest.raises(SystemExit) as stop:
         main(line)

@@ -248,12 +248,12 @@ def fine_supremum(n: int, b: int, c: int, epsilon: float) -> float:
 def test_a_coarse_grid_never_misses_the_supremum(
     points: int, n: int, b: int, c: int, epsilon: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    exact = fine_supremum(n, b, c, epsilon)
+    fine = fine_supremum(n, b, c, epsilon)
     monkeypatch.setattr(exact, "_POINTS", points)
     found = p_value(Counts(n, b, c), epsilon)
-    assert found >= exact - 1e-6
+    assert found >= fine - 1e-6
     if points == 400:
-        assert found <= exact + 3e-4
+        assert found <= fine + 3e-4
 
 
 def test_counts_of_two_bool_vectors() -> None:
