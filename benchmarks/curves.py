@@ -88,9 +88,13 @@ def measure(name: str) -> None:
     models = {ZIP: original, INT8: quantize_int8(original, batches)}
     right = {series: right_examples(task, task.selection, model).mean() for series, model in models.items()}
     rows = [
-        {"series": series, "bytes": len(model), "zip_bytes": len(zlib.compress(model, 9)), "drop": drop}
+        {
+            "series": series,
+            "bytes": len(model),
+            "zip_bytes": len(zlib.compress(model, 9)),
+            "drop": float(100 * (right[ZIP] - right[series])),
+        }
         for series, model in models.items()
-        for drop in [float(100 * (right[ZIP] - right[series]))]
     ]
     results = ROOT / "results" / f"sizes-{name}"
     write_json(results / "sizes.json", {"network": name, "images": len(task.selection), "rows": rows})

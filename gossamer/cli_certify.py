@@ -91,15 +91,16 @@ def _images(options: argparse.Namespace, file: File) -> tuple[Split, tuple[str, 
 
 def _answers(options: argparse.Namespace, path: Path, split: Split, file: File) -> NDArray[np.int64]:
     """The class that a network gives each image, (N,)."""
-    from gossamer import container
     from gossamer.data.preprocess import Preprocess
     from gossamer.measure.answers import answers
+    from gossamer.measure.bench import network_bytes
     from gossamer.report.live import TerminalWatch
 
-    model = path.read_bytes() if path.suffix == ".onnx" else container.to_onnx(container.read(path).payload)
     preprocess = Preprocess.from_json(dict(file.payload.preprocess))
     with TerminalWatch(quiet=options.quiet).bar(f"asking {path.name}") as step:
-        return answers(model, split, preprocess, options.runtime, lambda done, total: step(done, total, ""))
+        return answers(
+            network_bytes(path), split, preprocess, options.runtime, lambda done, total: step(done, total, "")
+        )
 
 
 def _counts_of_disagreements(

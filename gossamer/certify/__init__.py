@@ -3,7 +3,8 @@
 
 certificate   what is promised and counted, and the check of it        ledger     several candidates, several runs
 exact         the test and its bound                                   planning   what n images can prove
-binomial      its probabilities, with numpy alone
+binomial      its probabilities, with numpy alone                      disagreement  counts where labels are missing
+betting       a bound for qualities between 0 and 1, such as IoU
 """
 
 from __future__ import annotations

@@ -115,8 +115,8 @@ def load(
     """Splits from a tree of pictures; classes are the names of the class folders, sorted."""
     if not folder.is_dir():
         raise ValueError(f"there is no folder {folder}; check --data")
-    parts = {SPLITS[sub.name]: sub for sub in _folders(folder) if sub.name in SPLITS} or {"all": folder}
-    classes = tuple(sorted({sub.name for part in parts.values() for sub in _folders(part)}))
+    parts = {SPLITS[sub.name]: sub for sub in folders_in(folder) if sub.name in SPLITS} or {"all": folder}
+    classes = tuple(sorted({sub.name for part in parts.values() for sub in folders_in(part)}))
     if len(classes) < 2:
         raise ValueError(
             f"expected {folder}/train/<class>/*.jpg or {folder}/<class>/*.jpg with at least two classes, "
@@ -127,7 +127,7 @@ def load(
         files: list[Path] = []
         labels: list[int] = []
         for label, of in enumerate(classes):
-            pictures = sorted(p for p in (part / of).rglob("*") if p.suffix.lower() in SUFFIXES)
+            pictures = pictures_in(part / of)
             if not pictures and name == "train" and not (part / of).is_dir():
                 others = [str(other / of) for other in parts.values() if (other / of).is_dir()]
                 raise ValueError(
@@ -171,5 +171,11 @@ def _in_all(progress: Progress | None, total: int) -> Callable[[str], Progress |
     return of_part
 
 
-def _folders(folder: Path) -> list[Path]:
+def pictures_in(folder: Path) -> list[Path]:
+    """All pictures under a folder, sorted; none where there is no such folder."""
+    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
+
+
+def folders_in(folder: Path) -> list[Path]:
+    """The folders directly in a folder, sorted, hidden ones left out."""
     return sorted(sub for sub in folder.iterdir() if sub.is_dir() and not sub.name.startswith("."))

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from gossamer.data import arrays
-from gossamer.data.folder import SUFFIXES, FolderImages, Progress
+from gossamer.data.folder import SUFFIXES, FolderImages, Progress, folders_in, pictures_in
 from gossamer.data.images import Split
 from gossamer.data.preprocess import Preprocess
 from gossamer.files import write_atomically
@@ -36,13 +36,13 @@ def labelled(path: Path, preprocess: Preprocess, classes: Sequence[str], progres
         arrays.check_labels(split, len(classes), str(path))
         return Split("test", split.images, split.labels)
     files, labels = [], []
-    for folder in sorted(sub for sub in _folder(path).iterdir() if sub.is_dir() and not sub.name.startswith(".")):
+    for folder in folders_in(_folder(path)):
         if folder.name not in classes:
             raise ValueError(
                 f"expected folders with the names of the network's classes in {path}, got '{folder.name}'"
                 f"{meant(folder.name, classes)}"
             )
-        pictures = _pictures(folder)
+        pictures = pictures_in(folder)
         files += pictures
         labels += [classes.index(folder.name)] * len(pictures)
     if not files:
@@ -52,7 +52,7 @@ def labelled(path: Path, preprocess: Preprocess, classes: Sequence[str], progres
 
 def unlabelled(path: Path, preprocess: Preprocess, progress: Progress | None = None) -> tuple[Split, tuple[str, ...]]:
     """All pictures under a folder, as a split without labels, and their names relative to it."""
-    files = _pictures(_folder(path))
+    files = pictures_in(_folder(path))
     if not files:
         raise ValueError(f"expected pictures in {path}, found none; they end in {', '.join(sorted(SUFFIXES))}")
     names = tuple(file.relative_to(path).as_posix() for file in files)
@@ -95,7 +95,3 @@ def _folder(path: Path) -> Path:
     if not path.is_dir():
         raise ValueError(f"expected a folder of pictures, found none at {path}; check the path")
     return path
-
-
-def _pictures(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)

@@ -52,16 +52,22 @@ def short_names(paths: Sequence[Path]) -> list[str]:
     raise ValueError(f"expected different files, got {paths[0]} twice; name each once")
 
 
+def comparable(files: Sequence[Path], batch: int, size: int | None) -> tuple[dict[str, bytes], tuple[int, ...]]:
+    """The ONNX bytes of files by their short names, and the shape of a batch, which must be the same for all."""
+    models = {name: network_bytes(path) for name, path in zip(short_names(files), files, strict=True)}
+    shapes = [input_shape(model, batch, size) for model in models.values()]
+    if len(set(shapes)) > 1:
+        raise ValueError(f"expected files of the same input, got {' and '.join(map(str, shapes))}")
+    return models, shapes[0]
+
+
 def bench_table(
     files: Sequence[Path], rounds: int, threads: Sequence[int], batch_size: int = 1, size: int | None = None
 ) -> Table:
     """One row a runtime, precision and number of threads; with two files also how many times as fast the second is."""
-    names = short_names(files)
-    models = {name: network_bytes(path) for name, path in zip(names, files, strict=True)}
-    shapes = {name: input_shape(model, batch_size, size) for name, model in models.items()}
-    if len(set(shapes.values())) > 1:
-        raise ValueError(f"expected files of the same input, got {' and '.join(map(str, shapes.values()))}")
-    x = np.random.default_rng(0).standard_normal(shapes[names[0]], dtype=np.float32)
+    models, shape = comparable(files, batch_size, size)
+    names = list(models)
+    x = np.random.default_rng(0).standard_normal(shape, dtype=np.float32)
     table = Table(title=f"latency of a batch of {batch_size}, milliseconds, {rounds} rounds")
     for column in ("runtime", *names, *(["ratio"] if len(names) == 2 else [])):
         table.add_column(column, overflow="fold")

@@ -27,7 +27,7 @@ from gossamer.data.preprocess import Preprocess
 from gossamer.files import read_json, sha256, write_atomically, write_json, written_aside
 from gossamer.measure import on_board
 from gossamer.measure.answers import answers
-from gossamer.measure.bench import input_shape, network_bytes, short_names
+from gossamer.measure.bench import comparable
 
 SCRIPT = Path(on_board.__file__)
 COLUMNS = ("network", "milliseconds", "p10 to p90", "times as fast", "first answer after", "answers that differ")
@@ -37,11 +37,7 @@ def pack(
     folder: Path, files: Sequence[Path], batch_size: int = 1, size: int | None = None, images: Split | None = None
 ) -> None:
     """Write a bundle of .onnx and .gossamer files; `images` are those that answers are compared on."""
-    names = short_names(files)
-    models = {name: network_bytes(path) for name, path in zip(names, files, strict=True)}
-    shapes = {input_shape(model, batch_size, size) for model in models.values()}
-    if len(shapes) > 1:
-        raise ValueError(f"expected files of the same input, got {' and '.join(map(str, sorted(shapes)))}")
+    models, shape = comparable(files, batch_size, size)
     networks = {}
     for name, model in models.items():
         file = f"networks/{name.replace('/', '-').removesuffix('.gossamer').removesuffix('.onnx')}.onnx"
@@ -50,7 +46,7 @@ def pack(
     if images is not None:
         _write_images(folder / "images.npz", models, images, preprocess_of(files))
     write_atomically(folder / SCRIPT.name, SCRIPT.read_bytes())
-    content = {"networks": networks, "shape": list(shapes.pop()), "images": 0 if images is None else len(images)}
+    content = {"networks": networks, "shape": list(shape), "images": 0 if images is None else len(images)}
     write_json(folder / "bundle.json", {"version": 1, "id": sha256(json.dumps(content).encode())[:16], **content})
 
 

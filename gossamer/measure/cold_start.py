@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import re
 import subprocess
 import sys
 import time
@@ -21,6 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
+from gossamer.measure.on_board import peak_memory
 from gossamer.runtime.lock import latency_lock
 
 WARM_UP, ROUNDS = 1, 3  # processes for each network; those that warm up the disk's memory are not counted
@@ -73,32 +73,15 @@ def main(arguments: Sequence[str]) -> int:
     for library in wanted:
         if importlib.util.find_spec(library):
             importlib.import_module(library)
-    libraries = _peak_memory()
+    libraries = peak_memory()
     start = time.perf_counter()
     model = network_bytes(file)
     session = open_session(model, runtime, threads)
     shape = input_shape(model, 1, None)  # of the decoded graph; takes a fraction of a millisecond
     session.run(np.zeros(shape, np.float32))
     elapsed = 1000 * (time.perf_counter() - start)
-    print(json.dumps({"ms": elapsed, "peak_bytes": _peak_memory(), "libraries_bytes": libraries}))
+    print(json.dumps({"ms": elapsed, "peak_bytes": peak_memory(), "libraries_bytes": libraries}))
     return 0
-
-
-def _peak_memory() -> int | None:
-    """The largest resident set of this process so far, in bytes; None where the system does not say.
-
-    Linux's getrusage counts what the process was forked from: its own peak is in /proc.
-    """
-    status = Path("/proc/self/status")
-    if status.exists():
-        found = re.search(r"VmHWM:\s+(\d+) kB", status.read_text(encoding="utf-8"))
-        return 1024 * int(found[1]) if found else None
-    try:
-        import resource
-    except ImportError:
-        return None
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return int(peak if sys.platform == "darwin" else 1024 * peak)
 
 
 if __name__ == "__main__":

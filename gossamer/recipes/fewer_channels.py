@@ -80,7 +80,7 @@ def _cut_and_tuned(run: Run, number: int, demand: Demand, previous: Candidate | 
         return finished
     keep = choose_channels(network, demand.share * run.network.macs)
     smaller = network.cut(keep)
-    plan = plan.with_channels(in_original(run.network, plan, keep))
+    plan = plan.with_channels(_in_original(run.network, plan, keep))
     reestimate_batch_norms(smaller.module, run.calibration_batches())
     run.tune(smaller.module, (Distillation(),), measure_pace(run).numerics, epochs, folder, demand.name)
     reestimate_batch_norms(smaller.module, run.calibration_batches())
@@ -132,7 +132,7 @@ def matrices_of(group: Group, weights: Mapping[str, torch.Tensor]) -> GroupMatri
     )
 
 
-def in_original(original: Network, plan: Plan, keep: Mapping[str, NDArray[np.bool_]]) -> dict[str, NDArray[np.bool_]]:
+def _in_original(original: Network, plan: Plan, keep: Mapping[str, NDArray[np.bool_]]) -> dict[str, NDArray[np.bool_]]:
     """`keep` of a network that `plan` cut, in the channels of the original."""
     before = plan.keep()
     merged = {}

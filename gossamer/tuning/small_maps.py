@@ -42,11 +42,6 @@ class SmallMaps(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return function(*args, **(kwargs or {}))
 
 
-def applies(shape: Sequence[int], positions: int) -> bool:
-    """Whether a kernel (O, I, h, w) on a map of so many positions is for this arithmetic."""
-    return positions <= MOST_POSITIONS and math.prod(shape) >= FEWEST_WEIGHTS
-
-
 def _gains(
     x: Tensor,
     weight: Tensor,
@@ -58,7 +53,8 @@ def _gains(
 ) -> bool:
     if x.ndim != 4 or transposed or groups != 1 or set(dilation) != {1} or x.device.type != "cpu":
         return False
-    return applies(weight.shape, math.prod(_outputs(x, weight, stride, padding)))
+    positions = math.prod(_outputs(x, weight, stride, padding))
+    return positions <= MOST_POSITIONS and weight.numel() >= FEWEST_WEIGHTS
 
 
 def _outputs(x: Tensor, weight: Tensor, stride: Sequence[int], padding: Sequence[int]) -> tuple[int, int]:
