@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 
 os.environ.setdefault("OMP_NUM_THREADS", "2")
 
@@ -45,6 +47,39 @@ class SmallNet(nn.Module):
 _namespace: dict = {}
 exec(SMALL_NET, _namespace)
 SmallNet: type[nn.Module] = _namespace["SmallNet"]
+
+
+#: Before other code: no module but those named, comma by comma, in the first argument, and the standard library's.
+NOTHING_ELSE = """
+import sys
+ALLOWED = set(sys.argv.pop(1).split(","))
+
+class Nothing:
+    def find_spec(self, name, path=None, target=None):
+        top = name.partition(".")[0]
+        if top not in ALLOWED and top not in sys.stdlib_module_names and not top.startswith("_"):
+            raise ImportError(f"{top} is not installed here")
+
+sys.meta_path.insert(0, Nothing())
+"""
+ONNXRUNTIME = "numpy,onnxruntime,google,ml_dtypes,typing_extensions,flatbuffers,packaging,yaml"
+
+
+@pytest.fixture(scope="session")
+def run_alone() -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Runs code in a process that finds only some modules: (code, modules allowed, arguments) -> what it said."""
+
+    def run(code: str, allowed: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-c", NOTHING_ELSE + code, allowed, *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=False)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def onnxruntime_alone() -> str:
+    """The modules of numpy and ONNX Runtime."""
+    return ONNXRUNTIME
 
 
 @pytest.fixture(autouse=True, scope="session")

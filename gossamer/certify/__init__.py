@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """The certificate: a promise about the drop in quality, tested on images that nothing was chosen on.
 
-certificate   what is promised and counted, and the check of it        ledger     several candidates, several runs
-exact         the test and its bound                                   planning   what n images can prove
-binomial      its probabilities, with numpy alone                      disagreement  counts where labels are missing
-betting       a bound for qualities between 0 and 1, such as IoU
+certificate    what is promised and counted, and the check of it
+exact          the test and its bound
+binomial       its probabilities, with numpy alone
+ledger         several candidates, several runs
+disagreement   counts where labels are missing
+betting        a bound for qualities between 0 and 1, such as IoU
+planning       what n images can prove
 """
 
 from __future__ import annotations

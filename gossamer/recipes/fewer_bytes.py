@@ -13,17 +13,18 @@ A rung's integers are those of the file that it starts from: its fold factors an
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import torch
 
 from gossamer import container
 from gossamer.coding.costs import coded_bits, costs
+from gossamer.graph import Network
 from gossamer.plan import LayerPlan, Plan
 from gossamer.quantize.folding import fold_factors
 from gossamer.quantize.integers import fine_units
 from gossamer.recipes.post_training import PostTraining, plan_of
-from gossamer.runtime.weights import split_weights
 from gossamer.search.candidate import Candidate, coded_layers, finish
 from gossamer.search.ladder import climb
 from gossamer.search.pace import epochs_in_time, measure_pace
@@ -95,10 +96,20 @@ def fine_grid(run: Run) -> Candidate:
     folder = run.step_folder(0, "fine-grid")
     if done := Candidate.load(folder):
         return done
-    weights, coded = split_weights(run.original_onnx())[1], coded_layers(run)
-    units = fine_units({layer.name: weights[layer.name] for layer in coded}, UNTRAINED_COARSENESS)
-    steps = {name: LayerPlan(step=float(unit[0])) for name, unit in units.items()}
-    return finish(run, folder, "fine grid, untrained", run.network.copy(), Plan().with_layers(steps), units)
+    return on_fine_grid(run, folder, "fine grid, untrained", run.network.copy(), Plan())
+
+
+def on_fine_grid(run: Run, folder: Path, name: str, network: Network, plan: Plan) -> Candidate:
+    """The candidate whose weights stay as they are, but for grids so fine that hardly an answer changes."""
+    coded = {layer.name for layer in coded_layers(run)}
+    layers, values = [layer for layer in network.layers if layer.name in coded], network.module.state_dict()
+    folded = {layer: (values[layer] * factor).numpy() for layer, factor in fold_factors(layers, values).items()}
+    units = fine_units(folded, UNTRAINED_COARSENESS)
+    grids = {
+        layer: LayerPlan(sparsity=float((values[layer] == 0).float().mean()), step=float(unit[0]))
+        for layer, unit in units.items()
+    }
+    return finish(run, folder, name, network, plan.with_layers(grids), units)
 
 
 def _tuned(run: Run, number: int, demand: Demand, previous: Candidate, epochs: int) -> Candidate:

@@ -19,7 +19,6 @@ Differs from the paper:
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -27,14 +26,11 @@ from numpy.typing import NDArray
 
 from gossamer.filters import BatchNormScale
 from gossamer.graph import Group, Network
-from gossamer.plan import LayerPlan, Plan
-from gossamer.quantize.integers import fine_units
+from gossamer.plan import Plan
 from gossamer.rates import Global
-from gossamer.recipes.fewer_bytes import UNTRAINED_COARSENESS, fine_grid
+from gossamer.recipes.fewer_bytes import fine_grid, on_fine_grid
 from gossamer.recipes.fewer_channels import matrices_of
-from gossamer.runtime.export import export_onnx
-from gossamer.runtime.weights import split_weights
-from gossamer.search.candidate import Candidate, finish
+from gossamer.search.candidate import Candidate
 from gossamer.search.pace import epochs_in_time, measure_pace
 from gossamer.search.run import Run
 from gossamer.search.staircase import Cell, Grid, brute_force, staircase
@@ -124,18 +120,7 @@ class SlimThenSparsify:
         reestimate_batch_norms(network.module, run.calibration_batches(), effective)
         network.module.load_state_dict(effective, strict=False)
         run.forget_training(folder)
-        return self._finish(run, folder, name, network, plan)
-
-    def _finish(self, run: Run, folder: Path, name: str, network: Network, plan: Plan) -> Candidate:
-        deployed = split_weights(export_onnx(network.module, network.example))[1]
-        values = network.module.state_dict()
-        named = [layer.name for layer in network.layers if layer.name in deployed]
-        units = fine_units({layer: deployed[layer] for layer in named}, UNTRAINED_COARSENESS)
-        layers = {
-            layer: LayerPlan(sparsity=float((values[layer] == 0).float().mean()), step=float(unit[0]))
-            for layer, unit in units.items()
-        }
-        return finish(run, folder, name, network, plan.with_layers(layers), units)
+        return on_fine_grid(run, folder, name, network, plan)
 
     def _trained(self, run: Run, groups: list[Group], epochs: int) -> Network:
         """The original after training under the penalty, done once."""

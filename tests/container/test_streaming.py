@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import tracemalloc
 from pathlib import Path
 
@@ -109,18 +107,9 @@ def test_a_file_that_shrinks_while_it_is_read_is_refused(many, tmp_path):
 
 ALONE = """
 import sys
-ALLOWED = set(sys.argv[2].split(","))
-
-class Nothing:
-    def find_spec(self, name, path=None, target=None):
-        top = name.partition(".")[0]
-        if top not in ALLOWED and top not in sys.stdlib_module_names and not top.startswith("_"):
-            raise ImportError(f"{top} is not installed here")
-
-sys.meta_path.insert(0, Nothing())
 from gossamer.cli import main
 from pathlib import Path
-out = Path(sys.argv[3])
+out = Path(sys.argv[2])
 assert main(["verify", sys.argv[1]]) == 0
 assert main(["inspect", sys.argv[1]]) == 0
 assert main(["decode", sys.argv[1], "--out", str(out)]) == 0
@@ -131,21 +120,20 @@ if "onnxruntime" in ALLOWED:
     print(session.run(None, {"input0": numpy.zeros((1, 3, 32, 32), numpy.float32)})[0].shape)
 print("alone:", sorted(name for name in ("torch", "numba", "scipy", "onnx") if name in sys.modules))
 """
-NUMPY = "gossamer,numpy"
-RUNTIME = f"{NUMPY},onnx,onnxruntime,google,ml_dtypes,typing_extensions,flatbuffers,packaging,yaml"
 
 
-@pytest.mark.parametrize("allowed", [NUMPY, RUNTIME])
-def test_a_file_opens_verifies_and_runs_where_nothing_else_is_installed(allowed, tmp_path):
+@pytest.mark.parametrize("runtime", [False, True], ids=["numpy", "numpy, onnx, onnxruntime"])
+def test_a_file_opens_verifies_and_runs_where_nothing_else_is_installed(
+    runtime, run_alone, onnxruntime_alone, tmp_path
+):
     """Of a delivered network, with every other module refused; the coders then run as plain Python."""
     file = Path(__file__).resolve().parents[2] / "results" / "demo-bytes" / "model.gossamer"
-    done = subprocess.run(
-        [sys.executable, "-c", ALONE, str(file), allowed, str(tmp_path / "a.onnx")], capture_output=True, text=True
-    )
+    allowed = f"gossamer,onnx,{onnxruntime_alone}" if runtime else "gossamer,numpy"
+    done = run_alone(ALONE, allowed, str(file), str(tmp_path / "a.onnx"))
     assert done.returncode == 0, done.stderr
     assert "holds: 40 tensors decode to the shapes they say" in done.stdout
     assert "holds: Proven: a drop below 1 points at 95 % confidence" in done.stdout
-    if allowed == RUNTIME:
+    if runtime:
         assert "(1, 10)" in done.stdout
         assert done.stdout.endswith("alone: ['onnx']\n")
     else:

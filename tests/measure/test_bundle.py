@@ -4,8 +4,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,17 +15,8 @@ from gossamer import container
 from gossamer.cli import main
 
 FILE = Path(__file__).resolve().parents[2] / "results" / "demo-bytes" / "model.gossamer"
-ALONE = """
+SCRIPT = """
 import runpy, sys
-ALLOWED = {"numpy", "onnxruntime", "google", "ml_dtypes", "typing_extensions", "flatbuffers", "packaging", "yaml"}
-
-class Nothing:
-    def find_spec(self, name, path=None, target=None):
-        top = name.partition(".")[0]
-        if top not in ALLOWED and top not in sys.stdlib_module_names and not top.startswith("_"):
-            raise ImportError(f"{top} is not installed here")
-
-sys.meta_path.insert(0, Nothing())
 sys.argv = [sys.argv[1], "--rounds", "5"]
 runpy.run_path(sys.argv[0], run_name="__main__")
 """
@@ -55,14 +44,14 @@ def packed(tmp_path_factory):
     return folder / "b"
 
 
-def on_board(packed: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-c", ALONE, str(packed / "on_board.py")], capture_output=True, text=True, check=False
-    )
+@pytest.fixture
+def on_board(packed, run_alone, onnxruntime_alone):
+    """Runs the bundle's script where there is numpy and onnxruntime."""
+    return lambda: run_alone(SCRIPT, onnxruntime_alone, str(packed / "on_board.py"))
 
 
-def test_it_runs_with_numpy_and_onnxruntime_alone_and_comes_back(packed, capsys):
-    done = on_board(packed)
+def test_it_runs_with_numpy_and_onnxruntime_alone_and_comes_back(packed, on_board, capsys):
+    done = on_board()
     assert done.returncode == 0, done.stderr
     found = json.loads((packed / "board.json").read_text())
     assert {row["different_answers"] for row in found["networks"].values()} == {0}
@@ -74,24 +63,24 @@ def test_it_runs_with_numpy_and_onnxruntime_alone_and_comes_back(packed, capsys)
     assert "12.2" in said, "none of 23 differ: below 12.2 % at 95 % confidence"
 
 
-def test_answers_that_differ_are_counted(packed):
+def test_answers_that_differ_are_counted(packed, on_board):
     with np.load(packed / "images.npz") as pack:
         arrays = dict(pack)
     name = next(key for key in arrays if key.startswith("answers of"))
     changed = arrays[name].copy()
     changed[:4] = (changed[:4] + 1) % 10
     np.savez(packed / "images.npz", **(arrays | {name: changed}))
-    assert on_board(packed).returncode == 0
+    assert on_board().returncode == 0
     found = json.loads((packed / "board.json").read_text())
     assert found["networks"][name.removeprefix("answers of ")]["different_answers"] == 4
     np.savez(packed / "images.npz", **arrays)
 
 
-def test_a_network_that_was_changed_on_the_way_is_refused(packed):
+def test_a_network_that_was_changed_on_the_way_is_refused(packed, on_board):
     file = next((packed / "networks").iterdir())
     before = file.read_bytes()
     file.write_bytes(before[:-1])
-    done = on_board(packed)
+    done = on_board()
     file.write_bytes(before)
     assert done.returncode == 1
     assert "as it was packed, got another file; copy the bundle again" in done.stderr
