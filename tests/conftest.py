@@ -7,7 +7,8 @@ import os
 import subprocess
 import sys
 
-os.environ.setdefault("OMP_NUM_THREADS", "2")
+# Where tests run in several processes each has one core: they would otherwise take turns on all of them.
+os.environ.setdefault("OMP_NUM_THREADS", "1" if "PYTEST_XDIST_WORKER" in os.environ else "2")
 
 from collections.abc import Callable
 from pathlib import Path

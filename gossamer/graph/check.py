@@ -3,8 +3,9 @@
 
 Silenced: wherever a weight sums over channels, the removed ones are multiplied by zero, which is the same as
 zeroing the slices of that weight that read them. Everything runs in float64 on weights and norm statistics drawn
-at random: at initialisation, scales of zero and means of zero hide wrong cuts, and a tolerance of 1e-5 lets two
-swapped slices pass. Both forms are compared, the training form with batch statistics and without dropout.
+at random (but re-estimated for norms on a branch that has ended): at initialisation, scales of zero and means of zero
+hide wrong cuts, and a tolerance of 1e-5 lets two swapped slices pass. Both forms are compared, the
+training form with batch statistics and without dropout.
 """
 
 from __future__ import annotations
@@ -49,6 +50,10 @@ def cut_error(
     drawn |= _statistics(original[True], drawn, inputs, analysis, generator, seed)
     # Integers (an index of channels) are part of what is checked, not of what is drawn.
     left = cut.tensors(drawn) | {name: t.cpu() for name, t in cut_tensors.items() if not t.is_floating_point()}
+    branches: dict[str, Tensor] = dict(cut.branches(original, left))
+    if branches:
+        drawn |= cut.statistics(original, left)
+        left |= branches
     error = effect = 0.0
     for training in (False, True):
         silence = {
@@ -67,7 +72,9 @@ def cut_error(
         error = max(error, _difference(silenced, cut_down))
         if effect < _SMALLEST_EFFECT:
             effect = _difference(silenced, _outputs(original[training], drawn, inputs, {}, seed))
-    if effect < _SMALLEST_EFFECT and any(left[name].shape != tensor.shape for name, tensor in drawn.items()):
+    if effect < _SMALLEST_EFFECT and any(
+        name in left and left[name].shape != tensor.shape for name, tensor in drawn.items()
+    ):
         raise ValueError(
             f"expected a cut that changes the outputs, got a relative change of {effect:.1e}: the comparison would "
             "prove nothing; check a larger cut"

@@ -3,7 +3,8 @@
 
 A *unit* is one class of labels: one channel with its filter, its norm parameters and the slices that read it. Units
 that appear in exactly the same places of the network form a `Group`, which shows itself to criteria as matrices
-with one row per unit. Since its units appear in the same places, a group that keeps one unit empties no tensor.
+with one row per unit. Since its units appear in the same places, a group that keeps one unit empties no tensor; one
+that keeps none ends its branch.
 """
 
 from __future__ import annotations
@@ -82,7 +83,7 @@ class Group:
         Ties go to the first. Raises ValueError for a count that is no multiple of `multiple_of`.
         """
         each, rest = divmod(count, self.multiple_of)
-        if rest or not 0 < count <= self.size:
+        if rest or not 0 <= count <= self.size:
             raise ValueError(
                 f"group '{self.name}' must keep a multiple of {self.multiple_of} of its {self.size} channels, "
                 f"got {count}"

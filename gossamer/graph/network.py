@@ -30,6 +30,7 @@ from gossamer.graph.any_size import check_other_size
 from gossamer.graph.calls import USUAL, Choices, Space
 from gossamer.graph.check import cut_error
 from gossamer.graph.cost import Layer, Prediction, find_layers
+from gossamer.graph.emptied import unread
 from gossamer.graph.export import Form, canonical_names, export_forms
 from gossamer.graph.groups import Group, find_groups
 from gossamer.graph.surgery import Cut
@@ -164,16 +165,27 @@ class Network:
     def cut(self, keep: Mapping[str, Keep], into: str = "network") -> Network | nn.Module:
         """A smaller network without the channels where `keep[group]`, bool (K,), is False; this one is untouched.
 
+        Where a group keeps nothing, the branch through it is gone, and the mean that its last batch norm gave is a
+        parameter in its place (`emptied`).
+
         `into="module"` gives an object of the user's own class instead, with narrower layers, where its forward runs
         unchanged at the new widths. Raises ValueError for a group that does not exist or must stay, for a keep of the
-        wrong length or with nothing in it, and for a forward with a width written into it, naming the line.
+        wrong length, for a group without channels that the output hangs on, and for a forward with a width written
+        into it, naming the line.
         """
         if into not in ("network", "module"):
             raise ValueError(f"into must be 'network' or 'module', got '{into}'")
         cut, kept = self._planned("cut", keep)
-        forms = {training: cut.form(training, form) for training, form in self._forms.items()}
         left = cut.tensors(self.tensors)
-        tensors = {name: left[first] for name, first in canonical_names(self.module).items()}
+        forms, branches = cut.forms(self._forms, left), cut.branches(self._forms, left)
+        if into == "module" and not all(vector.any() for vector in kept.values()):
+            raise ValueError(
+                "expected groups that keep a channel, got some with none: a module of the user's own class cannot lose "
+                'a branch; use the traced network (into="network")'
+            )
+        gone = unread(self._forms, forms) if branches else set()
+        names = {name: first for name, first in canonical_names(self.module).items() if first not in gone}
+        tensors = {name: left[first] for name, first in names.items()} | branches
         source = replace(self._source, transient=self._source.transient | set(cut.constants))
         module = TracedModule(tensors | cut.constants, forms, source.transient, source.shapes)
         module.train(self.module.training)
@@ -190,8 +202,11 @@ class Network:
         """
         cut, _ = self._planned("check", smaller.kept)
         theirs = smaller.tensors
+        gone = unread(self._forms, smaller._forms)
         for name, labelled in self._analysis.tensors.items():
             shape = cut.shape(labelled)
+            if name in gone:
+                continue
             if name not in theirs or theirs[name].shape != shape:
                 got = tuple(theirs[name].shape) if name in theirs else "none"
                 raise ValueError(
@@ -268,8 +283,6 @@ def _checked(group: Group, keep: Keep) -> Keep:
         raise ValueError(
             f"group '{group.name}' cannot be cut: {group.reason}; leave it out or keep all its {group.size} channels"
         )
-    if not keep.any():
-        raise ValueError(f"group '{group.name}' must keep at least one of its {group.size} channels, got none")
     counts = np.bincount(group.part, keep)
     if (counts != counts[0]).any():
         raise ValueError(

@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The cut itself: tensors lose the slots of removed units, and sizes written into the graphs are counted again."""
+"""The cut itself: tensors lose the slots of removed units, and sizes written into the graphs are counted again.
+
+Where a group keeps nothing, a branch of the network ends, and a constant takes its place (`emptied`).
+"""
 
 from __future__ import annotations
 
 import operator
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,6 +17,7 @@ from torch import Tensor, fx, nn
 
 from gossamer.graph.analysis import Analysis
 from gossamer.graph.calls import Call, SizeOf
+from gossamer.graph.emptied import Emptied, find_emptied, without
 from gossamer.graph.export import Form
 from gossamer.graph.labels import Labelled
 from gossamer.graph.rules import RULES
@@ -22,7 +26,7 @@ from gossamer.graph.rules import RULES
 class Cut:
     """What a cut leaves of each tensor, given `keep` per class; also what `resize` rules ask (`calls.Kept`).
 
-    `constants` are the new tensors that the forms made so far need.
+    `constants` are the new tensors that the forms made by `forms` need, and no state dict holds.
     """
 
     def __init__(self, analysis: Analysis, keep: NDArray[np.bool_]) -> None:
@@ -66,16 +70,42 @@ class Cut:
         left = left.clone()
         return nn.Parameter(left, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else left
 
-    def form(self, training: bool, form: Form) -> Form:
-        """A copy of one form whose size arguments are counted again."""
+    def forms(self, forms: Mapping[bool, Form], left: Mapping[str, Tensor]) -> dict[bool, Form]:
+        """Copies of both forms for the tensors that are `left`: sizes are counted again, ended branches are gone."""
+        emptied = {training: self._emptied(training, form, left) for training, form in forms.items()}
+        names = [f"constants.{node.name}" for node in emptied[False].constants]
+        return {training: self._form(training, form, emptied[training], names) for training, form in forms.items()}
+
+    def branches(self, forms: Mapping[bool, Form], left: Mapping[str, Tensor]) -> dict[str, nn.Parameter]:
+        """The constants in the place of branches that have ended, by name; both forms read the same."""
+        found = {training: self._emptied(training, form, left).constants for training, form in forms.items()}
+        first, second = (list(constants.values()) for constants in found.values())
+        if [value.shape for value in first] != [value.shape for value in second]:
+            raise ValueError("expected branches that end at the same places in training and in evaluation")
+        return {f"constants.{node.name}": nn.Parameter(value) for node, value in found[False].items()}
+
+    def statistics(self, forms: Mapping[bool, Form], left: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Running means and variances of the norms that ended with a branch, as re-estimated, by name."""
+        return self._emptied(False, forms[False], left).statistics
+
+    def _emptied(self, training: bool, form: Form, left: Mapping[str, Tensor]) -> Emptied:
+        if not any(0 in tensor.shape for tensor in left.values()):
+            return Emptied()
+        return find_emptied(form, self._analysis.calls[training], self.shape, left.__getitem__)
+
+    def _form(self, training: bool, form: Form, emptied: Emptied, names: Sequence[str]) -> Form:
+        """A copy of one form."""
         graph = fx.Graph()
         copies: dict[fx.Node, fx.Node] = {}
         graph.output(graph.graph_copy(form.graph, copies))
+        gone = set(emptied.gone)
         for call in self._analysis.calls[training]:
             rule = RULES.get(call.name)
-            if rule is not None and rule.resize is not None:
+            if rule is not None and rule.resize is not None and call.node not in gone:
                 prefix = "constants.training_form" if training else "constants.evaluation_form"
                 self._rewrite(copies, call, rule.resize(call, self), prefix)
+        if gone:
+            without(graph, emptied, copies, names)
         return Form(graph, form.outputs)
 
     def _rewrite(self, copies: Mapping[fx.Node, fx.Node], call: Call, changes: Mapping[str, Any], prefix: str) -> None:

@@ -1,0 +1,163 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Groups that keep nothing: the branch is gone, its constant stays, and the rest computes what it did."""
+
+from __future__ import annotations
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from gossamer.graph import trace
+from gossamer.runtime.export import export_onnx
+from gossamer.runtime.session import open_session
+
+
+class Bottleneck(nn.Module):
+    """A residual branch of three convolutions, with biases where there is no norm, and a dense one beside it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 8, 3, padding=1)
+        self.reduce, self.norm1 = nn.Conv2d(8, 6, 1, bias=False), nn.BatchNorm2d(6)
+        self.middle, self.norm2 = nn.Conv2d(6, 7, 3, padding=1), nn.BatchNorm2d(7)
+        self.expand = nn.Conv2d(7, 8, 1)
+        self.grow, self.after = nn.Conv2d(8, 4, 3, padding=1), nn.Conv2d(12, 5, 3, padding=1)
+        self.fc = nn.Linear(5, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.relu(self.stem(x))
+        y = torch.relu(self.norm1(self.reduce(x)))
+        y = self.expand(torch.relu_(self.norm2(self.middle(y))))
+        y += x
+        x = torch.relu(y)
+        x = torch.cat([x, torch.relu(self.grow(x))], 1)
+        return self.fc(torch.relu(self.after(x)).mean((2, 3)))
+
+
+def _network(seed: int = 0):
+    torch.manual_seed(seed)
+    model = Bottleneck()
+    with torch.no_grad():
+        for tensor in [*model.parameters(), *model.buffers()]:
+            if tensor.dim() == 1:
+                tensor.uniform_(0.5, 1.5)
+    return model, trace(model, torch.zeros(1, 3, 8, 8))
+
+
+def _nothing(network, *names):
+    sizes = {group.name: group.size for group in network.groups}
+    return {name: np.zeros(sizes[name], np.bool_) for name in names}
+
+
+def _doubles(network):
+    module = copy.deepcopy(network.module).double().eval()
+    x = torch.randn(3, 3, 8, 8, dtype=torch.float64)
+    return module, x
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("reduce.weight",),
+        ("middle.weight",),
+        ("reduce.weight", "middle.weight"),
+        ("grow.weight",),
+        ("reduce.weight", "middle.weight", "grow.weight"),
+    ],
+)
+def test_is_exact(names):
+    _, network = _network()
+    smaller = network.cut(_nothing(network, *names))
+    assert network.check(smaller) < 1e-10
+    assert smaller.macs < network.macs
+
+
+def test_equals_the_users_module_without_its_branch():
+    """With the branch's last channels silenced and its norm re-estimated, worked out by hand."""
+    model, network = _network()
+    smaller = network.cut(_nothing(network, "middle.weight"))
+    module, x = _doubles(smaller)
+    own = copy.deepcopy(model).double().eval()
+    own.expand.weight.data.zero_()
+    assert torch.allclose(own(x), module(x), rtol=0, atol=1e-13)
+    assert "expand.bias" not in dict(smaller.module.named_parameters())
+    (constant,) = (value for name, value in smaller.module.named_parameters() if name.startswith("constants."))
+    assert torch.equal(constant.flatten(), model.expand.bias)
+
+
+def test_a_norm_gives_its_shift():
+    _, network = _network()
+    smaller = network.cut(_nothing(network, "reduce.weight"))
+    module, x = _doubles(smaller)
+    # what enters norm2 is the bias of `middle` everywhere, so norm2 gives its shift, in training and in evaluation
+    branch = network.module.expand.weight.flatten(1) @ network.module.norm2.bias.relu() + network.module.expand.bias
+    (constant,) = (value for name, value in smaller.module.named_parameters() if name.startswith("constants."))
+    assert torch.allclose(constant.flatten(), branch, atol=1e-6)
+    assert torch.equal(module(x), copy.deepcopy(module).train()(x))  # no norm is left to behave otherwise
+
+
+def test_the_constant_trains_and_is_cut_and_exported():
+    _, network = _network()
+    smaller = network.cut(_nothing(network, "reduce.weight", "middle.weight"))
+    smaller.module.train()(torch.randn(4, 3, 8, 8)).square().sum().backward()
+    constants = {name: p for name, p in smaller.module.named_parameters() if name.startswith("constants.")}
+    assert all(p.grad is not None and float(p.grad.abs().sum()) > 0 for p in constants.values())
+    group = next(group for group in smaller.groups if group.name == "stem.weight")
+    twice = smaller.cut({group.name: group.best(np.arange(8.0), 3)})
+    assert smaller.check(twice) < 1e-10
+    assert [tuple(twice.tensors[name].shape) for name in constants] == [(1, 3, 1, 1)]
+    once = network.cut(
+        _nothing(network, "reduce.weight", "middle.weight") | {group.name: group.best(np.arange(8.0), 3)}
+    )
+    assert list(once.module.state_dict()) == list(twice.module.state_dict())
+    x = torch.randn(2, 3, 8, 8)
+    session = open_session(export_onnx(twice.module.eval(), twice.example))
+    np.testing.assert_allclose(session.run(x.numpy())[0], twice.module(x).detach().numpy(), atol=1e-5)
+
+
+def test_a_plane_that_differs_at_the_border_is_held_whole():
+    """Without the first channels, a padded convolution reads a constant image: its border is another constant."""
+    _, network = _network()
+    smaller = network.cut(_nothing(network, "reduce.weight"))
+    assert network.check(smaller) < 1e-10
+
+    class Border(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.stem, self.a = nn.Conv2d(3, 4, 3, padding=1), nn.Conv2d(4, 5, 3, padding=1)
+            self.b, self.c, self.fc = nn.Conv2d(5, 6, 1), nn.Conv2d(6, 4, 3, padding=1), nn.Linear(4, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = self.stem(x)
+            return self.fc((x + self.c(self.b(self.a(x)))).relu().mean((2, 3)))
+
+    torch.manual_seed(0)
+    network = trace(Border(), torch.zeros(1, 3, 6, 6))
+    smaller = network.cut(_nothing(network, "a.weight"))
+    (constant,) = (value for name, value in smaller.module.named_parameters() if name.startswith("constants."))
+    assert tuple(constant.shape) == (1, 4, 6, 6)
+    assert network.check(smaller) < 1e-10
+
+
+def test_costs_are_predicted():
+    _, network = _network()
+    names = ("reduce.weight", "middle.weight", "grow.weight")
+    smaller = network.cut(_nothing(network, *names))
+    assert smaller.macs == network.macs_if(dict.fromkeys(names, 0))
+
+
+def test_what_the_output_hangs_on_is_refused():
+    _, network = _network()
+    with pytest.raises(ValueError, match="depends on the image, got a constant"):
+        network.cut(_nothing(network, "after.weight"))
+    with pytest.raises(ValueError, match="expected at least one channel at cat"):
+        network.cut(_nothing(network, "stem.weight"))
+
+
+def test_a_module_of_the_users_own_class_cannot_lose_a_branch():
+    _, network = _network()
+    with pytest.raises(ValueError, match="cannot lose a branch"):
+        network.cut(_nothing(network, "grow.weight"), into="module")
