@@ -85,6 +85,14 @@ def _positions(call: Call) -> int:
     return math.prod(inside.shape[2:])
 
 
+def _kind(call: Call) -> str:
+    """What two layers have in common that run equally fast for equal work: operator, kernel, size of the map."""
+    kernel = "x".join(str(size) for size in call["weight"].shape[2:])
+    size = "x".join(str(size) for size in call.result.shape[2:]) if kernel else ""
+    grouped = " in groups" if call.arguments.get("groups", 1) > 1 else ""
+    return f"{call.name} {kernel}{grouped} at {size}" if kernel else call.name
+
+
 def _norm(analysis: Analysis, call: Call) -> Norm | None:
     readers = [c for c in analysis.calls[False] if c.node in call.node.users]
     if len(call.node.users) != 1 or not readers or readers[0].name != "batch_norm":
@@ -112,11 +120,16 @@ class Prediction:
         weights = [call["weight"] for call in calls]
         self._macs = self._affine(analysis, weights, group_of)
         self._positions = np.array([_positions(call) for call in calls], np.int64)
+        self.kinds = tuple(_kind(call) for call in calls)
         self._parameters = self._affine(analysis, [analysis.tensors[name] for name in used], group_of)
 
     def macs(self, counts: Mapping[str, int]) -> int:
         """Multiply-adds for one example when each named group keeps `counts` channels, the others all."""
-        return int(self._positions @ self._products(self._macs, counts))
+        return int(self.macs_of_uses(counts).sum())
+
+    def macs_of_uses(self, counts: Mapping[str, int]) -> NDArray[np.int64]:
+        """The same for each use of a layer in forward order, (uses,); `kinds` says what each is."""
+        return self._positions * self._products(self._macs, counts)
 
     def parameters(self, counts: Mapping[str, int]) -> int:
         """Numbers stored for inference when each named group keeps `counts` channels, the others all."""

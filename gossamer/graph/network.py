@@ -150,8 +150,30 @@ class Network:
         """The multiply-adds that would be left if each named group kept so many channels; nothing is cut."""
         return self._prediction.macs(counts)
 
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """For each use of a layer in forward order: operator, kernel and size of the map ("conv2d 3x3 at 16x16")."""
+        return self._prediction.kinds
+
+    def macs_of_uses_if(self, counts: Mapping[str, int]) -> NDArray[np.int64]:
+        """The multiply-adds of each use of a layer, (uses,), if each named group kept so many channels."""
+        return self._prediction.macs_of_uses(counts)
+
+    def can_end(self, group: str) -> bool:
+        """Whether a group may keep nothing: the network goes on without the branch through it."""
+        found = next(known for known in self.groups if known.name == group)
+        try:
+            cut, _ = self._planned("cut", {group: np.zeros(found.size, np.bool_)})
+            cut.branches(self._forms, cut.tensors(self.tensors))
+        except ValueError:
+            return False
+        return True
+
     def parameters_if(self, counts: Mapping[str, int]) -> int:
-        """The numbers that would be left if each named group kept so many channels; nothing is cut."""
+        """The numbers that would be left if each named group kept so many channels; nothing is cut.
+
+        Where a group keeps none, the norms that end with its branch are counted still: the result is an upper bound.
+        """
         return self._prediction.parameters(counts)
 
     # --- what can be done with it
@@ -214,6 +236,19 @@ class Network:
                     "check against the network that was cut"
                 )
         return cut_error(self._analysis, self._forms, smaller._forms, self.tensors, cut, theirs, self.example, seed)
+
+    def channels_of(self, smaller: Network) -> dict[str, list[tuple[str, int]]]:
+        """Per group of `smaller`, a cut of this network: the group and the place in it that each channel has here."""
+        cut, _ = self._planned("channels_of", smaller.kept)
+        analysis = self._analysis
+        here = {int(unit): (g.name, place) for g in self.groups for place, unit in enumerate(g.classes)}
+        found = {}
+        for group in smaller.groups:
+            member = next(m for m in group.members if m.tensor in analysis.tensors and not m.ragged)
+            labelled = analysis.tensors[member.tensor]
+            slots = np.flatnonzero(cut.dim(labelled, member.dim))[member.index[:, 0]]
+            found[group.name] = [here[int(unit)] for unit in analysis.axes(labelled)[member.dim][slots]]
+        return found
 
     def copy(self) -> Network:
         """The same network with parameters of its own."""

@@ -156,11 +156,7 @@ def write_network(
 
     Where the file rounds them, the network's own weights and biases become those of the file.
     """
-    model = export_onnx(network.module, network.example)
-    if plan.int8:
-        images = (images for images, _ in task.numpy_batches(task.calibration, CALIBRATION_BATCH))
-        model = quantize_int8(model, images)
-    graph, weights = split_weights(model)
+    graph, weights = split_weights(deployed(network, task, int8=plan.int8))
     if lost := sorted({*(units or {}), *(shared or {})} - set(weights)):
         raise ValueError(f"expected the weight '{lost[0]}' in the exported graph, but it is not there under its name")
     rounded = units is not None or shared is not None
@@ -178,3 +174,12 @@ def write_network(
     save_weights(folder / "weights.safetensors", network.module)
     container.write(folder / "model.gossamer", payload, {}, choice)
     return container.to_onnx(container.read(folder / "model.gossamer").payload)
+
+
+def deployed(network: Network, task: Task, *, int8: bool) -> bytes:
+    """The network in ONNX, in float32 or in int8 arithmetic."""
+    model = export_onnx(network.module, network.example)
+    if not int8:
+        return model
+    images = (images for images, _ in task.numpy_batches(task.calibration, CALIBRATION_BATCH))
+    return quantize_int8(model, images)
