@@ -52,7 +52,9 @@ def cut_error(
     left = cut.tensors(drawn) | {name: t.cpu() for name, t in cut_tensors.items() if not t.is_floating_point()}
     branches: dict[str, Tensor] = dict(cut.branches(original, left))
     if branches:
-        drawn |= cut.statistics(original, left)
+        for name, statistic in cut.statistics(original, left).items():
+            kept = torch.from_numpy(cut.dim(analysis.tensors[name], 0))
+            drawn[name] = drawn[name].masked_scatter(kept, statistic)
         left |= branches
     error = effect = 0.0
     for training in (False, True):

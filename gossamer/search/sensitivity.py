@@ -45,29 +45,24 @@ def measure_sensitivities(
 ) -> Iterator[tuple[str, Sensitivity]]:
     """One group after the other of those that have `scores` (K,), asked with `batches` of inputs (N, C, H, W).
 
-    Only groups named in `may_end` are asked what they lose with no channel at all. The network's weights are put back.
+    Only groups named in `may_end` are asked what they lose with no channel at all. The network is left as it is.
     """
+    network = network.copy()
     module = network.module
-    training, momentum = module.training, module.norm_momentum
     groups = [group for group in network.groups if group.name in scores]
     with torch.no_grad():
         module.eval()
         wanted = [module(batch).float().log_softmax(1) for batch in batches]
         module.train()
-        module.norm_momentum = 0.0  # running statistics stay as they are
-        try:
-            untouched = _distance(network, batches, wanted)
-            for group in groups:
-                counts = _counts(group, group.name in may_end)
-                losses = []
-                for count in counts[:-1]:
-                    with silenced(network, group, group.best(scores[group.name], count)):
-                        losses.append(max(0.0, _distance(network, batches, wanted) - untouched))
-                level = np.maximum.accumulate([0.0, *losses[::-1]])[::-1]
-                yield group.name, Sensitivity(tuple(counts), tuple(level.tolist()))
-        finally:
-            module.norm_momentum = momentum
-            module.train(training)
+        untouched = _distance(network, batches, wanted)
+        for group in groups:
+            counts = _counts(group, group.name in may_end)
+            losses = []
+            for count in counts[:-1]:
+                with silenced(network, group, group.best(scores[group.name], count)):
+                    losses.append(max(0.0, _distance(network, batches, wanted) - untouched))
+            level = np.maximum.accumulate([0.0, *losses[::-1]])[::-1]
+            yield group.name, Sensitivity(tuple(counts), tuple(level.tolist()))
 
 
 @contextmanager

@@ -75,6 +75,16 @@ def test_is_exact(names):
     assert smaller.macs < network.macs
 
 
+def test_is_exact_beside_narrower_groups():
+    """A norm behind silenced channels sees other values than whole; one on the residual sum keeps fewer channels."""
+    _, network = _network()
+    sizes = {group.name: group.size for group in network.groups}
+    for ended in ("reduce.weight", "middle.weight"):
+        narrow = {name: np.arange(size) % 2 == 0 for name, size in sizes.items() if name not in (ended, "fc.weight")}
+        smaller = network.cut(_nothing(network, ended) | narrow)
+        assert network.check(smaller) < 1e-10
+
+
 def test_equals_the_users_module_without_its_branch():
     """With the branch's last channels silenced and its norm re-estimated, worked out by hand."""
     model, network = _network()
