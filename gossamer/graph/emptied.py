@@ -59,7 +59,7 @@ def find_emptied(form: Form, calls: Sequence[Call], shape: Callable[[Any], tuple
         elif any(read in void for read in reads):
             if call is not None and call.name in _CONTRACTIONS:
                 values[node] = _bias(call, shape(call.result), fetch)
-            elif call is None or call.name != "cat" or not set(reads) - void - values.keys():
+            elif call is None or call.name != "cat" or void.issuperset(reads) or values.keys() & set(reads):
                 raise ValueError(f"expected at least one channel {_where(node, call)}, got none: keep one there")
         elif reads and all(read in values for read in reads):
             values[node] = _computed(node, call, values, fetch, found.statistics)
@@ -145,7 +145,9 @@ def _computed(
             "cudnn_enabled": False,
         }
     with torch.no_grad():
-        result: Tensor = node.target(**arguments)  # type: ignore[operator]
+        result = node.target(**arguments)  # type: ignore[operator]
+    if not isinstance(result, Tensor):
+        raise ValueError(f"expected an operator with one result {call.where}, as what it reads is to go, got several")
     return result[:1]
 
 

@@ -62,7 +62,8 @@ class Demand:
         return f"{100 * self.share:.0f} % of the {self.of}"
 
 
-SHARES = (0.7, 0.5, 0.36, 0.26, 0.19, 0.14)
+SHARES = (0.92, 0.82, 0.7, 0.5, 0.36, 0.26, 0.19, 0.14)
+FIRST = SHARES.index(0.7)  # where too much, the gentler ones are tried
 
 
 def between(low: Demand, high: Demand) -> Demand:
@@ -87,6 +88,7 @@ def climb_channels(run: Run) -> list[Candidate]:
         lambda number, demand, previous, epochs: _cut_and_tuned(run, widths, number, demand, previous, epochs),
         between=between,
         epochs_for=epochs_in_time(run, pace, seconds),
+        first=FIRST,
     )
 
 
