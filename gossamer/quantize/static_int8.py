@@ -5,7 +5,7 @@ Paper: Jacob et al., "Quantization and Training of Neural Networks for Efficient
 CVPR 2018, https://arxiv.org/abs/1712.05877, section 2; per-channel weights after Krishnamoorthi,
 https://arxiv.org/abs/1806.08342.
 
-    weights       W ~ s_w[c] W_q          int8 in [-127, 127], symmetric, one scale for each output channel c
+    weights       W ~ s_w[c] W_q          int8 in [-m, m], symmetric, one scale for each output channel c
     activations   x ~ s_x (x_q - z_x)     uint8 in [0, 255], one scale and zero point for each tensor
     biases        b ~ s_x s_w[c] b_q      int32, so that y_q comes out of integer arithmetic alone
 
@@ -13,6 +13,8 @@ The integers are what the file keeps: weights and biases are int8 and int32 init
 a product in the graph. Runtimes recognise the pattern and compute in integers; points.py says around which operators
 the pairs stand. Activations are unsigned because processors multiply u8 by s8: with int8 activations ONNX Runtime is
 slower than in float (measured on AVX-512 VNNI: 0.4 to 0.9 times the speed; uint8: 1.7 to 2.4 times).
+
+m is 127, or 64 where a processor adds two products in 16 bits and cuts off what is larger (`runtime.saturation`).
 
 Differs from the paper: activations are clipped where their squared error is least on calibration data, not at a
 moving average of their extremes; nothing is trained here.
@@ -31,6 +33,7 @@ from onnx import helper, numpy_helper
 from gossamer.quantize.points import place, points_of
 from gossamer.quantize.ranges import METHODS, Histogram
 from gossamer.runtime.onnx_graph import out_axis, reads, write_initializers
+from gossamer.runtime.saturation import LARGEST, largest_weight
 from gossamer.runtime.session import open_session
 from gossamer.runtime.weights import serialize
 
@@ -62,14 +65,19 @@ def quantize_int8(
     method: str = "mse",
     skip: Sequence[str] = (),
     units: Mapping[str, NDArray[np.float32]] | None = None,
+    largest: int | None = None,
 ) -> bytes:
     """An exported network with 8-bit weights and activations.
 
     `batches` are calibration inputs (N, C, H, W) as the network sees them; a few hundred images are enough.
     `method` chooses the activation ranges (see ranges.py). Layers in `skip` ('layer1.0.conv1') stay float. `units`
     gives, by weight name, the scales, (1,) or (channels,), of a grid on which the weight already lies: its integers
-    are kept where they fit into 8 bits.
+    are kept where they fit. `largest`: the largest integer of a weight, 127 at most; None: what this machine computes
+    rightly.
     """
+    largest = largest_weight() if largest is None else largest
+    if not 1 <= largest <= LARGEST:
+        raise ValueError(f"expected a largest weight of 1 to {LARGEST}, got {largest}")
     if method not in METHODS:
         raise ValueError(f"expected a method of {', '.join(METHODS)}, got {method!r}; choose one of these")
     proto = onnx.load_from_string(model)
@@ -90,7 +98,7 @@ def quantize_int8(
     sources = place(graph, weights, floats)
     seen = _observe(proto, sorted(set(sources.values())), batches)
     grids = {source: Grid.over(*METHODS[method](histogram)) for source, histogram in seen.items()}
-    _rewrite(graph, weights, sources, grids, set(layers) - floats, units or {})
+    _rewrite(graph, weights, sources, grids, set(layers) - floats, units or {}, largest)
     return serialize(proto)
 
 
@@ -127,6 +135,7 @@ def _rewrite(
     grids: Mapping[str, Grid],
     layers: Set[str],
     units: Mapping[str, NDArray[np.float32]],
+    largest: int,
 ) -> None:
     """Put the pairs into the graph, and integers in place of the weights of the layers with these outputs.
 
@@ -140,7 +149,8 @@ def _rewrite(
     for node in graph.node:
         if node.output[0] in layers and weights[node.input[1]].dtype != np.int8:  # a shared weight comes twice
             source = sources.get(node.input[0], "")
-            nodes += _integer_weight(node, weights, units.get(node.input[1]), grids[source].scale if source else 0.0)
+            step = grids[source].scale if source else 0.0
+            nodes += _integer_weight(node, weights, units.get(node.input[1]), step, largest)
             if len(node.input) > 2 and source and counts[node.input[2]] == 1:
                 nodes += _integer_bias(node, weights, source, grids[source].scale)
         nodes.append(node)
@@ -159,21 +169,22 @@ def _rewrite(
 
 
 def _integer_weight(
-    node: onnx.NodeProto, weights: dict[str, Array], unit: NDArray[np.float32] | None, step: float
+    node: onnx.NodeProto, weights: dict[str, Array], unit: NDArray[np.float32] | None, step: float, most: int
 ) -> list[onnx.NodeProto]:
-    """Replace the weight of a layer, whose input has the scale `step`, by integers; returns their DequantizeLinear."""
+    """Replace the weight of a layer, whose input has the scale `step`, by integers up to `most`; returns what makes
+    them numbers again."""
     name = node.input[1]
     weight, axis = np.asarray(weights[name], np.float64), out_axis(node)
     largest = np.abs(weight).max(axis=tuple(k for k in range(weight.ndim) if k != axis))  # (channels,)
-    scale = largest / 127
+    scale = largest / most
     if unit is not None:
-        scale = np.where(largest < 127.5 * unit, unit, scale)
+        scale = np.where(largest < (most + 0.5) * unit, unit, scale)
     bias = np.asarray(weights.get(node.input[2], 0.0) if len(node.input) > 2 else 0.0, np.float64)
     if step and bias.shape == scale.shape:  # so that the bias, in units of step * scale, fits into int32
         scale = np.maximum(scale, np.abs(bias) / (step * 2**30))
     scale = np.where(scale > 1e-30, scale, 1.0).astype(np.float32)
     shape = [-1 if k == axis else 1 for k in range(weight.ndim)]
-    weights[name] = np.clip(np.rint(weight / scale.reshape(shape)), -127, 127).astype(np.int8)
+    weights[name] = np.clip(np.rint(weight / scale.reshape(shape)), -most, most).astype(np.int8)
     weights[f"{name}.scale"] = scale
     dequantize = _dequantize(name, name, f"{name}.float", axis)
     if node.op_type != "Conv":  # ONNX Runtime does not recognise the others by the default zero point

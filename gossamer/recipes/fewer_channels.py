@@ -24,6 +24,7 @@ from gossamer.filters import GroupMatrices, L1Norm
 from gossamer.graph import Group, Network
 from gossamer.plan import Plan
 from gossamer.quantize.folding import fold_factors
+from gossamer.runtime.saturation import LARGEST, largest_weight
 from gossamer.search.candidate import Candidate, deployed, finish
 from gossamer.search.frontier import allocate
 from gossamer.search.ladder import climb
@@ -242,6 +243,11 @@ def matrices_of(group: Group, weights: Mapping[str, torch.Tensor]) -> GroupMatri
 
 def _written(run: Run, folder: Path, name: str, network: Network, plan: Plan) -> list[Candidate]:
     """The network as float32 and, where latency is the goal, as int8; the better one last."""
+    if "int8" in _variants(run) and largest_weight() < LARGEST:
+        run.note(
+            f"this processor cuts off sums of two products of bytes, so int8 weights keep to {largest_weight()}; on "
+            f"one with VNNI they could use {LARGEST}"
+        )
     found = []
     for variant in _variants(run):
         inside = folder / variant

@@ -17,6 +17,7 @@ from torch.nn import functional as F
 
 from gossamer.quantize.static_int8 import Grid, quantize_int8
 from gossamer.runtime.export import export_onnx
+from gossamer.runtime.saturation import largest_weight
 from gossamer.runtime.session import available, open_session
 from gossamer.runtime.weights import serialize
 
@@ -181,9 +182,18 @@ def test_a_weight_on_a_grid_keeps_its_integers() -> None:
     after = tensors(quantize_int8(serialize(model), [batch(8, 3, 2, 2)], units={"w": units}))
     np.testing.assert_array_equal(after["w"][:3], integers[:3])
     np.testing.assert_array_equal(after["w.scale"][:3], units[:3])
-    assert after["w.scale"][3] * 127 == pytest.approx(0.2)
+    assert after["w.scale"][3] * largest_weight() == pytest.approx(0.2)
     one_unit = quantize_int8(serialize(model), [batch(8, 3, 2, 2)], units={"w": np.array([units_for_3])})
     np.testing.assert_array_equal(tensors(one_unit)["w.scale"], np.full(4, units_for_3))
+
+
+@pytest.mark.parametrize("largest", [64, 127])
+def test_weights_keep_to_the_largest_integer(largest) -> None:
+    model = made("y = Conv (x, w)", {"w": (4, 3, 1, 1)}, (3, 2, 2))
+    after = tensors(quantize_int8(model, [batch(8, 3, 2, 2)], largest=largest))
+    np.testing.assert_array_equal(np.abs(after["w"].astype(int)).max((1, 2, 3)), np.full(4, largest))
+    with pytest.raises(ValueError, match="expected a largest weight of 1 to 127, got 128"):
+        quantize_int8(model, [batch(8, 3, 2, 2)], largest=128)
 
 
 def test_numbers_are_moved_as_integers() -> None:
