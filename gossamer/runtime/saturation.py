@@ -3,8 +3,8 @@
 
 Without VNNI (x86 processors of before 2019 to 2022, and virtual machines that hide it), runtimes multiply by
 `vpmaddubsw`: two products of an unsigned and a signed byte are added in 16 bits, and what is larger than 32,767 is cut
-off. 255 * 127 * 2 is 64,770: networks answer wrongly without a word. 255 * 64 * 2 is 32,640, so weights of seven bits are
-safe. Measured on such a machine: small networks were off by up to a quarter of their largest output.
+off. 255 * 127 * 2 is 64,770: networks answer wrongly without a word. 255 * 64 * 2 is 32,640, so weights of seven bits
+are safe. Measured on such a machine: small networks were off by up to a quarter of their largest output.
 """
 
 from __future__ import annotations
