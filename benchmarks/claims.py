@@ -78,8 +78,8 @@ CLAIMS: dict[str, Claim] = {
         0.7,
     ),
     "lenet5-no-loss": Claim(
-        "LeNet-5 by the paper's pipeline, no answer lost on the selection split",
-        _LENET.format(name="lenet5", bits="", observed=0, epochs=8, rate=0.05).replace(" --control", ""),
+        "LeNet-5 by the paper's pipeline, at most 2 of 5,000 answers lost on the selection split",
+        _LENET.format(name="lenet5", bits="", observed=0.05, epochs=8, rate=0.05).replace(" --control", ""),
         0.5,
     ),
     "lenet5-bytes": Claim(
