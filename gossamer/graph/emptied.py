@@ -19,10 +19,10 @@ import torch
 from torch import Tensor, fx, nn
 
 from gossamer.graph.calls import Call, bind, is_tensor, operator_name
+from gossamer.graph.cost import KINDS
 from gossamer.graph.export import Form
 
 Fetch = Callable[[str], Tensor]
-_CONTRACTIONS = ("conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d", "linear")
 _BROADCASTING = ("add", "sub", "mul")
 _FLAGS = {"dropout": "train", "feature_dropout": "train", "alpha_dropout": "train"}
 
@@ -57,7 +57,7 @@ def find_emptied(form: Form, calls: Sequence[Call], shape: Callable[[Any], tuple
         if call is not None and is_tensor(call.result) and 0 in shape(call.result):
             void.add(node)
         elif any(read in void for read in reads):
-            if call is not None and call.name in _CONTRACTIONS:
+            if call is not None and call.name in KINDS:
                 values[node] = _bias(call, shape(call.result), fetch)
             elif call is None or call.name != "cat" or void.issuperset(reads) or values.keys() & set(reads):
                 raise ValueError(f"expected at least one channel {_where(node, call)}, got none: keep one there")

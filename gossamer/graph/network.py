@@ -131,6 +131,11 @@ class Network:
         """Every channel group in forward order, removable or not."""
         return find_groups(self._analysis)
 
+    @property
+    def prunable(self) -> list[Group]:
+        """The groups that may be cut without changing what their other channels compute, in forward order."""
+        return [group for group in self.groups if group.removable and group.exact]
+
     @cached_property
     def layers(self) -> tuple[Layer, ...]:
         """Every convolution and linear layer in forward order."""

@@ -106,7 +106,7 @@ class Widths:
     def of(cls, run: Run, *, int8: bool) -> Widths:
         """Measured once and remembered by the run; `int8`: the arithmetic that is timed."""
         network = run.network
-        groups = [group for group in network.groups if group.removable and group.exact]
+        groups = network.prunable
         may_end = {group.name for group in groups if network.can_end(group.name)}
         sensitivities = _sensitivities(run, may_end)
         table = _latency_table(run, may_end, int8) if run.goal.minimise == "latency" else None
@@ -226,8 +226,7 @@ def scores_of(network: Network) -> dict[str, NDArray[np.floating]]:
     tensors = network.module.state_dict()
     factors = fold_factors(network.layers, tensors)
     weights = {name: tensor * factors[name] if name in factors else tensor for name, tensor in tensors.items()}
-    groups = [group for group in network.groups if group.removable and group.exact]
-    return {group.name: L1Norm().score(matrices_of(group, weights)) for group in groups}
+    return {group.name: L1Norm().score(matrices_of(group, weights)) for group in network.prunable}
 
 
 def matrices_of(group: Group, weights: Mapping[str, torch.Tensor]) -> GroupMatrices:

@@ -75,7 +75,7 @@ class LatencyTable:
 
 def probes(network: Network) -> list[dict[str, int]]:
     """Counts of the networks that tell which multiple a runtime likes: the whole one, and one for each multiple."""
-    groups = _groups(network)
+    groups = network.prunable
     whole = {group.name: group.size for group in groups}
     return [whole] + [
         {group.name: nearest(group, PROBED * group.size, multiple, odd=multiple == 1) for group in groups}
@@ -94,10 +94,10 @@ def samples(network: Network, may_end: set[str], multiple: int, seed: int = 0) -
     rng = np.random.default_rng(seed)
     kinds = _kinds(network)
     number = max(FEWEST_SAMPLES, 4 + len(kinds) + len({_kernel(kind) for kind in kinds}))
-    yield {group.name: group.size for group in _groups(network)}
+    yield {group.name: group.size for group in network.prunable}
     for sample in range(number):
         counts = {}
-        for group in _groups(network):
+        for group in network.prunable:
             share = NARROWEST ** (sample / (number - 1)) * JITTER ** rng.uniform(-1, 1)
             ends = group.name in may_end and rng.random() < ENDED[sample % len(ENDED)]
             counts[group.name] = 0 if ends else nearest(group, share * group.size, multiple)
@@ -116,10 +116,6 @@ def nearest(group: Group, count: float, multiple: int, *, odd: bool = False) -> 
     if odd and steps % 2 == 0:
         steps -= 1
     return min(group.size, steps * step)
-
-
-def _groups(network: Network) -> list[Group]:
-    return [group for group in network.groups if group.removable and group.exact]
 
 
 def time_samples(

@@ -3,7 +3,7 @@
 
     loss_g(k) = mean KL(original || network in which group g keeps its k best channels), in nats an image
 
-The others' channels are silenced, not cut: the weights that read them are zero, which is the same. Batch norms use the
+Channels that go are silenced, not cut: the weights that read them are zero, which is the same. Batch norms use the
 statistics of the batch, as re-estimation would give them (EagleEye: B. Li et al., ECCV 2020, arXiv 2007.02491), so a
 group is measured in a few passes, at a few counts; between these the loss is interpolated. A loss never falls as
 channels go: what noise says otherwise is levelled.
