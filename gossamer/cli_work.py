@@ -79,6 +79,8 @@ def add_verbs(verbs: Any) -> None:
     train.add_argument(
         "--cutout", type=cli_values.pixels, default=0, metavar="PIXELS", help="side of a grey square in each image"
     )
+    train.add_argument("--teacher", metavar="MODEL", help="a trained network for the same images, to learn from")
+    train.add_argument("--teacher-weights", type=Path, metavar="FILE", help="its weights")
     _run_options(train)
     train.set_defaults(run=run_train)
 
@@ -215,11 +217,18 @@ def run_train(options: argparse.Namespace) -> int:
     import torch
 
     from gossamer.report.live import TerminalWatch
+    from gossamer.task import trained_model
     from gossamer.train import train
     from gossamer.tuning import Settings
 
     if options.out is None:
         raise ValueError("expected a folder for the weights, got none; give --out FOLDER")
+    if options.teacher is None and options.teacher_weights is not None:
+        raise ValueError("expected the network that --teacher-weights belong to, got none; give --teacher MODEL")
+    if options.teacher is not None and ".py:" not in options.teacher and options.teacher_weights is None:
+        raise ValueError(
+            f"expected the weights of the teacher {options.teacher}, got none; give --teacher-weights FILE"
+        )
     torch.manual_seed(options.seed)  # of the initial weights
     settings = Settings(
         epochs=options.epochs,
@@ -232,6 +241,9 @@ def run_train(options: argparse.Namespace) -> int:
         seed=options.seed,
     )
     task, watch = task_of(options), TerminalWatch(quiet=options.quiet)
+    teacher = None
+    if options.teacher is not None:
+        teacher = trained_model(options.teacher, options.teacher_weights, len(task.classes))
     steps = settings.epochs * math.ceil(len(task.train) / settings.batch_size)
     if steps < FEW_STEPS:
         watch.say(f"warning: {steps} steps of training in all are few; take {FEW_IMAGES}")
@@ -242,6 +254,7 @@ def run_train(options: argparse.Namespace) -> int:
         device=options.device,
         smoothing=options.smoothing,
         numerics=options.numerics,
+        teacher=teacher,
         watch=watch,
     )
     print(f"quality on the selection split {100 * quality:.2f} %")

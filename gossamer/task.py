@@ -256,7 +256,7 @@ def task_from(
             if weights is not None:
                 load_weights(task.model, Path(weights))
             return task
-        other = replace(task, model=_trained(model, weights, len(task.classes)), name=f"{model} on {data}")
+        other = replace(task, model=trained_model(model, weights, len(task.classes)), name=f"{model} on {data}")
         _check_outputs(other)
         return other
     if model is None:
@@ -275,11 +275,12 @@ def task_from(
     if preset is None and usual is not None and (mean is None or std is None):
         note = f"mean and std are those of {model}'s published weights; if yours differ, give --mean and --std"
         splits = replace(splits, notes=(*splits.notes, note))
-    network = _trained(model, weights, len(splits.classes))
+    network = trained_model(model, weights, len(splits.classes))
     return Task.build(network, preprocess, splits, name=f"{model} on {path.name}", seen=seen)
 
 
-def _trained(model: str, weights: str | Path | None, classes: int) -> nn.Module:
+def trained_model(model: str, weights: str | Path | None, classes: int) -> nn.Module:
+    """The network of this name (zoo, torchvision:, timm: or file.py:callable), with these weights where any are given."""
     network = load_model(model, classes)
     if weights is not None:
         load_weights(network, Path(weights))

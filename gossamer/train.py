@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Training from nothing: the baselines that compression starts from, made by the same loop."""
+"""Training from nothing: the baselines that compression starts from, made by the same loop.
+
+A teacher, a trained network for the same images, makes short trainings better: the network learns its outputs
+(`tuning/distillation.py`).
+"""
 
 from __future__ import annotations
 
@@ -7,18 +11,19 @@ from dataclasses import asdict
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gossamer.files import read_json, write_json
 from gossamer.graph import trace
 from gossamer.measure.quality import right_examples
 from gossamer.runtime.export import export_onnx
-from gossamer.search.claim import claim_folder, identity
+from gossamer.search.claim import claim_folder, identity, weights_sha256
 from gossamer.search.watch import Watch
 from gossamer.task import Task
 from gossamer.tuning import Batch, Numerics, Plug, Settings, fastest_numerics, tune
 from gossamer.tuning.checkpoint import save_weights
+from gossamer.tuning.distillation import Distillation
 from gossamer.tuning.limits import check_device
 
 TRAINING_VERSION = 1
@@ -43,12 +48,14 @@ def train(
     device: str = "cpu",
     smoothing: float = 0.1,
     numerics: str | None = None,
+    teacher: nn.Module | None = None,
     watch: Watch | None = None,
 ) -> float:
     """Train the task's network; returns its quality on the selection split, measured on the exported file.
 
     Writes weights.safetensors and history.json into `out`, which must be empty or hold this very training: an
-    interrupted call made again goes on, a finished one returns what it measured.
+    interrupted call made again goes on, a finished one returns what it measured. With a teacher, which reads the
+    same preprocessed images, its outputs take the place of smoothed labels.
     """
     watch = watch or Watch()
     check_device(device)
@@ -58,6 +65,7 @@ def train(
     network = trace(task.model, task.example)
     asked = {"version": TRAINING_VERSION, "training": asdict(settings), "device": device}
     asked |= {"smoothing": smoothing, "numerics": numerics}
+    asked |= {"teacher": weights_sha256(teacher)} if teacher is not None else {}
     claim_folder(out, asked | identity(task, network), watch)
     checkpoint = out / "training.safetensors"
     if (out / "history.json").exists():
@@ -73,7 +81,8 @@ def train(
             network.module,
             task,
             settings,
-            (Smoothing(smoothing),),
+            (Smoothing(smoothing) if teacher is None else Distillation(),),
+            teacher=teacher,
             numerics=arithmetic,
             checkpoint=checkpoint,
             device=device,

@@ -10,6 +10,7 @@ import pytest
 
 from gossamer.train import train
 from gossamer.tuning import Settings
+from gossamer.zoo.weight_files import load_weights
 
 SETTINGS = Settings(epochs=2, batch_size=64, learning_rate=0.1, augment=False)
 
@@ -85,3 +86,23 @@ def test_an_interrupted_training_goes_on(tmp_path, finished, monkeypatch, make_t
     train(make_task(), SETTINGS, out=tmp_path / "out", numerics="plain float32")
     name = "weights.safetensors"
     assert (tmp_path / "out" / name).read_bytes() == (finished[0] / name).read_bytes()
+
+
+def test_a_teacher_teaches(tmp_path, make_task):
+    """Labels that are noise teach nothing; a teacher that knows the true ones does."""
+    task = make_task()
+    train(task, replace(SETTINGS, epochs=6), out=tmp_path / "teacher", numerics="plain float32")
+    teacher = task.model
+    load_weights(teacher, tmp_path / "teacher" / "weights.safetensors")
+    noise = np.random.default_rng(99).integers(0, len(task.classes), len(task.train))
+    wrong = replace(task.train, labels=noise)
+
+    def taught(name, **options):
+        learner = make_task(seed=7)
+        learner = replace(learner, train=wrong)
+        return train(learner, replace(SETTINGS, epochs=6), out=tmp_path / name, numerics="plain float32", **options)
+
+    alone, with_teacher = taught("alone"), taught("taught", teacher=teacher)
+    assert with_teacher > alone + 0.2
+    with pytest.raises(ValueError, match=r"\(it differs in teacher\)"):
+        taught("taught")
