@@ -280,7 +280,7 @@ def task_from(
 
 
 def trained_model(model: str, weights: str | Path | None, classes: int) -> nn.Module:
-    """The network of this name (zoo, torchvision:, timm: or file.py:callable), with these weights where any are given."""
+    """The network of this name (zoo, torchvision:, timm: or file.py:callable), with weights where any are given."""
     network = load_model(model, classes)
     if weights is not None:
         load_weights(network, Path(weights))

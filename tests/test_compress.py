@@ -22,6 +22,7 @@ from gossamer import container
 from gossamer.certify import Certificate, recheck
 from gossamer.goal import Goal
 from gossamer.measure.quality import right_examples
+from gossamer.report.assemble import WORTH_IT
 from gossamer.search.proof import ToleranceNotMet
 from gossamer.search.run import Settings
 
@@ -141,10 +142,14 @@ def test_latency_and_macs_cut_channels(user_task, trained, tmp_path):
             task, Goal(0.05, minimise=minimise), out=tmp_path / minimise, settings=SETTINGS, ledger=tmp_path / "l.json"
         )
         assert any(candidate.macs < result.report.original.macs for candidate in result.candidates)
-        gained = [note for note in result.report.notes if note.startswith("nothing was gained: ")]
-        assert bool(gained) == result.report.chosen.startswith("uncut, float32")
+        too_little = [note for note in result.report.notes if note.startswith("nothing was gained: ")]
+        before, after = result.report.original, result.report.compressed
         if minimise == "macs":
-            assert result.report.compressed.macs < 0.8 * result.report.original.macs
+            assert after.macs < 0.8 * before.macs
+            assert not too_little
+        else:  # how much faster so small a network is, the machine's other work decides
+            times = before.latency_ms["onnxruntime"].median / after.latency_ms["onnxruntime"].median
+            assert bool(too_little) == (times < WORTH_IT)
 
 
 # --- nothing is lost -------------------------------------------------------------------------------------------

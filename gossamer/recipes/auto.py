@@ -20,8 +20,18 @@ from gossamer.search.run import Run
 
 @dataclass(frozen=True)
 class Auto:
-    """The smallest file, the fastest or the least arithmetic within the tolerance."""
+    """The smallest file, the fastest or the least arithmetic within the tolerance.
+
+    `bits` a weight of the original: what the first training for a smaller file asks for, and the ladder goes on from there; 0 leaves
+    it to the ladder, which starts where rounding alone ends.
+    """
+
+    bits: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.bits <= 32:
+            raise ValueError(f"bits of auto must be 0 to 32 a weight, got {self.bits}")
 
     def search(self, run: Run) -> list[Candidate]:
         """Every candidate in the order tried, from conservative to aggressive."""
-        return climb_bytes(run) if run.goal.minimise == "bytes" else climb_channels(run)
+        return climb_bytes(run, self.bits) if run.goal.minimise == "bytes" else climb_channels(run)

@@ -107,7 +107,7 @@ class DeepCompression:
     def search(self, run: Run) -> list[Candidate]:
         """Every candidate in the order tried: nothing pruned first, then more from rung to rung."""
         run.goal.must_be_bytes("deep-compression")
-        demand = partial(self.demand, coded_layers(run))
+        demand = partial(self.demand, coded_layers(run, run.network))
         demand(1.0)  # rates that do not fit are refused before anything is trained
         pace = measure_pace(run)
         seconds = run.seconds_of("first candidate", lambda: self._unpruned(run))
@@ -148,7 +148,7 @@ class DeepCompression:
         folder = run.step_folder(number, demand.name)
         if done := Candidate.load(folder):
             return done
-        network, layers, numerics = run.network.copy(), coded_layers(run), measure_pace(run).numerics
+        network, layers, numerics = run.network.copy(), coded_layers(run, run.network), measure_pace(run).numerics
         if previous is not None:
             load_weights(previous.folder / "pruned.safetensors", network.module)
         teach: tuple[Plug, ...] = (Distillation(),) if self.distil else ()
@@ -179,7 +179,7 @@ class DeepCompression:
         folder = run.step_folder(0, "shared, unpruned")
         if done := Candidate.load(folder):
             return done
-        network, layers = run.network.copy(), coded_layers(run)
+        network, layers = run.network.copy(), coded_layers(run, run.network)
         weights = _weights(network, layers)
         codebooks = {name: share(value, max(self.conv_bits, 8), self.initial) for name, value in weights.items()}
         shared = {name: torch.from_numpy(book.shared(weights[name])) for name, book in codebooks.items()}

@@ -7,11 +7,15 @@ from the last accepted one under a rate penalty, with the grids learned beside t
 batch norms are re-estimated with the weights that the file will hold, and it is written. Zeros, coarse grids and dead
 filters are not asked for: they come out of the bits.
 
+Channels cost training time, though, so those that hardly an answer depends on are cut before the first rung, as far as
+half of the drop allows without training; and those that a rung has left idle, before the next.
+
 A rung's integers are those of the file that it starts from: its fold factors and its units are the frame of all grids.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -19,28 +23,33 @@ import numpy as np
 import torch
 
 from gossamer import container
+from gossamer.certify import Counts
 from gossamer.coding.costs import coded_bits, costs
 from gossamer.graph import Network
+from gossamer.measure.quality import right_examples
 from gossamer.plan import LayerPlan, Plan
 from gossamer.quantize.folding import fold_factors
 from gossamer.quantize.integers import fine_units
-from gossamer.recipes.post_training import PostTraining, plan_of
-from gossamer.search.candidate import Candidate, coded_layers, finish
+from gossamer.recipes.post_training import PostTraining, Rounding, calibration_batches, plan_of
+from gossamer.runtime.export import export_onnx
+from gossamer.search.candidate import Candidate, coded_layers, finish, reopened
+from gossamer.search.idle import cut_beside, in_original, keep_busy
 from gossamer.search.ladder import climb
 from gossamer.search.pace import epochs_in_time, measure_pace
 from gossamer.search.run import Run
+from gossamer.search.widths import Widths, choose_channels
 from gossamer.tuning import Distillation, RatePenalty
 from gossamer.tuning.batch_norm import reestimate_batch_norms
-from gossamer.tuning.checkpoint import load_weights
 
 UNTRAINED_COARSENESS = 0.08
 ROUNDING = PostTraining(halvings=0)  # doubled until refused, and not settled: training goes on from there
+THINNER = tuple(0.8 * 0.85**rung for rung in range(12))  # shares of the multiply-adds; cutting less gains no time
 GAINED = 0.7  # of the bits that are kept without training, what the first rung of training asks for at most
 
 
 @dataclass(frozen=True)
 class Demand:
-    """A rung: so many coded bits per weight."""
+    """A rung: so many coded bits per weight of the original."""
 
     bits: float
 
@@ -58,31 +67,76 @@ def between(low: Demand, high: Demand) -> Demand:
     return Demand(float(f"{np.sqrt(low.bits * high.bits):.3g}"))
 
 
-def climb_bytes(run: Run) -> list[Candidate]:
-    """The untrained fine-grid file first, then rounded ones, then the ladder from the smallest of these on."""
+def climb_bytes(run: Run, first_bits: float = 0.0) -> list[Candidate]:
+    """The untrained fine-grid file first, then rounded ones, then the ladder from the smallest of these on.
+
+    `first_bits` a weight is what the first rung of training asks for, where it is given.
+    """
     pace = measure_pace(run)
     seconds = run.seconds_of("first candidate", lambda: fine_grid(run))
-    untrained = [fine_grid(run), *ROUNDING.search(run)]
-    accepted = [candidate for candidate in untrained if candidate.verdict.accepted]
-    start = min(accepted or untrained[:1], key=lambda candidate: candidate.sizes.coded)
-    bits = _bits(start)
+    rounded = ROUNDING.by_strength(run)
+    strengths = [strength for strength, candidate in rounded.items() if candidate.verdict.accepted]
+    thin = thinned(run, len(rounded), max(strengths)) if strengths else []
+    start = thin[0] if thin else rounded[max(strengths)] if strengths else fine_grid(run)
+    untrained = [fine_grid(run), *rounded.values(), *thin]
+    bits = _bits(run, start)
     rungs = [rung for rung in LADDER if rung.bits < bits] or [LADDER[-1]]
+    wanted = first_bits or GAINED * bits
     tuned = climb(
         run,
         rungs,
         lambda number, demand, previous, epochs: [_tuned(run, number, demand, previous or start, epochs)],
         between=between,
         epochs_for=epochs_in_time(run, pace, seconds),
-        first=next((place for place, rung in enumerate(rungs) if rung.bits <= GAINED * bits), len(rungs) - 1),
+        first=next((place for place, rung in enumerate(rungs) if rung.bits <= wanted), len(rungs) - 1),
         steps=len(untrained) - 1,
     )
     return [*untrained, *tuned]
 
 
-def _bits(candidate: Candidate) -> float:
-    """Coded bits a weight of a candidate's integers."""
+def thinned(run: Run, number: int, strength: float) -> list[Candidate]:
+    """The network without the channels that can go untrained, rounded; none where too few can to save time."""
+
+    def compute() -> dict[str, int]:
+        widths = Widths.of(run, int8=False)
+        most = (run.goal.tolerance if run.goal.observed is None else run.goal.observed) / 2
+        found: dict[str, int] = {}
+        for share in THINNER:
+            counts = widths.within(share, {})
+            if counts is None:
+                break
+            network = choose_channels(run.network, run.network, counts)[1]
+            reestimate_batch_norms(network.module, run.calibration_batches())
+            model = export_onnx(network.module, network.example)
+            right = right_examples(run.task, run.task.selection, model, run.goal.runtime)
+            if Counts.of(run.original_right(), right).drop > most:
+                break
+            found = counts
+        return found
+
+    counts = run.stage("channels that can go untrained", compute)
+    if not counts:
+        return []
+    keep, network = choose_channels(run.network, run.network, counts)
+    name = f"strength {strength:.3g}, {100 * network.macs / run.network.macs:.0f} % of the MACs"
+    folder = run.step_folder(number, name)
+    if done := Candidate.load(folder):
+        return [done]
+    reestimate_batch_norms(network.module, run.calibration_batches())
+    batches = calibration_batches(network, run.task, ROUNDING.images, run.note)
+    rounded, units = Rounding(network, coded_layers(run, network), batches).at(strength)
+    return [finish(run, folder, name, rounded, plan_of(units).with_channels(keep), units)]
+
+
+def _bits(run: Run, candidate: Candidate) -> float:
+    """Coded bits of a candidate's integers, a weight of the original."""
     integers = [tensor.integers for tensor in _grids(candidate).values() if tensor.integers is not None]
-    return sum(map(coded_bits, integers)) / sum(values.size for values in integers)
+    return sum(map(coded_bits, integers)) / _weights(run, run.network)
+
+
+def _weights(run: Run, network: Network) -> int:
+    """Numbers in the weights of the layers that are coded."""
+    return sum(math.prod(layer.shape) for layer in coded_layers(run, network))
 
 
 def _grids(candidate: Candidate) -> dict[str, container.Tensor]:
@@ -101,8 +155,7 @@ def fine_grid(run: Run) -> Candidate:
 
 def on_fine_grid(run: Run, folder: Path, name: str, network: Network, plan: Plan) -> Candidate:
     """The candidate whose weights stay as they are, but for grids so fine that hardly an answer changes."""
-    coded = {layer.name for layer in coded_layers(run)}
-    layers, values = [layer for layer in network.layers if layer.name in coded], network.module.state_dict()
+    layers, values = coded_layers(run, network), network.module.state_dict()
     folded = {layer: (values[layer] * factor).numpy() for layer, factor in fold_factors(layers, values).items()}
     units = fine_units(folded, UNTRAINED_COARSENESS)
     grids = {
@@ -117,20 +170,23 @@ def _tuned(run: Run, number: int, demand: Demand, previous: Candidate, epochs: i
     folder = run.step_folder(number, demand.name)
     if done := Candidate.load(folder):
         return done
-    network, coded = run.network.copy(), coded_layers(run)
-    load_weights(previous.folder / "weights.safetensors", network.module)
-    before = fold_factors(coded, network.module.state_dict())
-    grids = _grids(previous)
+    network, kept, grids = reopened(run, previous), previous.plan.keep(), _grids(previous)
+    before = fold_factors(coded_layers(run, network), network.module.state_dict())
     frame = {name: factor / torch.from_numpy(grids[name].unit_along()) for name, factor in before.items()}
-    penalty = RatePenalty(frame, costs, target=demand.bits, start=dict.fromkeys(frame, 1.0))
+    if idle := keep_busy(network):
+        kept = in_original(run.network, network, kept, idle)
+        network, frame = cut_beside(network, idle, frame)
+        reestimate_batch_norms(network.module, run.calibration_batches())
+    target = demand.bits * _weights(run, run.network) / _weights(run, network)
+    penalty = RatePenalty(frame, costs, target=target, start=dict.fromkeys(frame, 1.0))
     plugs = (penalty, Distillation())
     effective = run.tune(network.module, plugs, measure_pace(run).numerics, epochs, folder, demand.name)
     reestimate_batch_norms(network.module, run.calibration_batches(), effective)
     network.module.load_state_dict(effective, strict=False)
-    now = fold_factors(coded, network.module.state_dict())
+    now = fold_factors(coded_layers(run, network), network.module.state_dict())
     units = {name: (penalty.unit(name).cpu() / frame[name] * now[name]).abs().numpy() for name in frame}
     layers = {
         name: replace(layer, sparsity=float((effective[name] == 0).float().mean()))
         for name, layer in plan_of(units).layers.items()
     }
-    return finish(run, folder, demand.name, network, Plan().with_layers(layers), units)
+    return finish(run, folder, demand.name, network, Plan().with_channels(kept).with_layers(layers), units)

@@ -46,11 +46,17 @@ class PostTraining:
 
     def search(self, run: Run) -> list[Candidate]:
         """Every candidate in the order tried."""
+        return list(self.by_strength(run).values())
+
+    def by_strength(self, run: Run) -> dict[float, Candidate]:
+        """Every strength tried, in this order, and its candidate."""
         run.goal.must_be_bytes("post-training")
         rounding = Rounding(
-            run.network, coded_layers(run), calibration_batches(run.network, run.task, self.images, run.note)
+            run.network,
+            coded_layers(run, run.network),
+            calibration_batches(run.network, run.task, self.images, run.note),
         )
-        tried: list[Candidate] = []
+        tried: dict[float, Candidate] = {}
         good: float | None = None
         bad: float | None = None
         halvings = 0
@@ -60,8 +66,7 @@ class PostTraining:
             if tried and not run.has_time_for(seconds):
                 run.note("no time was left to settle the strength more closely")
                 break
-            candidate = self._candidate(run, rounding, len(tried), strength)
-            tried.append(candidate)
+            candidate = tried[strength] = self._candidate(run, rounding, len(tried), strength)
             if candidate.verdict.accepted:
                 good = strength
             else:

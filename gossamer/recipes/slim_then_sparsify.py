@@ -29,11 +29,11 @@ from gossamer.graph import Group, Network
 from gossamer.plan import Plan
 from gossamer.rates import Global
 from gossamer.recipes.fewer_bytes import fine_grid, on_fine_grid
-from gossamer.recipes.fewer_channels import matrices_of
 from gossamer.search.candidate import Candidate
 from gossamer.search.pace import epochs_in_time, measure_pace
 from gossamer.search.run import Run
 from gossamer.search.staircase import Cell, Grid, brute_force, staircase
+from gossamer.search.widths import matrices_of
 from gossamer.tuning import BatchNormL1, Distillation, FixedZeros
 from gossamer.tuning.batch_norm import reestimate_batch_norms
 from gossamer.tuning.checkpoint import load_weights, save_weights

@@ -31,7 +31,7 @@ from gossamer.runtime.weights import split_weights
 from gossamer.search.judge import Verdict, judge
 from gossamer.search.run import Run
 from gossamer.task import Task
-from gossamer.tuning.checkpoint import save_weights
+from gossamer.tuning.checkpoint import load_weights, save_weights
 
 Units = Mapping[str, NDArray[np.float32]]
 CALIBRATION_BATCH = 50
@@ -90,13 +90,23 @@ class Candidate:
         )
 
 
-def coded_layers(run: Run) -> list[Layer]:
-    """The layers whose weights stand in the exported graph under their own names; the others stay float32."""
+def reopened(run: Run, candidate: Candidate) -> Network:
+    """The network of a candidate with its trained values."""
+    keep = candidate.plan.keep()
+    network = run.network.cut(keep) if keep else run.network.copy()
+    load_weights(candidate.folder / "weights.safetensors", network.module)
+    return network
+
+
+def coded_layers(run: Run, network: Network) -> list[Layer]:
+    """The layers whose weights stand in the exported graph under their own names; the others stay float32.
+
+    `network` is the run's, or a cut of it.
+    """
     exported = split_weights(run.original_onnx())[1]
-    found = [layer for layer in run.network.layers if layer.name in exported]
-    if others := sorted({layer.name for layer in run.network.layers} - {layer.name for layer in found}):
+    if others := sorted({layer.name for layer in run.network.layers} - set(exported)):
         run.note(f"weights that the network computes from its parameters stay float32: {', '.join(others)}")
-    return found
+    return [layer for layer in network.layers if layer.name in exported]
 
 
 def finish(

@@ -11,9 +11,9 @@ import torch
 
 from gossamer.graph import trace
 from gossamer.rates import Global, counts_within
-from gossamer.recipes.fewer_channels import choose_channels, scores_of
 from gossamer.search.frontier import allocate
 from gossamer.search.sensitivity import measure_sensitivities
+from gossamer.search.widths import choose_channels, scores_of
 from gossamer.task import task_from
 from gossamer.tuning.batch_norm import reestimate_batch_norms
 from gossamer.zoo.cifar_resnet import CifarResNet
