@@ -155,6 +155,7 @@ def run_compress(options: argparse.Namespace) -> int:
     from gossamer.report.live import TerminalWatch
     from gossamer.report.terminal import candidates_table, comparison_table, console
     from gossamer.search.run import Settings
+    from gossamer.tuning.memory import keep_freed_memory
 
     if options.observed is not None and options.observed > options.tolerance:
         raise ValueError(
@@ -193,6 +194,7 @@ def run_compress(options: argparse.Namespace) -> int:
         for line in outlook(task, goal, settings):
             print(line)
         return 0
+    keep_freed_memory()
     result = compress(
         task,
         goal,
@@ -220,6 +222,7 @@ def run_train(options: argparse.Namespace) -> int:
     from gossamer.task import trained_model
     from gossamer.train import train
     from gossamer.tuning import Settings
+    from gossamer.tuning.memory import keep_freed_memory
 
     if options.out is None:
         raise ValueError("expected a folder for the weights, got none; give --out FOLDER")
@@ -247,6 +250,7 @@ def run_train(options: argparse.Namespace) -> int:
     steps = settings.epochs * math.ceil(len(task.train) / settings.batch_size)
     if steps < FEW_STEPS:
         watch.say(f"warning: {steps} steps of training in all are few; take {FEW_IMAGES}")
+    keep_freed_memory()
     quality = train(
         task,
         settings,

@@ -22,8 +22,8 @@ from gossamer.search.run import Run
 class Auto:
     """The smallest file, the fastest or the least arithmetic within the tolerance.
 
-    `bits` a weight of the original: what the first training for a smaller file asks for, and the ladder goes on from there; 0 leaves
-    it to the ladder, which starts where rounding alone ends.
+    `bits` a weight of the original: what the first training for a smaller file asks for, and the ladder goes on from
+    there; 0 leaves it to the ladder, which starts where rounding alone ends.
     """
 
     bits: float = 0.0

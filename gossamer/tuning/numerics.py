@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from gossamer.tuning.small_maps import FEWEST_WEIGHTS, SmallMaps
+from gossamer.tuning.detours import Detours, may_gain
 
 HOPELESS = 4.0  # times as slow as the best so far
 
@@ -26,7 +26,7 @@ HOPELESS = 4.0  # times as slow as the best so far
 class Numerics:
     """Memory layout and precision of training; `str` gives the words stored with a run.
 
-    `products`: convolutions of many channels on small maps are products of matrices (`small_maps`).
+    `products`: convolutions of many channels on small maps are products of matrices, and more (`detours`).
     """
 
     channels_last: bool = False
@@ -52,7 +52,7 @@ class Numerics:
 
     def convolutions(self) -> AbstractContextManager[object]:
         """The context in which forward and backward passes run."""
-        return SmallMaps() if self.products else nullcontext()  # type: ignore[no-untyped-call]
+        return Detours() if self.products else nullcontext()  # type: ignore[no-untyped-call]
 
     def __str__(self) -> str:
         layout = "channels_last" if self.channels_last else "plain"
@@ -81,8 +81,8 @@ def fastest_numerics(
 ) -> tuple[Numerics, dict[str, float]]:
     """Time forward and backward on a copy of `module`; returns the fastest and the milliseconds of each.
 
-    Where there was a choice, the fastest is timed with products too, if any kernel is large enough for them. The first
-    step of each only warms up; an arithmetic that starts hopelessly slow is not tried further.
+    Where there was a choice, the fastest is timed with products too, if any kernel is of a kind that gains by them. The
+    first step of each only warms up; an arithmetic that starts hopelessly slow is not tried further.
     """
     times: dict[str, float] = {}
 
@@ -91,8 +91,7 @@ def fastest_numerics(
 
     for numerics in among:
         times[str(numerics)] = _milliseconds(module, inputs, numerics, steps, min(times.values(), default=math.inf))
-    large = any(p.ndim == 4 and p.numel() >= FEWEST_WEIGHTS for p in module.parameters())
-    if len(among) > 1 and large and inputs.device.type == "cpu":
+    if len(among) > 1 and may_gain(module) and inputs.device.type == "cpu":
         numerics = replace(fastest(), products=True)
         times[str(numerics)] = _milliseconds(module, inputs, numerics, steps, min(times.values()))
     return fastest(), times

@@ -7,42 +7,20 @@ third: VGG-16 trains 1.7 times as fast on 32x32 images (bfloat16, two cores). On
 they save.
 
     forward   Y = columns(X) W        backward   dW = columns(X)^T dY,   dX = dY W^T, added up where columns() took it
-
-It stands below automatic differentiation, so no network is changed: in its context every convolution passes here.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
 
 MOST_POSITIONS, FEWEST_WEIGHTS = 16, 2**16  # of the map that comes out, of the kernel
 
 
-class SmallMaps(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """The context in which convolutions that gain from it are products of matrices."""
-
-    def __torch_dispatch__(
-        self, function: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
-    ) -> Any:
-        """Called by torch for every operator."""
-        if function is torch.ops.aten.convolution.default:
-            x, weight, bias, stride, padding, dilation, transposed, _, groups = args
-            if _gains(x, weight, stride, padding, dilation, transposed, groups):
-                return _forward(x, weight, bias, stride, padding)
-        elif function is torch.ops.aten.convolution_backward.default:
-            gradient, x, weight, _, stride, padding, dilation, transposed, _, groups, wanted = args
-            if _gains(x, weight, stride, padding, dilation, transposed, groups):
-                return _backward(gradient, x, weight, stride, padding, wanted)
-        return function(*args, **(kwargs or {}))
-
-
-def _gains(
+def gains(
     x: Tensor,
     weight: Tensor,
     stride: Sequence[int],
@@ -51,6 +29,7 @@ def _gains(
     transposed: bool,
     groups: int,
 ) -> bool:
+    """Whether a convolution of these arguments, those of torch, is faster as a product."""
     if x.ndim != 4 or transposed or groups != 1 or set(dilation) != {1} or x.device.type != "cpu":
         return False
     positions = math.prod(_outputs(x, weight, stride, padding))
@@ -80,14 +59,15 @@ def _matrix(weight: Tensor) -> Tensor:
     return weight.permute(0, 2, 3, 1).reshape(len(weight), -1)
 
 
-def _forward(x: Tensor, weight: Tensor, bias: Tensor | None, stride: Sequence[int], padding: Sequence[int]) -> Tensor:
+def forward(x: Tensor, weight: Tensor, bias: Tensor | None, stride: Sequence[int], padding: Sequence[int]) -> Tensor:
+    """(N, I, H, W), (O, I, k, k), (O,) -> (N, O, h, w)"""
     height, width = _outputs(x, weight, stride, padding)
     columns, matrix = _columns(x, weight, stride, padding), _matrix(weight).t()
     rows = columns @ matrix if bias is None else torch.addmm(bias, columns, matrix)
     return rows.reshape(len(x), height, width, -1).permute(0, 3, 1, 2)
 
 
-def _backward(
+def backward(
     gradient: Tensor,
     x: Tensor,
     weight: Tensor,
