@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from gossamer import cli_certify, cli_files, cli_store, cli_work
+from gossamer import cli_certify, cli_files, cli_store, cli_train, cli_work
 from gossamer.cli_settings import with_settings_file
 from gossamer.near import meant
 
@@ -76,6 +76,7 @@ def build_parser() -> Parser:
     parser = Parser(prog="gossamer", description=DESCRIPTION)
     verbs = parser.add_subparsers(title="verbs", required=True, metavar="VERB", parser_class=Parser)
     cli_work.add_verbs(verbs)
+    cli_train.add_verb(verbs)
     cli_files.add_verbs(verbs)
     cli_store.add_verb(verbs)
     cli_certify.add_verb(verbs)

@@ -1,11 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Verbs that work for minutes or hours: `compress` and `train`."""
+"""The verbs `compress`, the main job, and `estimate`, which looks at it from afar."""
 
 from __future__ import annotations
 
 import argparse
 import itertools
-import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,79 +12,69 @@ from gossamer import cli_values
 from gossamer.data.preprocess import INTERPOLATIONS
 
 if TYPE_CHECKING:
+    from gossamer.goal import Goal
+    from gossamer.search.run import Settings
     from gossamer.task import Task
 
 
-FEW_STEPS = 500  # of training in all; fewer rarely suffice
-FEW_IMAGES = "--batch-size 16 --learning-rate 0.02, and --epochs for 1,000 steps or more"
 NOT_PROVEN = 3  # exit status: files were delivered, and the certificate says "not proven"
 
 
 def add_verbs(verbs: Any) -> None:
-    """`compress` and `train` with their options."""
+    """`compress` and `estimate` with their options."""
     compress = verbs.add_parser("compress", help="make a network smaller or faster within a tolerance")
-    _task_options(compress)
-    compress.add_argument(
+    _compress_options(compress)
+    compress.add_argument("--dry-run", action="store_true", help="only say what would be done, and what can be proven")
+    compress.set_defaults(run=run_compress)
+
+    estimate = verbs.add_parser(
+        "estimate",
+        help="in about a minute: what a network bears without training, and what its data can prove",
+        description="Takes the words of `compress`, and writes nothing.",
+    )
+    _compress_options(estimate)
+    estimate.set_defaults(run=run_estimate)
+
+
+def _compress_options(parser: argparse.ArgumentParser) -> None:
+    add_task_options(parser)
+    parser.add_argument(
         "--tolerance",
         type=cli_values.points,
         default=1.0,
         metavar="POINTS",
         help="drop of quality allowed, in points (percent); default 1",
     )
-    compress.add_argument(
+    parser.add_argument(
         "--observed",
         type=cli_values.drop,
         metavar="POINTS",
         help="also refuse what drops more than this on the selection split",
     )
-    compress.add_argument(
+    parser.add_argument(
         "--confidence",
         type=cli_values.confidence,
         default=95.0,
         metavar="PERCENT",
         help="of the certificate; default 95",
     )
-    compress.add_argument("--minimise", choices=("bytes", "latency", "macs"), default="bytes")
-    compress.add_argument("--runtime", choices=("onnxruntime", "openvino"), default="onnxruntime")
-    compress.add_argument(
-        "--threads", type=cli_values.threads, default=1, help="of the runtime when latency is measured"
-    )
-    compress.add_argument("--recipe", default="auto", help="NAME or NAME:OPTION=VALUE,...; see `gossamer methods`")
-    compress.add_argument("--protect", nargs="+", default=[], metavar="LAYER", help="layers whose channels all stay")
-    compress.add_argument("--hours", type=cli_values.hours, help="time budget")
-    compress.add_argument(
-        "--epochs", type=cli_values.epochs, help="of tuning per rung; chosen from --hours if not given"
-    )
-    compress.add_argument("--learning-rate", type=cli_values.learning_rate, default=0.04)
-    compress.add_argument(
+    parser.add_argument("--minimise", choices=("bytes", "latency", "macs"), default="bytes")
+    parser.add_argument("--runtime", choices=("onnxruntime", "openvino"), default="onnxruntime")
+    parser.add_argument("--threads", type=cli_values.threads, default=1, help="of the runtime when latency is measured")
+    parser.add_argument("--recipe", default="auto", help="NAME or NAME:OPTION=VALUE,...; see `gossamer methods`")
+    parser.add_argument("--protect", nargs="+", default=[], metavar="LAYER", help="layers whose channels all stay")
+    parser.add_argument("--hours", type=cli_values.hours, help="time budget")
+    parser.add_argument("--epochs", type=cli_values.epochs, help="of tuning per rung; chosen from --hours if not given")
+    parser.add_argument("--learning-rate", type=cli_values.learning_rate, default=0.04)
+    parser.add_argument(
         "--ledger", type=Path, help="where looks at test splits are counted; default: one file per user"
     )
-    compress.add_argument("--dry-run", action="store_true", help="only say what would be done, and what can be proven")
-    compress.add_argument("--control", action="store_true", help="also tune the dense network as long, to compare with")
-    _run_options(compress)
-    compress.set_defaults(run=run_compress)
-
-    train = verbs.add_parser(
-        "train",
-        help="train a network from nothing, or from --weights",
-        description=f"With few images take {FEW_IMAGES}.",
-    )
-    _task_options(train)
-    train.add_argument("--epochs", type=cli_values.epochs, default=30, help="passes over the training images")
-    train.add_argument(
-        "--learning-rate", type=cli_values.learning_rate, default=0.2, help="its peak, for batches of 128; default 0.2"
-    )
-    train.add_argument("--smoothing", type=cli_values.smoothing, default=0.1, help="of labels")
-    train.add_argument(
-        "--cutout", type=cli_values.pixels, default=0, metavar="PIXELS", help="side of a grey square in each image"
-    )
-    train.add_argument("--teacher", metavar="MODEL", help="a trained network for the same images, to learn from")
-    train.add_argument("--teacher-weights", type=Path, metavar="FILE", help="its weights")
-    _run_options(train)
-    train.set_defaults(run=run_train)
+    parser.add_argument("--control", action="store_true", help="also tune the dense network as long, to compare with")
+    add_run_options(parser)
 
 
-def _task_options(parser: argparse.ArgumentParser) -> None:
+def add_task_options(parser: argparse.ArgumentParser) -> None:
+    """Network, data and how images are read."""
     parser.add_argument("--settings", metavar="FILE.toml", help="a file with these options; the command line wins")
     parser.add_argument("--model", help="zoo name, torchvision:NAME, timm:NAME or file.py:callable")
     parser.add_argument("--weights", type=Path, help="safetensors, .npz, or a state dict saved by torch")
@@ -108,7 +97,8 @@ def _task_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _run_options(parser: argparse.ArgumentParser) -> None:
+def add_run_options(parser: argparse.ArgumentParser) -> None:
+    """How a long work is done, and where."""
     parser.add_argument("--batch-size", type=cli_values.training_examples, default=128)
     parser.add_argument("--no-augment", action="store_true", help="no random crops and mirroring (digits, text, maps)")
     parser.add_argument("--device", type=cli_values.device, default="cpu", help="for training: cpu, cuda, cuda:N, mps")
@@ -148,23 +138,16 @@ def task_of(options: argparse.Namespace) -> Task:
         )
 
 
-def run_compress(options: argparse.Namespace) -> int:
-    """`gossamer compress`: search, prove, deliver; ends with a table."""
-    from gossamer.compress import compress
+def goal_of(options: argparse.Namespace) -> Goal:
+    """What the options want, in fractions."""
     from gossamer.goal import Goal
-    from gossamer.report.live import TerminalWatch
-    from gossamer.report.terminal import candidates_table, comparison_table, console
-    from gossamer.search.run import Settings
-    from gossamer.tuning.memory import keep_freed_memory
 
     if options.observed is not None and options.observed > options.tolerance:
         raise ValueError(
             f"expected --observed of at most the tolerance, {options.tolerance:g} points, got {options.observed:g}; "
             "a larger drop could not be proven within the tolerance"
         )
-    if options.out is None and not options.dry_run:
-        raise ValueError("expected a folder for the run, got none; give --out FOLDER")
-    goal = Goal(
+    return Goal(
         tolerance=options.tolerance / 100,
         confidence=options.confidence / 100,
         minimise=options.minimise,
@@ -172,7 +155,15 @@ def run_compress(options: argparse.Namespace) -> int:
         hours=options.hours,
         observed=None if options.observed is None else options.observed / 100,
     )
-    settings = Settings(
+
+
+def settings_of(options: argparse.Namespace) -> Settings:
+    """How the options want it done."""
+    from gossamer.search.run import Settings
+
+    if options.model and ".py:" not in options.model and options.weights is None:
+        raise ValueError(f"expected the trained weights of {options.model}, got none; give --weights FILE")
+    return Settings(
         seed=options.seed,
         device=options.device,
         batch_size=options.batch_size,
@@ -184,8 +175,35 @@ def run_compress(options: argparse.Namespace) -> int:
         control=options.control,
         protect=tuple(options.protect),
     )
-    if options.model and ".py:" not in options.model and options.weights is None:
-        raise ValueError(f"expected the trained weights of {options.model}, got none; give --weights FILE")
+
+
+def run_estimate(options: argparse.Namespace) -> int:
+    """`gossamer estimate`: what would be done and could be proven, then a table of what needs no training."""
+    from gossamer.estimate import IMAGES, estimate
+    from gossamer.report.live import TerminalWatch
+    from gossamer.report.terminal import console, estimate_table
+    from gossamer.search.outlook import outlook
+
+    goal, settings = goal_of(options), settings_of(options)
+    task = task_of(options)
+    for line in outlook(task, goal, settings):
+        print(line)
+    found = estimate(task, goal, settings, TerminalWatch(quiet=options.quiet))
+    console().print(estimate_table(found, min(IMAGES, len(task.selection))))
+    return 0
+
+
+def run_compress(options: argparse.Namespace) -> int:
+    """`gossamer compress`: search, prove, deliver; ends with a table."""
+    from gossamer.compress import compress
+    from gossamer.report.live import TerminalWatch
+    from gossamer.report.terminal import candidates_table, comparison_table, console
+    from gossamer.tuning.memory import keep_freed_memory
+
+    goal = goal_of(options)
+    if options.out is None and not options.dry_run:
+        raise ValueError("expected a folder for the run, got none; give --out FOLDER")
+    settings = settings_of(options)
     task = task_of(options)
     watch = TerminalWatch(quiet=options.quiet)
     if options.dry_run:
@@ -212,55 +230,3 @@ def run_compress(options: argparse.Namespace) -> int:
     for name in ("model.gossamer", "model.onnx", "plan.json", "report.json", "report.html"):
         print(result.folder / name)
     return 0 if result.certificate.proven else NOT_PROVEN
-
-
-def run_train(options: argparse.Namespace) -> int:
-    """`gossamer train`: weights.safetensors and history.json in --out."""
-    import torch
-
-    from gossamer.report.live import TerminalWatch
-    from gossamer.task import trained_model
-    from gossamer.train import train
-    from gossamer.tuning import Settings
-    from gossamer.tuning.memory import keep_freed_memory
-
-    if options.out is None:
-        raise ValueError("expected a folder for the weights, got none; give --out FOLDER")
-    if options.teacher is None and options.teacher_weights is not None:
-        raise ValueError("expected the network that --teacher-weights belong to, got none; give --teacher MODEL")
-    if options.teacher is not None and ".py:" not in options.teacher and options.teacher_weights is None:
-        raise ValueError(
-            f"expected the weights of the teacher {options.teacher}, got none; give --teacher-weights FILE"
-        )
-    torch.manual_seed(options.seed)  # of the initial weights
-    settings = Settings(
-        epochs=options.epochs,
-        batch_size=options.batch_size,
-        learning_rate=options.learning_rate,
-        weight_decay=5e-4,
-        warmup=0.2,
-        augment=not options.no_augment,
-        cutout=options.cutout,
-        seed=options.seed,
-    )
-    task, watch = task_of(options), TerminalWatch(quiet=options.quiet)
-    teacher = None
-    if options.teacher is not None:
-        teacher = trained_model(options.teacher, options.teacher_weights, len(task.classes))
-    steps = settings.epochs * math.ceil(len(task.train) / settings.batch_size)
-    if steps < FEW_STEPS:
-        watch.say(f"warning: {steps} steps of training in all are few; take {FEW_IMAGES}")
-    keep_freed_memory()
-    quality = train(
-        task,
-        settings,
-        out=options.out,
-        device=options.device,
-        smoothing=options.smoothing,
-        numerics=options.numerics,
-        teacher=teacher,
-        watch=watch,
-    )
-    print(f"quality on the selection split {100 * quality:.2f} %")
-    print(options.out / "weights.safetensors")
-    return 0

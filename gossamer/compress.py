@@ -21,12 +21,12 @@ from gossamer.files import read_json, write_atomically, write_json, written_asid
 from gossamer.goal import Goal
 from gossamer.graph import Network, trace
 from gossamer.plan import Plan
-from gossamer.recipes import recipe_named
+from gossamer.recipes import Recipe, recipe_named
 from gossamer.report.assemble import assemble
 from gossamer.report.page import write_page
 from gossamer.report.record import Report
 from gossamer.report.record import write_json as write_report
-from gossamer.search.candidate import Candidate
+from gossamer.search.candidate import Candidate, finished
 from gossamer.search.outlook import provable
 from gossamer.search.proof import Proof, prove
 from gossamer.search.run import Run, Settings
@@ -59,6 +59,8 @@ def compress(
 ) -> Result:
     """Search, prove, deliver. Interrupted at any moment, the same call goes on where it was.
 
+    A KeyboardInterrupt (Ctrl-C) during the search ends it: what was best until then is proven and delivered.
+
     `recipe`: a name of `gossamer.recipes.RECIPES`, with options as in "deep-compression:fc_bits=6".
 
     Writes model.gossamer, model.onnx, plan.json, report.json and report.html into `out`. Raises ToleranceNotMet
@@ -71,10 +73,22 @@ def compress(
     run = Run(Path(out), task, goal, recipe, network, settings, watch, looks.next_look(task.test.sha256))
     for line in provable(task, goal, run.look):
         watch.say(line)
-    candidates = chosen.search(run)
+    candidates = searched(run, chosen)
     proof = prove(run, candidates, looks)
     report = deliver(run.folder, proof, assemble(run, candidates, proof, name, command))
     return Result(run.folder, report, proof.certificate, candidates)
+
+
+def searched(run: Run, recipe: Recipe) -> Sequence[Candidate]:
+    """What the recipe finds, or had found when it was stopped by hand; stopped before that, KeyboardInterrupt."""
+    try:
+        return recipe.search(run)
+    except KeyboardInterrupt:
+        found = finished(run)
+        if not any(candidate.verdict.accepted for candidate in found):
+            raise
+        run.stop("the search was stopped by hand: this is the best until then; the same command goes on from here")
+        return found
 
 
 def deliver(folder: Path, proof: Proof, report: Report) -> Report:

@@ -24,8 +24,8 @@ LAYERS = [
     {"search"},
     {"recipes"},
     {"report"},
-    {"compress", "train"},
-    {"cli", "cli_work", "cli_files", "cli_store", "cli_certify", "cli_settings", "cli_values", "__main__"},
+    {"compress", "train", "estimate"},
+    {"cli", "cli_work", "cli_train", "cli_files", "cli_store", "cli_certify", "cli_settings", "cli_values", "__main__"},
 ]
 METHOD_FAMILIES = ("filters", "rates", "weights")
 WITHOUT_TORCH = ("coding", "container", "device", "files", "near", "plan")

@@ -46,6 +46,21 @@ def test_a_dry_run_says_what_would_be_done_and_writes_nothing(trained, tmp_path,
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize("minimise", ["bytes", "macs"])
+def test_an_estimate_shows_what_needs_no_training(trained, tmp_path, capsys, minimise):
+    line = [*words(trained, tmp_path / "run"), "--minimise", minimise, "--quiet"]
+    assert main(["estimate", *line[1:]]) == 0
+    said = capsys.readouterr().out
+    for part in (
+        "600 test images",
+        "without training, on 600 images",
+        "±",
+        "85 % of the MACs" if minimise == "macs" else "fine",
+    ):
+        assert part in said, part
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_network_is_stored_as_it_is(trained, run, tmp_path, capsys):
     made = f"--weights {trained / 'weights.safetensors'} --preset half --size 8 --classes 4".split()
     sizes = []

@@ -24,7 +24,7 @@ from gossamer.goal import Goal
 from gossamer.measure.quality import right_examples
 from gossamer.report.assemble import WORTH_IT
 from gossamer.search.proof import ToleranceNotMet
-from gossamer.search.run import Settings
+from gossamer.search.run import Run, Settings
 
 DELIVERED = ("model.gossamer", "model.onnx", "plan.json", "report.json", "report.html")
 SETTINGS = Settings(epochs=1, batch_size=64, augment=False)
@@ -133,6 +133,42 @@ def test_starting_a_finished_run_again_changes_nothing(small_file):
     )
     assert again.certificate == result.certificate
     assert before == {path: path.read_bytes() for path in result.folder.rglob("measurement.json")}
+
+
+def test_stopped_by_hand_it_delivers_and_can_go_on(user_task, trained, tmp_path, monkeypatch):
+    """Ctrl-C in the middle of a rung: the best until then, proven. The same call goes on as another look."""
+    task, out = user_task(trained), tmp_path / "run"
+
+    def stopped(*_, **__):
+        raise KeyboardInterrupt
+
+    def compressed():
+        return gossamer.compress(task, Goal(0.03), out=out, settings=SETTINGS, ledger=tmp_path / "l.json")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Run, "tune", stopped)
+        first = compressed()
+    assert first.certificate.proven
+    assert first.certificate.look == 1
+    assert any("stopped by hand" in note for note in first.report.notes)
+    assert all((out / name).is_file() for name in DELIVERED)
+    second = compressed()
+    assert len(second.candidates) > len(first.candidates)
+    accepted = [{c.name for c in result.candidates if c.verdict.accepted} for result in (first, second)]
+    assert second.certificate.look == (1 if accepted[0] == accepted[1] else 2)  # the same question is the same look
+    assert not any("stopped by hand" in note for note in second.report.notes)
+    assert second.report.compressed.bytes.coded <= first.report.compressed.bytes.coded
+
+
+def test_stopped_before_anything_was_found_it_stops(user_task, trained, tmp_path, monkeypatch):
+    from gossamer.recipes import fewer_bytes
+
+    def stopped(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(fewer_bytes, "fine_grid", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        gossamer.compress(user_task(trained), Goal(0.03), out=tmp_path / "run", ledger=tmp_path / "l.json")
 
 
 def test_latency_and_macs_cut_channels(user_task, trained, tmp_path):

@@ -43,8 +43,9 @@ WORTH_IT = 1.1  # times as small or fast: with less, the report says that nothin
 def assemble(run: Run, candidates: Sequence[Finished], proof: Proof, name: str, command: str) -> Report:
     """The report of a run; latencies are measured here, once, and remembered."""
     chosen = proof.delivered
-    timings = run.stage("latency", lambda: _latencies(run, chosen.onnx()))
-    starts = run.stage("cold start", lambda: _cold_starts(run, chosen))
+    of_chosen = chosen.folder.relative_to(run.folder / "steps").as_posix().replace("/", " ")
+    timings = run.stage(f"latency of {of_chosen}", lambda: _latencies(run, chosen.onnx()))
+    starts = run.stage(f"cold start of {of_chosen}", lambda: _cold_starts(run, chosen))
     original_onnx = run.original_onnx()
     original = _side(
         proof.original_quality,

@@ -6,6 +6,7 @@ Texts that come from outside (layer names, notes) are shown as they are: no mark
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -17,10 +18,11 @@ from rich.table import Table
 from rich.text import Text
 
 from gossamer.measure.environment import Finding
-from gossamer.report.comparison import candidate_cells, comparison_rows, test_cell
+from gossamer.report.comparison import ABSENT, candidate_cells, comparison_rows, test_cell
 from gossamer.report.record import Candidate, Report
-from gossamer.report.units import human_seconds, percent
+from gossamer.report.units import human_bytes, human_count, human_ms, human_ratio, human_seconds, percent
 from gossamer.report.words import certificate_sentence
+from gossamer.search.candidate import Candidate as Finished
 
 SECONDS_BETWEEN_LINES = 10.0
 IN_LAYERS = ("weights", "units and codebooks")  # parts of the file that the rows of its layers hold
@@ -97,6 +99,32 @@ def candidates_table(candidates: Sequence[Candidate], chosen: str | None = None)
             candidate.note,
         ]
         table.add_row(*map(_cell, cells), style="bold" if candidate.name == chosen else None)
+    return table
+
+
+def estimate_table(candidates: Sequence[Finished], images: int) -> Table:
+    """What a network bears without training, judged on so many images."""
+    table = _table(
+        f"without training, on {images:,} images of the selection split",
+        caption="training goes further: what is lost here is where it starts from",
+    )
+    table.add_column("")
+    for column in ("file", "smaller", "MACs", "batch 1", "drop, points"):
+        table.add_column(column, justify="right", no_wrap=True)
+    table.add_column("provable on test")
+    for candidate in candidates:
+        verdict, size = candidate.verdict, candidate.sizes
+        error = 2 * math.sqrt(max(verdict.flips, 1 / images) / images)  # two standard errors
+        cells = [
+            candidate.name,
+            human_bytes(size.coded),
+            human_ratio(size.fp32 / size.coded),
+            human_count(candidate.macs),
+            ABSENT if candidate.latency_ms is None else human_ms(candidate.latency_ms),
+            f"{100 * verdict.drop:.2f} ± {100 * error:.2f}",
+            "yes" if verdict.accepted else "no",
+        ]
+        table.add_row(*map(_cell, cells))
     return table
 
 

@@ -90,6 +90,12 @@ class Candidate:
         )
 
 
+def finished(run: Run) -> list[Candidate]:
+    """Every candidate that stands on disk, in the order of the steps."""
+    folders = sorted(path.parent for path in (run.folder / "steps").rglob("measurement.json"))
+    return [candidate for folder in folders if (candidate := Candidate.load(folder)) is not None]
+
+
 def reopened(run: Run, candidate: Candidate) -> Network:
     """The network of a candidate with its trained values."""
     keep = candidate.plan.keep()

@@ -25,7 +25,7 @@ def dense_control_quality(run: Run) -> float | None:
     None, and a note, where that tuning diverges: a rate that pruned weights bear can be too high for dense ones.
     """
     epochs = tuned_epochs(run)
-    folder = run.folder / "control"
+    folder = run.folder / f"control-{epochs}"
 
     def compute() -> float | None:
         network, numerics = run.network.copy(), measure_pace(run).numerics
@@ -40,6 +40,6 @@ def dense_control_quality(run: Run) -> float | None:
         model = export_onnx(network.module, network.example)
         return float(right_examples(run.task, run.task.test, model, run.goal.runtime).mean())
 
-    quality = run.stage("control", compute)
+    quality = run.stage(f"control, {epochs} epochs", compute)
     run.forget_training(folder)
     return None if quality is None else float(quality)

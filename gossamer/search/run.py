@@ -96,11 +96,34 @@ class Run:
         self.notes: list[str] = self._read("notes.json", list(task.notes))
         self._spent_before: float = self._read("seconds.json", 0.0)
         self._started = self._ticked = time.monotonic()
+        if self._stopped.exists():
+            self._take_up()
         self.look: int = self.stage("look", lambda: look)
 
     def _read(self, name: str, otherwise: Any) -> Any:
         path = self.folder / name
         return read_json(path) if path.exists() else otherwise
+
+    # -- stopped by hand -------------------------------------------------------------------------------------
+
+    @property
+    def _stopped(self) -> Path:
+        return self.folder / "stopped.json"
+
+    def stop(self, text: str) -> None:
+        """The search ends here by hand, and `text` is noted. When the run is taken up again, the search goes on.
+
+        It then is another run on the test split, which this one may have opened: it has a look of its own.
+        """
+        write_json(self._stopped, text)
+        self.note(text)
+
+    def _take_up(self) -> None:
+        text = read_json(self._stopped)
+        self.notes = [note for note in self.notes if note != text]
+        write_json(self.folder / "notes.json", self.notes)
+        (self.folder / "stages" / "look.json").unlink(missing_ok=True)
+        self._stopped.unlink()
 
     # -- time and memory ------------------------------------------------------------------------------------
 

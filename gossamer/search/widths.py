@@ -49,12 +49,12 @@ class Widths:
     cost: Callable[[Mapping[str, int]], float]
 
     @classmethod
-    def of(cls, run: Run, *, int8: bool) -> Widths:
-        """Measured once and remembered by the run; `int8`: the arithmetic that is timed."""
+    def of(cls, run: Run, *, int8: bool, batches: int = SENSITIVITY_BATCHES) -> Widths:
+        """Measured once, on so many batches, and remembered by the run; `int8`: the arithmetic that is timed."""
         network = run.network
         groups = network.prunable
         may_end = {group.name for group in groups if network.can_end(group.name)}
-        sensitivities = _sensitivities(run, may_end)
+        sensitivities = _sensitivities(run, may_end, batches)
         table = _latency_table(run, may_end, int8) if run.goal.minimise == "latency" else None
         liked = table.multiple if table else 1
         options = {group.name: _options(group, liked, group.name in may_end) for group in groups}
@@ -78,9 +78,9 @@ def _options(group: Group, liked: int, may_end: bool) -> list[int]:
     return [0] * may_end + list(range(step, group.size, step)) + [group.size]
 
 
-def _sensitivities(run: Run, may_end: set[str]) -> dict[str, Sensitivity]:
+def _sensitivities(run: Run, may_end: set[str], count: int) -> dict[str, Sensitivity]:
     def compute() -> dict[str, object]:
-        batches = list(islice(run.calibration_batches(), SENSITIVITY_BATCHES))
+        batches = list(islice(run.calibration_batches(), count))
         scores = scores_of(run.network)
         found: dict[str, object] = {}
         with run.watch.bar("what each group is worth") as step:
