@@ -6,6 +6,7 @@ from __future__ import annotations
 import argparse
 import math
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -64,6 +65,30 @@ learning_rate = number("a learning rate above 0, such as 0.05", lambda value: va
 error = number("a bound from 0 to below 1, such as 0.001", lambda value: 0 <= value < 1)
 smoothing = number("a share from 0 to below 1, such as 0.1", lambda value: 0 <= value < 1)
 crop = number("a share of the shorter side above 0, at most 1, such as 0.875", lambda value: 0 < value <= 1)
+
+
+def limit(text: str) -> tuple[str, float]:
+    """Reads a limit that a network is to fit into, NAME=NUMBER, with k, M or G and a unit where that helps.
+
+    >>> limit("bytes=200k"), limit("macs=20M"), limit("latency=5ms")
+    (('bytes', 200000.0), ('macs', 20000000.0), ('latency', 5.0))
+    """
+    found = re.fullmatch(r"(bytes|macs|latency)=([0-9.]+)([kMG]?)(B|ms)?", text)
+    value = float(found[2]) * {"": 1, "k": 1e3, "M": 1e6, "G": 1e9}[found[3]] if found and _is_number(found[2]) else 0
+    units = {"bytes": (None, "B"), "macs": (None,), "latency": (None, "ms")}
+    if found is None or not 0 < value < math.inf or found[4] not in units[found[1]]:
+        raise argparse.ArgumentTypeError(
+            f"expected limits such as bytes=200k, macs=20M or latency=5ms, got {text}; k is 1,000"
+        )
+    return found[1], value
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def device(text: str) -> str:

@@ -41,9 +41,15 @@ def _compress_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--tolerance",
         type=cli_values.points,
-        default=1.0,
         metavar="POINTS",
         help="drop of quality allowed, in points (percent); default 1",
+    )
+    parser.add_argument(
+        "--fit",
+        type=cli_values.limit,
+        nargs="+",
+        metavar="LIMIT",
+        help="instead of a tolerance: the best quality within bytes=200k, macs=20M, latency=5ms, any of them together",
     )
     parser.add_argument(
         "--observed",
@@ -58,7 +64,7 @@ def _compress_options(parser: argparse.ArgumentParser) -> None:
         metavar="PERCENT",
         help="of the certificate; default 95",
     )
-    parser.add_argument("--minimise", choices=("bytes", "latency", "macs"), default="bytes")
+    parser.add_argument("--minimise", choices=("bytes", "latency", "macs"), help="default bytes")
     parser.add_argument("--runtime", choices=("onnxruntime", "openvino"), default="onnxruntime")
     parser.add_argument("--threads", type=cli_values.threads, default=1, help="of the runtime when latency is measured")
     parser.add_argument("--recipe", default="auto", help="NAME or NAME:OPTION=VALUE,...; see `gossamer methods`")
@@ -142,18 +148,25 @@ def goal_of(options: argparse.Namespace) -> Goal:
     """What the options want, in fractions."""
     from gossamer.goal import Goal
 
-    if options.observed is not None and options.observed > options.tolerance:
+    shared = {"confidence": options.confidence / 100, "runtime": options.runtime, "hours": options.hours}
+    if options.fit:
+        for name in ("tolerance", "observed", "minimise"):
+            if getattr(options, name) is not None:
+                raise ValueError(f"expected --fit or --{name}, got both; what fits is as good as it can be")
+        if len({name for name, _ in options.fit}) < len(options.fit):
+            raise ValueError("expected each limit of --fit once, got one of them twice; leave one out")
+        return Goal(fit=dict(options.fit), **shared)
+    tolerance = 1.0 if options.tolerance is None else options.tolerance
+    if options.observed is not None and options.observed > tolerance:
         raise ValueError(
-            f"expected --observed of at most the tolerance, {options.tolerance:g} points, got {options.observed:g}; "
+            f"expected --observed of at most the tolerance, {tolerance:g} points, got {options.observed:g}; "
             "a larger drop could not be proven within the tolerance"
         )
     return Goal(
-        tolerance=options.tolerance / 100,
-        confidence=options.confidence / 100,
-        minimise=options.minimise,
-        runtime=options.runtime,
-        hours=options.hours,
+        tolerance=tolerance / 100,
+        minimise=options.minimise or "bytes",
         observed=None if options.observed is None else options.observed / 100,
+        **shared,
     )
 
 

@@ -1,17 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
 """A goal: how much quality may be lost, how sure one wants to be, and what is to become small.
 
-Fractions, not points: `tolerance=0.005` is half a point of accuracy.
+Fractions, not points: `tolerance=0.005` is half a point of accuracy. The reverse goal says what the network must fit
+into, `fit={"bytes": 200_000}`, and asks for the best quality there.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, get_args
 
 Minimise = Literal["bytes", "latency", "macs"]
 Runtime = Literal["onnxruntime", "openvino"]
+_UNITS = {"bytes": "bytes", "latency": "ms", "macs": "multiply-adds"}
 
 
 @dataclass(frozen=True)
@@ -21,6 +24,10 @@ class Goal:
     Under that promise the search makes `minimise` as small as it can: bytes of the coded file, milliseconds
     in `runtime`, or multiply-adds. It stops after `hours`, if given. `observed` is the largest drop to be
     seen on the selection split; without it the search takes what it can prove.
+
+    With `fit`, limits of bytes of the file, multiply-adds ("macs") and milliseconds at batch 1 ("latency"), it is the
+    other way round: all of them are kept, and as much quality as can be. Then `tolerance` says nothing, the
+    certificate bounds the drop that came of it, and `minimise` is what is measured beside: latency where it is limited.
     """
 
     tolerance: float = 0.01
@@ -29,6 +36,7 @@ class Goal:
     runtime: Runtime = "onnxruntime"
     hours: float | None = None
     observed: float | None = None
+    fit: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not 0 < self.tolerance < 1:
@@ -48,9 +56,31 @@ class Goal:
                 f"observed must be between 0 and the tolerance {self.tolerance}, got {self.observed}; "
                 "a larger drop could not be proven within the tolerance"
             )
+        if self.fit:
+            self._check_fit()
+
+    def _check_fit(self) -> None:
+        known = get_args(Minimise)
+        for name, limit in self.fit.items():
+            if name not in known:
+                raise ValueError(f"a network can be fitted into {', '.join(known)}, got '{name}'")
+            if not 0 < limit < math.inf:
+                raise ValueError(f"the limit of {name} must be a positive number, got {limit}")
+        if self.observed is not None:
+            raise ValueError("expected limits to fit into or an observed drop, got both; leave one out")
+        wanted = next((name for name in ("latency", "macs", "bytes") if name in self.fit), "bytes")
+        object.__setattr__(self, "minimise", wanted)
+        object.__setattr__(self, "fit", dict(self.fit))
+
+    def exceeded(self, costs: Mapping[str, float | None]) -> dict[str, float]:
+        """How many times its limit each cost is, of those that are above theirs."""
+        times = {name: (costs[name] or 0.0) / limit for name, limit in self.fit.items()}
+        return {name: ratio for name, ratio in times.items() if ratio > 1}
 
     def must_be_bytes(self, recipe: str) -> None:
-        """Refuse another goal for a recipe that makes files small and nothing else."""
+        """Refuse another goal for a recipe that makes files small within a tolerance and nothing else."""
+        if self.fit:
+            raise ValueError(f"{recipe} searches within a tolerance, not within limits; use the recipe auto to fit")
         if self.minimise != "bytes":
             raise ValueError(
                 f"{recipe} makes files small, not arithmetic fast, but {self.minimise} is to be minimised; "
@@ -70,8 +100,9 @@ class Goal:
             raise ValueError(f"expected the fields of a goal, got {values!r} ({error})") from error
 
     def __str__(self) -> str:
-        return (
-            f"least {self.minimise}, drop at most {100 * self.tolerance:g} points "
-            f"at {100 * self.confidence:g} % confidence, in {self.runtime}"
-            + (f", within {self.hours:g} h" if self.hours is not None else "")
+        what = f"least {self.minimise}, drop at most {100 * self.tolerance:g} points"
+        if self.fit:
+            what = "best quality within " + ", ".join(f"{limit:g} {_UNITS[name]}" for name, limit in self.fit.items())
+        return f"{what} at {100 * self.confidence:g} % confidence, in {self.runtime}" + (
+            f", within {self.hours:g} h" if self.hours is not None else ""
         )

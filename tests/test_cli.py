@@ -10,6 +10,7 @@ import re
 import subprocess
 import sys
 import venv
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -59,6 +60,22 @@ def test_an_estimate_shows_what_needs_no_training(trained, tmp_path, capsys, min
     ):
         assert part in said, part
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("--fit bytes=200X", "expected limits such as bytes=200k, macs=20M or latency=5ms, got bytes=200X; k is 1,000"),
+        ("--fit macs=5ms", "got macs=5ms"),
+        ("--fit bytes=200k --tolerance 1", "expected --fit or --tolerance, got both"),
+        ("--fit bytes=200k bytes=3", "expected each limit of --fit once"),
+    ],
+)
+def test_limits_that_make_no_sense_are_refused(words, message, capsys):
+    line = f"compress --model resnet20 --weights w.pt --data cifar10:examples/cifar10 --out x {words}"
+    with suppress(SystemExit):
+        assert main(line.split()) == 1
+    assert message in capsys.readouterr().err
 
 
 def test_a_network_is_stored_as_it_is(trained, run, tmp_path, capsys):

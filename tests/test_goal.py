@@ -44,6 +44,9 @@ def test_json_inverts(goal: Goal) -> None:
         ({"runtime": "tensorrt"}, "runtime must be one of onnxruntime, openvino, got 'tensorrt'"),
         ({"hours": 0}, "hours must be positive, got 0"),
         ({"hours": float("inf")}, "hours must be positive, got inf"),
+        ({"fit": {"ram": 1.0}}, "a network can be fitted into bytes, latency, macs, got 'ram'"),
+        ({"fit": {"bytes": 0}}, "the limit of bytes must be a positive number, got 0"),
+        ({"fit": {"bytes": 1e5}, "observed": 0.001}, "expected limits to fit into or an observed drop, got both"),
     ],
 )
 def test_what_makes_no_sense_is_refused(fields: dict[str, Any], message: str) -> None:
@@ -55,3 +58,15 @@ def test_what_makes_no_sense_is_refused(fields: dict[str, Any], message: str) ->
 def test_from_json_names_what_it_got(fields: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="expected the fields of a goal, got"):
         Goal.from_json(fields)
+
+
+def test_limits_say_what_is_measured_beside() -> None:
+    assert Goal(fit={"bytes": 1e5, "latency": 5.0}).minimise == "latency"
+    assert Goal(fit={"bytes": 1e5, "macs": 1e6}, minimise="latency").minimise == "macs"
+    assert str(Goal(fit={"bytes": 2e5})) == "best quality within 200000 bytes at 95 % confidence, in onnxruntime"
+
+
+def test_what_is_above_its_limit() -> None:
+    goal = Goal(fit={"bytes": 100, "macs": 10})
+    assert goal.exceeded({"bytes": 150, "macs": 10, "latency": None}) == {"bytes": 1.5}
+    assert Goal.from_json(json.loads(json.dumps(goal.to_json()))) == goal

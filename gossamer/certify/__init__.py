@@ -19,6 +19,7 @@ from gossamer.certify.certificate import certify as certify
 from gossamer.certify.certificate import is_sha256 as is_sha256
 from gossamer.certify.certificate import level as level
 from gossamer.certify.certificate import recheck as recheck
+from gossamer.certify.certificate import smallest_tolerance as smallest_tolerance
 from gossamer.certify.exact import Counts as Counts
 from gossamer.certify.exact import p_value as p_value
 from gossamer.certify.exact import upper_bound as upper_bound

@@ -108,6 +108,15 @@ def certify(
     return certificate_of(counts, tolerance, confidence, data_sha256, payload_sha256, look)
 
 
+def smallest_tolerance(counts: Counts, confidence: float, look: int = 1) -> float:
+    """The smallest tolerance that these counts prove, in whole hundredths of a point; at least one.
+
+    For a single candidate, chosen before the counts were seen, its certificate then says what a confidence bound says.
+    """
+    bound = upper_bound(counts, level(confidence, look))
+    return max(1, math.ceil(round(bound * 10_000, 6))) / 10_000
+
+
 def certificate_of(
     counts: Counts, tolerance: float, confidence: float, data_sha256: str, payload_sha256: str, look: int
 ) -> Certificate:

@@ -5,7 +5,8 @@ bytes          zeros and coarse integer grids, grown together while the network 
                entropy coding turns both into a small file.
 latency, macs  whole channels, since only they make arithmetic faster; then int8, where it is faster.
 
-Both climb a ladder (`gossamer.search.ladder`) until the selection split refuses.
+Both climb a ladder (`gossamer.search.ladder`) until the selection split refuses. Limits instead of a tolerance turn the
+question round: `gossamer.recipes.fit`.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 
 from gossamer.recipes.fewer_bytes import climb_bytes
 from gossamer.recipes.fewer_channels import climb_channels
+from gossamer.recipes.fit import fitted
 from gossamer.search.candidate import Candidate
 from gossamer.search.run import Run
 
@@ -34,4 +36,6 @@ class Auto:
 
     def search(self, run: Run) -> list[Candidate]:
         """Every candidate in the order tried, from conservative to aggressive."""
+        if run.goal.fit:
+            return fitted(run)
         return climb_bytes(run, self.bits) if run.goal.minimise == "bytes" else climb_channels(run)

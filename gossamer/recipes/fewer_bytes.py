@@ -79,13 +79,13 @@ def climb_bytes(run: Run, first_bits: float = 0.0) -> list[Candidate]:
     thin = thinned(run, len(rounded), max(strengths)) if strengths else []
     start = thin[0] if thin else rounded[max(strengths)] if strengths else fine_grid(run)
     untrained = [fine_grid(run), *rounded.values(), *thin]
-    bits = _bits(run, start)
+    bits = bits_of(run, start)
     rungs = [rung for rung in LADDER if rung.bits < bits] or [LADDER[-1]]
     wanted = first_bits or GAINED * bits
     tuned = climb(
         run,
         rungs,
-        lambda number, demand, previous, epochs: [_tuned(run, number, demand, previous or start, epochs)],
+        lambda number, demand, previous, epochs: [tuned_to(run, number, demand, previous or start, epochs)],
         between=between,
         epochs_for=epochs_in_time(run, pace, seconds),
         first=next((place for place, rung in enumerate(rungs) if rung.bits <= wanted), len(rungs) - 1),
@@ -128,13 +128,13 @@ def thinned(run: Run, number: int, strength: float) -> list[Candidate]:
     return [finish(run, folder, name, rounded, plan_of(units).with_channels(keep), units)]
 
 
-def _bits(run: Run, candidate: Candidate) -> float:
+def bits_of(run: Run, candidate: Candidate) -> float:
     """Coded bits of a candidate's integers, a weight of the original."""
     integers = [tensor.integers for tensor in _grids(candidate).values() if tensor.integers is not None]
-    return sum(map(coded_bits, integers)) / _weights(run, run.network)
+    return sum(map(coded_bits, integers)) / weights_of(run, run.network)
 
 
-def _weights(run: Run, network: Network) -> int:
+def weights_of(run: Run, network: Network) -> int:
     """Numbers in the weights of the layers that are coded."""
     return sum(math.prod(layer.shape) for layer in coded_layers(run, network))
 
@@ -165,7 +165,7 @@ def on_fine_grid(run: Run, folder: Path, name: str, network: Network, plan: Plan
     return finish(run, folder, name, network, plan.with_layers(grids), units)
 
 
-def _tuned(run: Run, number: int, demand: Demand, previous: Candidate, epochs: int) -> Candidate:
+def tuned_to(run: Run, number: int, demand: Demand, previous: Candidate, epochs: int) -> Candidate:
     """One rung: tuned from `previous` to the bits that `demand` asks for."""
     folder = run.step_folder(number, demand.name)
     if done := Candidate.load(folder):
@@ -177,7 +177,7 @@ def _tuned(run: Run, number: int, demand: Demand, previous: Candidate, epochs: i
         kept = in_original(run.network, network, kept, idle)
         network, frame = cut_beside(network, idle, frame)
         reestimate_batch_norms(network.module, run.calibration_batches())
-    target = demand.bits * _weights(run, run.network) / _weights(run, network)
+    target = demand.bits * weights_of(run, run.network) / weights_of(run, network)
     penalty = RatePenalty(frame, costs, target=target, start=dict.fromkeys(frame, 1.0))
     plugs = (penalty, Distillation())
     effective = run.tune(network.module, plugs, measure_pace(run).numerics, epochs, folder, demand.name)

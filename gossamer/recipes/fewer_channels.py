@@ -51,24 +51,26 @@ def climb_channels(run: Run) -> list[Candidate]:
     """The uncut network in int8 first, then the ladder."""
     pace = measure_pace(run)
 
-    def uncut() -> list[Candidate]:
-        return _written(run, run.step_folder(0, "uncut"), "uncut", run.network, Plan())
-
-    seconds = run.seconds_of("first candidate", uncut)
-    safe = uncut()
+    seconds = run.seconds_of("first candidate", lambda: uncut_written(run))
+    safe = uncut_written(run)
     widths = Widths.of(run, int8=safe[-1].plan.int8)
     of = "time" if run.goal.minimise == "latency" else "MACs"
     return safe + climb(
         run,
         [Demand(share, of) for share in SHARES],
-        lambda number, demand, previous, epochs: _cut_and_tuned(run, widths, number, demand, previous, epochs),
+        lambda number, demand, previous, epochs: cut_and_tuned(run, widths, number, demand, previous, epochs),
         between=between,
         epochs_for=epochs_in_time(run, pace, seconds),
         first=FIRST,
     )
 
 
-def _cut_and_tuned(
+def uncut_written(run: Run) -> list[Candidate]:
+    """The original in every arithmetic that the goal is about, the better one last."""
+    return _written(run, run.step_folder(0, "uncut"), "uncut", run.network, Plan())
+
+
+def cut_and_tuned(
     run: Run, widths: Widths, number: int, demand: Demand, previous: Candidate | None, epochs: int
 ) -> list[Candidate]:
     """One rung: cut from `previous` (or the original) to what `demand` asks, tuned and written."""
@@ -112,7 +114,8 @@ def _load_written(run: Run, folder: Path, name: str) -> list[Candidate]:
 
 
 def _variants(run: Run) -> tuple[str, ...]:
-    return ("float32", "int8") if run.goal.minimise == "latency" else ("float32",)
+    weighed = "bytes" in run.goal.fit  # int8 arithmetic has grids of its own, which the file's bits cannot choose
+    return ("float32", "int8") if run.goal.minimise == "latency" and not weighed else ("float32",)
 
 
 def _worth(candidate: Candidate) -> tuple[bool, float]:

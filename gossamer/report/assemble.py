@@ -71,7 +71,7 @@ def assemble(run: Run, candidates: Sequence[Finished], proof: Proof, name: str, 
         control = None if quality is None else replace(original, quality=quality)
     elif tuned_epochs(run):
         run.note("no dense control was tuned beside it (--control does): compare with the original as it was given")
-    if gained := _too_little(run.goal.minimise, original, compressed, run.goal.runtime):
+    if not run.goal.fit and (gained := _too_little(run.goal.minimise, original, compressed, run.goal.runtime)):
         run.note(gained)
     stages = run.stages()
     task = run.task

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +21,16 @@ class Verdict:
     flips: float
     accepted: bool
     note: str
+
+
+def judge_fit(
+    goal: Goal, original: NDArray[np.bool_], candidate: NDArray[np.bool_], costs: Mapping[str, float | None]
+) -> Verdict:
+    """Whether a candidate of these bytes, macs and milliseconds ("latency") keeps the goal's limits; drop as it is."""
+    counts = Counts.of(original, candidate)
+    times = goal.exceeded(costs)
+    note = ", ".join(f"{name} {ratio:.3g} times the limit" for name, ratio in times.items())
+    return Verdict(counts.drop, counts.flips / counts.n, not times, note)
 
 
 def judge(

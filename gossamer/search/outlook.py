@@ -16,6 +16,12 @@ USUAL_FLIPS = (0.02, 0.05)  # share of images whose answer changes between right
 def provable(task: Task, goal: Goal, look: int = 1) -> list[str]:
     """Sentences on what the test split can prove, worst news first."""
     n = len(task.test)
+    if goal.fit:
+        return [
+            f"where {100 * flips:.0f} % of images change, {n:,} test images tell the true drop to within "
+            f"{100 * smallest_provable(n, flips, goal.confidence, look=look):.2f} points of the observed one"
+            for flips in USUAL_FLIPS
+        ]
     lines = []
     for flips in USUAL_FLIPS:
         drop = provable_drop(n, flips, goal.tolerance, goal.confidence, look=look)

@@ -134,7 +134,7 @@ def trial_size(task: Task, settings: Settings) -> int:
 
 def usual_plugs(network: Network, goal: Goal) -> tuple[Plug, ...]:
     """The plugs of a rung in the middle of the ladder, at work from the first step on."""
-    if goal.minimise != "bytes":
+    if goal.minimise != "bytes" and "bytes" not in goal.fit:
         return (Distillation(),)
     factors = fold_factors(network.layers, network.module.state_dict())
     return RatePenalty(factors, costs, target=TRIAL_BITS), Distillation()

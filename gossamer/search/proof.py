@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gossamer import container
-from gossamer.certify import Certificate, Ledger, certify, fixed_sequence, order_hash
+from gossamer.certify import Certificate, Counts, Ledger, certify, fixed_sequence, order_hash, smallest_tolerance
 from gossamer.files import sha256
 from gossamer.search.candidate import Candidate
 from gossamer.search.run import Run
@@ -45,11 +45,19 @@ def prove(run: Run, candidates: Sequence[Candidate], ledger: Ledger) -> Proof:
     """Test accepted candidates from conservative to aggressive until the first failure; the last proven is delivered.
 
     Conservative is what gains least of what the goal minimises, so the last proven is the best proven. Where not
-    even the first is proven, the first is delivered with a certificate that says so.
+    even the first is proven, the first is delivered with a certificate that says so. Of candidates that fit limits
+    the best on the selection split is the only one tested, and proven is what its counts allow.
     """
     task, goal = run.task, run.goal
     accepted = [candidate for candidate in candidates if candidate.verdict.accepted]
     accepted.sort(key=lambda candidate: candidate.cost(goal.minimise), reverse=True)
+    if goal.fit:
+        accepted = sorted(accepted, key=lambda candidate: candidate.quality)[-1:]
+    if not accepted and goal.fit:
+        nearest = "; ".join(f"'{candidate.name}': {candidate.verdict.note}" for candidate in candidates[-2:])
+        raise ToleranceNotMet(
+            f"no candidate fits into the limits ({nearest}); raise them, or give more --hours and another --out"
+        )
     if not accepted:
         best = min(candidates, key=lambda candidate: candidate.verdict.drop)
         raise ToleranceNotMet(
@@ -64,10 +72,14 @@ def prove(run: Run, candidates: Sequence[Candidate], ledger: Ledger) -> Proof:
     original = _answers(run, sha256(run.original_onnx()), run.original_onnx())
 
     def test(name: str) -> Certificate:
+        answers = _answers(run, payload[name], by_name[name].onnx())
+        tolerance = goal.tolerance
+        if goal.fit:
+            tolerance = smallest_tolerance(Counts.of(original, answers), goal.confidence, look)
         return certify(
             original,
-            _answers(run, payload[name], by_name[name].onnx()),
-            goal.tolerance,
+            answers,
+            tolerance,
             goal.confidence,
             data_sha256=task.test.sha256,
             payload_sha256=payload[name],
