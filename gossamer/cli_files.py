@@ -9,10 +9,13 @@ from __future__ import annotations
 import argparse
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gossamer import cli_values
 from gossamer.zoo import ZOO
+
+if TYPE_CHECKING:
+    from gossamer.graph import Network
 
 
 def add_verbs(verbs: Any) -> None:
@@ -41,6 +44,12 @@ def add_verbs(verbs: Any) -> None:
     bench.add_argument("--batch-size", type=cli_values.examples, default=1)
     bench.add_argument("--size", type=cli_values.pixels, metavar="PIXELS", help="where the file does not say it")
     bench.add_argument("--bundle", type=cli_values.new_folder, metavar="DIR", help="pack the files for another machine")
+    bench.add_argument(
+        "--table-of",
+        metavar="MODEL",
+        help="pack cuts of this network instead of files: their times are the --latency-table of `compress`",
+    )
+    bench.add_argument("--classes", type=cli_values.classes, help="of --table-of; default: those of its paper")
     bench.add_argument("--data", type=Path, metavar="DIR", help="pictures whose answers are compared there")
     bench.add_argument("--board", type=Path, metavar="FILE", help="show the board.json that came back")
     bench.set_defaults(run=run_bench)
@@ -67,25 +76,33 @@ def run_inspect(options: argparse.Namespace) -> int:
         return 0
     if options.what not in ZOO and (path.exists() or path.suffix == ".onnx"):
         raise ValueError(f"expected a .gossamer file or the name of a network, got {path}; {_instead_of(path)}")
-    import torch
+    from gossamer.graph import explain
 
-    from gossamer.graph import explain, trace
-    from gossamer.zoo.models import check_model, load_model, usual_classes, usual_preprocess
-
-    check_model(options.what)
-    classes = options.classes or usual_classes(options.what)
-    model = load_model(options.what, classes)
-    usual = usual_preprocess(options.what)
-    shape = getattr(model, "input_shape", None) or (usual.shape if usual else (3, 224, 224))
-    if options.size is not None:
-        shape = (shape[0], options.size, options.size)
-    network = trace(model.eval(), torch.zeros(2, *shape))
+    network, classes = _network(options.what, options.size, options.classes)
+    _, channels, height, width = network.example[0].shape
     print(f"{options.what}: {network.parameters:,} parameters, {network.macs:,} multiply-adds")
-    print(f"{classes:,} classes, images of {shape[1]}x{shape[2]} pixels with {shape[0]} channels\n")
+    print(f"{classes:,} classes, images of {height}x{width} pixels with {channels} channels\n")
     for row in explain(network):
         fate = "can be cut" if row.removable and not row.why else f"stays: {row.why}" if row.why else "stays"
         print(f"  {row.layer:<40} {row.channels:>5} channels  {fate:<10}  group {row.group or 'none'}")
     return 0
+
+
+def _network(name: str, size: int | None, classes: int | None) -> tuple[Network, int]:
+    """The untrained network of this name for images of this size, and its number of classes."""
+    import torch
+
+    from gossamer.graph import trace
+    from gossamer.zoo.models import check_model, load_model, usual_classes, usual_preprocess
+
+    check_model(name)
+    classes = classes or usual_classes(name)
+    model = load_model(name, classes)
+    usual = usual_preprocess(name)
+    shape = getattr(model, "input_shape", None) or (usual.shape if usual else (3, 224, 224))
+    if size is not None:
+        shape = (shape[0], size, size)
+    return trace(model.eval(), torch.zeros(2, *shape)), classes
 
 
 def _instead_of(path: Path) -> str:
@@ -150,6 +167,17 @@ def run_bench(options: argparse.Namespace) -> int:
 def _bundle(options: argparse.Namespace) -> int:
     from gossamer.measure.bundle import SCRIPT, pack, preprocess_of
 
+    if options.table_of is not None:
+        from gossamer.search.board import pack_table
+
+        if options.files or options.data is not None:
+            raise ValueError("expected --table-of alone, got files or --data with it; leave them out")
+        packed = pack_table(options.bundle, _network(options.table_of, options.size, options.classes)[0])
+        print(
+            f"{packed} networks are in {options.bundle}: copy it to the machine, run python3 {SCRIPT.name} there, bring"
+        )
+        print(f"board.json back into it, and give --latency-table {options.bundle} to compress")
+        return 0
     if not options.files:
         raise ValueError("expected the files to pack, got none")
     images = None

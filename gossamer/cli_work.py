@@ -67,6 +67,11 @@ def _compress_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--minimise", choices=("bytes", "latency", "macs"), help="default bytes")
     parser.add_argument("--runtime", choices=("onnxruntime", "openvino"), default="onnxruntime")
     parser.add_argument("--threads", type=cli_values.threads, default=1, help="of the runtime when latency is measured")
+    parser.add_argument(
+        "--latency-table",
+        metavar="DIR",
+        help="milliseconds of another machine: a bundle of `bench --table-of` with the board.json that came back",
+    )
     parser.add_argument("--recipe", default="auto", help="NAME or NAME:OPTION=VALUE,...; see `gossamer methods`")
     parser.add_argument("--protect", nargs="+", default=[], metavar="LAYER", help="layers whose channels all stay")
     parser.add_argument("--hours", type=cli_values.hours, help="time budget")
@@ -186,6 +191,7 @@ def settings_of(options: argparse.Namespace) -> Settings:
         threads=options.threads,
         augment=not options.no_augment,
         control=options.control,
+        latency_table=options.latency_table,
         protect=tuple(options.protect),
     )
 

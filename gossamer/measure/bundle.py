@@ -13,7 +13,7 @@ differently there, the drop on the board is at most the certified one plus an up
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,15 +38,20 @@ def pack(
 ) -> None:
     """Write a bundle of .onnx and .gossamer files; `images` are those that answers are compared on."""
     models, shape = comparable(files, batch_size, size)
+    if images is not None:
+        _write_images(folder / "images.npz", models, images, preprocess_of(files))
+    pack_models(folder, models, shape, 0 if images is None else len(images))
+
+
+def pack_models(folder: Path, models: Mapping[str, bytes], shape: Sequence[int], images: int = 0) -> None:
+    """Write the ONNX networks of a bundle, which read inputs of one shape, its script and its list."""
     networks = {}
     for name, model in models.items():
         file = f"networks/{name.replace('/', '-').removesuffix('.gossamer').removesuffix('.onnx')}.onnx"
         write_atomically(folder / file, model)
         networks[name] = {"file": file, "sha256": sha256(model)}
-    if images is not None:
-        _write_images(folder / "images.npz", models, images, preprocess_of(files))
     write_atomically(folder / SCRIPT.name, SCRIPT.read_bytes())
-    content = {"networks": networks, "shape": list(shape), "images": 0 if images is None else len(images)}
+    content = {"networks": networks, "shape": list(shape), "images": images}
     write_json(folder / "bundle.json", {"version": 1, "id": sha256(json.dumps(content).encode())[:16], **content})
 
 
@@ -68,12 +73,8 @@ def _write_images(path: Path, models: dict[str, bytes], images: Split, preproces
 
 def board_table(board: Path, alpha: float = 0.05) -> Table:
     """What a board.json says, one row a network."""
-    found = _board(board)
-    machine = found["board"]
-    table = Table(
-        title=f"{machine['processor'] or machine['machine']}, {machine['threads']} threads, onnxruntime "
-        f"{machine['onnxruntime']}, {machine['rounds']} rounds"
-    )
+    found = read_board(board)
+    table = Table(title=board_name(found))
     for column in COLUMNS:
         table.add_column(column, overflow="fold")
     for name, row in found["networks"].items():
@@ -93,7 +94,17 @@ def board_table(board: Path, alpha: float = 0.05) -> Table:
     return table
 
 
-def _board(path: Path) -> dict[str, Any]:
+def board_name(found: Mapping[str, Any]) -> str:
+    """The machine of a board.json, and how it measured."""
+    machine = found["board"]
+    return (
+        f"{machine['processor'] or machine['machine']}, {machine['threads']} threads, onnxruntime "
+        f"{machine['onnxruntime']}, {machine['rounds']} rounds"
+    )
+
+
+def read_board(path: Path) -> dict[str, Any]:
+    """What a bundle's script wrote."""
     found = read_json(path)
     if not isinstance(found, dict) or found.get("version") != 1 or not {"board", "networks", "images"} <= found.keys():
         raise ValueError(f"expected the board.json that a bundle's {SCRIPT.name} writes in {path}, got something else")

@@ -114,8 +114,9 @@ def _load_written(run: Run, folder: Path, name: str) -> list[Candidate]:
 
 
 def _variants(run: Run) -> tuple[str, ...]:
-    weighed = "bytes" in run.goal.fit  # int8 arithmetic has grids of its own, which the file's bits cannot choose
-    return ("float32", "int8") if run.goal.minimise == "latency" and not weighed else ("float32",)
+    # int8 arithmetic has grids of its own, which a file's bits cannot choose; and tables of boards are of float32
+    only_float = "bytes" in run.goal.fit or run.settings.latency_table is not None
+    return ("float32", "int8") if run.goal.minimise == "latency" and not only_float else ("float32",)
 
 
 def _worth(candidate: Candidate) -> tuple[bool, float]:

@@ -71,7 +71,7 @@ def assemble(run: Run, candidates: Sequence[Finished], proof: Proof, name: str, 
         control = None if quality is None else replace(original, quality=quality)
     elif tuned_epochs(run):
         run.note("no dense control was tuned beside it (--control does): compare with the original as it was given")
-    if not run.goal.fit and (gained := _too_little(run.goal.minimise, original, compressed, run.goal.runtime)):
+    if not run.goal.fit and (gained := _too_little(run, original, compressed, chosen.speedup)):
         run.note(gained)
     stages = run.stages()
     task = run.task
@@ -122,19 +122,22 @@ def _by_class(task: Task, proof: Proof) -> Iterator[ClassRow]:
             yield ClassRow(name, int(there.sum()), float(before), float(after))
 
 
-def _too_little(minimise: str, original: Side, compressed: Side, runtime: str) -> str | None:
-    """A sentence where what was to become small hardly did."""
-    before: float = original.macs
-    after: float = compressed.macs
+def _too_little(run: Run, original: Side, compressed: Side, speedup: float | None) -> str | None:
+    """A sentence where what was to become small hardly did; `speedup` is the search's, which counts on a board."""
+    minimise, runtime = run.goal.minimise, run.goal.runtime
     if minimise == "bytes":
-        before, after = original.bytes.fp32, compressed.bytes.coded or original.bytes.fp32
-    elif minimise == "latency":
-        before, after = original.latency_ms[runtime].median, compressed.latency_ms[runtime].median
-    if before >= WORTH_IT * after:
+        times = original.bytes.fp32 / (compressed.bytes.coded or original.bytes.fp32)
+    elif minimise == "macs":
+        times = original.macs / max(1, compressed.macs)
+    elif run.settings.latency_table is not None and speedup is not None:
+        times = speedup
+    else:
+        times = original.latency_ms[runtime].median / compressed.latency_ms[runtime].median
+    if times >= WORTH_IT:
         return None
     what = {"bytes": "the file", "latency": f"one image in {runtime}", "macs": "the number of multiply-adds"}[minimise]
     return (
-        f"nothing was gained: {what} is at {human_ratio(before / after)}; the table of candidates says why none that "
+        f"nothing was gained: {what} is at {human_ratio(times)}; the table of candidates says why none that "
         "gains more was delivered"
     )
 

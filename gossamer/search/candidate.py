@@ -28,6 +28,7 @@ from gossamer.quantize.integers import MANTISSA_BITS, Shared, tensors
 from gossamer.quantize.static_int8 import quantize_int8
 from gossamer.runtime.export import export_onnx
 from gossamer.runtime.weights import split_weights
+from gossamer.search.board import board_of, predicted
 from gossamer.search.judge import Verdict, judge, judge_fit
 from gossamer.search.run import Run
 from gossamer.task import Task
@@ -143,7 +144,8 @@ def finish(
     found = sizes(network.parameters, model, (folder / "model.gossamer").stat().st_size)
     latency_ms = speedup = None
     if goal.minimise == "latency":
-        latency_ms, speedup = run.latency(model)
+        table = board_of(run)
+        latency_ms, speedup = run.latency(model) if table is None else predicted(run, table, plan)
     if goal.fit:
         costs = limited(found.coded, network.macs, latency_ms)
         verdict = judge_fit(goal, run.original_right(), right, costs)

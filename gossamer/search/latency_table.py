@@ -118,6 +118,12 @@ def nearest(group: Group, count: float, multiple: int, *, odd: bool = False) -> 
     return min(group.size, steps * step)
 
 
+def blindly_cut(network: Network, counts: Counts) -> Network:
+    """The network with so many channels in each named group, the first ones, whatever they are worth."""
+    keep = {g.name: g.best(-np.arange(float(g.size)), counts[g.name]) for g in network.groups if g.name in counts}
+    return network.cut({name: row for name, row in keep.items() if not row.all()})
+
+
 def time_samples(
     network: Network,
     counted: Sequence[Counts],
@@ -128,15 +134,13 @@ def time_samples(
     inputs: NDArray[np.float32],
     progress: Callable[[int, int, str], None],
 ) -> list[float]:
-    """Milliseconds of each sample, cut without regard to what its channels are worth; `model_of` exports one.
+    """Milliseconds of each sample; `model_of` exports one.
 
     All run in turns with the first; what a sample took is that one's median times the median of the ratios.
     """
     sessions = {}
     for number, counts in enumerate(counted):
-        keep = {g.name: g.best(-np.arange(float(g.size)), counts[g.name]) for g in network.groups if g.name in counts}
-        cut = network.cut({name: row for name, row in keep.items() if not row.all()})
-        sessions[str(number)] = open_session(model_of(cut), runtime, threads)
+        sessions[str(number)] = open_session(model_of(blindly_cut(network, counts)), runtime, threads)
         progress(number + 1, len(counted), "networks for the latency table")
     turns = interleaved(sessions, inputs, ROUNDS)
     return [turns["0"].median * turns.ratio(name, "0").median for name in sessions]

@@ -52,7 +52,8 @@ class Settings:
     """How a run is made, beside its goal.
 
     `epochs` is per rung of the ladder, `numerics` the arithmetic of training ("channels_last bfloat16"): None lets
-    the run choose, by what this machine does fastest.
+    the run choose, by what this machine does fastest. `latency_table`: the folder of a bundle that came back from
+    another machine, whose milliseconds then count (`search.board`).
     """
 
     seed: int = 0
@@ -64,6 +65,7 @@ class Settings:
     threads: int = 1
     augment: bool = True
     control: bool = False
+    latency_table: str | None = None
     protect: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from gossamer.filters import GroupMatrices, L1Norm
 from gossamer.graph import Group, Network
 from gossamer.quantize.folding import fold_factors
+from gossamer.search.board import board_of
 from gossamer.search.candidate import deployed
 from gossamer.search.frontier import allocate
 from gossamer.search.latency_table import (
@@ -94,6 +95,9 @@ def _sensitivities(run: Run, may_end: set[str], count: int) -> dict[str, Sensiti
 
 
 def _latency_table(run: Run, may_end: set[str], int8: bool) -> LatencyTable:
+    if (board := board_of(run)) is not None:
+        return board
+
     def timed(counted: list[dict[str, int]]) -> list[float]:
         with run.watch.bar("a latency table") as step:
             return time_samples(
