@@ -23,9 +23,8 @@ from gossamer.recipes.post_training import PostTraining
 from gossamer.search.candidate import Candidate, finish
 from gossamer.search.run import Run, Settings
 from gossamer.search.watch import Watch
-from gossamer.search.widths import Widths, choose_channels
+from gossamer.search.widths import Widths, narrowed
 from gossamer.task import Task
-from gossamer.tuning.batch_norm import reestimate_batch_norms
 
 MINUTE = 60.0  # after which nothing more is begun
 IMAGES = 1000  # of the selection split
@@ -54,7 +53,7 @@ def estimate(task: Task, goal: Goal, settings: Settings | None = None, watch: Wa
 
 
 def narrower(run: Run) -> list[Candidate]:
-    """The network at a growing cut of its channels, batch norms estimated anew."""
+    """The network at a growing cut of its channels, its layers fitted to what they gave."""
     widths = Widths.of(run, int8=False, batches=1)
     found: list[Candidate] = []
     took = 0.0
@@ -63,8 +62,7 @@ def narrower(run: Run) -> list[Candidate]:
         if counts is None:
             break
         start = time.monotonic()
-        keep, network = choose_channels(run.network, run.network, counts)
-        reestimate_batch_norms(network.module, run.calibration_batches())
+        keep, network = narrowed(run, run.network, counts)
         name = f"{100 * share:.0f} % of the {'time' if run.goal.minimise == 'latency' else 'MACs'}"
         found.append(finish(run, run.step_folder(number, name), name, network, Plan().with_channels(keep)))
         took = time.monotonic() - start

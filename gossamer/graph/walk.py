@@ -21,6 +21,8 @@ from gossamer.graph.cost import KINDS
 if TYPE_CHECKING:
     from gossamer.graph.network import Network
 
+MOST_BYTES = 6 * 2**30  # of values held while networks stand in front of a layer
+
 _Values = dict[fx.Node, Any]
 
 
@@ -62,6 +64,15 @@ def walk(network: Network, batches: Sequence[Tensor]) -> Iterator[Stop]:
             held = sum(value.numel() for batch in values for value in batch.values() if isinstance(value, Tensor))
             yield Stop(use, [batch[node.args[0]] for batch in values], held)
         waiting.append(node)
+
+
+def images_that_fit(network: Network, example: Tensor, wanted: int, networks: int = 2) -> int:
+    """How many of `wanted` images can stand in front of the layers of so many such networks at once; at least one.
+
+    `example`: one of them, (1, C, H, W).
+    """
+    held = max((stop.held for stop in walk(network, [example])), default=1)
+    return min(wanted, max(1, int(MOST_BYTES // (networks * 4 * held))))
 
 
 def with_taps(network: Network, inputs: Tensor, tap: Callable[[Use, Tensor], Tensor]) -> Tensor:

@@ -82,8 +82,8 @@ def _centred(outputs: Tensor) -> Tensor:
 class Moments:
     """What enters a layer in the original network (x) and in the one that is quantized so far (y), in float64.
 
-    `own` is the mean of y y^T and `cross` of x y^T, both (groups, C, C), about the means,
-    `mean` of x and `own_mean` of y, both (groups, C).
+    `own` is the mean of y y^T, (groups, C, C), and `cross` of x y^T, (groups, columns of x, C), about the means,
+    `mean` of x, (groups, columns of x), and `own_mean` of y, (groups, C).
     """
 
     own: Tensor
@@ -97,21 +97,34 @@ class Moments:
         return Moments(own, self.cross + self.mean.unsqueeze(2) * self.own_mean.unsqueeze(1), self.mean, self.own_mean)
 
 
-def moments(form: MatrixForm, original: Sequence[Tensor], own: Sequence[Tensor], seed: int = 0) -> Moments:
-    """Moments of the inputs of one layer in both networks, batch by batch (N, ...), at positions drawn at random."""
+def moments(
+    form: MatrixForm,
+    original: Sequence[Tensor],
+    own: Sequence[Tensor],
+    form_of_original: MatrixForm | None = None,
+    seed: int = 0,
+) -> Moments:
+    """Moments of the inputs of one layer in both networks, batch by batch (N, ...), at positions drawn at random.
+
+    `form_of_original`: where the layer had another form there, a cut one's.
+    """
     generator = torch.Generator().manual_seed(seed)
     images = sum(len(batch) for batch in own)
-    columns = form.inputs(own[0][:1], torch.zeros(1, dtype=torch.long)).shape[2]
+    forms = (form_of_original or form, form)
+    wide, columns = (
+        each.inputs(batches[0][:1], torch.zeros(1, dtype=torch.long)).shape[2]
+        for each, batches in zip(forms, (original, own), strict=True)
+    )
     there = form.positions(own[0])
     wanted = -(-max(MOST_POSITIONS, POSITIONS_PER_COLUMN * columns) // images)
     count = 0
     for first, second in zip(original, own, strict=True):
         at = torch.randperm(there, generator=generator)[:wanted] if wanted < there else None
-        x, y = form.inputs(first, at), form.inputs(second, at)
+        x, y = forms[0].inputs(first, at), form.inputs(second, at)
         if not count:  # near the means, so that little cancels when the products of means are taken out
             origin_x, origin_y = x.mean(1, keepdim=True), y.mean(1, keepdim=True)
-            square, cross = (torch.zeros(len(y), columns, columns) for _ in range(2))
-            sum_x, sum_y = (torch.zeros(len(y), columns, dtype=torch.float64) for _ in range(2))
+            square, cross = torch.zeros(len(y), columns, columns), torch.zeros(len(y), wide, columns)
+            sum_x, sum_y = (torch.zeros(len(y), each, dtype=torch.float64) for each in (wide, columns))
         x, y = x - origin_x, y - origin_y
         square.baddbmm_(y.transpose(1, 2), y)
         cross.baddbmm_(x.transpose(1, 2), y)

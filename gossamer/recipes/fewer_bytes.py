@@ -37,7 +37,7 @@ from gossamer.search.idle import cut_beside, in_original, keep_busy
 from gossamer.search.ladder import climb
 from gossamer.search.pace import epochs_in_time, measure_pace
 from gossamer.search.run import Run
-from gossamer.search.widths import Widths, choose_channels
+from gossamer.search.widths import Widths, narrowed
 from gossamer.tuning import Distillation, RatePenalty
 from gossamer.tuning.batch_norm import reestimate_batch_norms
 
@@ -105,8 +105,7 @@ def thinned(run: Run, number: int, strength: float) -> list[Candidate]:
             counts = widths.within(share, {})
             if counts is None:
                 break
-            network = choose_channels(run.network, run.network, counts)[1]
-            reestimate_batch_norms(network.module, run.calibration_batches())
+            network = narrowed(run, run.network, counts)[1]
             model = export_onnx(network.module, network.example)
             right = right_examples(run.task, run.task.selection, model, run.goal.runtime)
             if Counts.of(run.original_right(), right).drop > most:
@@ -117,12 +116,11 @@ def thinned(run: Run, number: int, strength: float) -> list[Candidate]:
     counts = run.stage("channels that can go untrained", compute)
     if not counts:
         return []
-    keep, network = choose_channels(run.network, run.network, counts)
+    keep, network = narrowed(run, run.network, counts)
     name = f"strength {strength:.3g}, {100 * network.macs / run.network.macs:.0f} % of the MACs"
     folder = run.step_folder(number, name)
     if done := Candidate.load(folder):
         return [done]
-    reestimate_batch_norms(network.module, run.calibration_batches())
     batches = calibration_batches(network, run.task, ROUNDING.images, run.note)
     rounded, units = Rounding(network, coded_layers(run, network), batches).at(strength)
     return [finish(run, folder, name, rounded, plan_of(units).with_channels(keep), units)]

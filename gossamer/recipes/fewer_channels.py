@@ -20,7 +20,7 @@ from gossamer.search.candidate import Candidate, finish, reopened
 from gossamer.search.ladder import climb
 from gossamer.search.pace import epochs_in_time, measure_pace
 from gossamer.search.run import Run
-from gossamer.search.widths import Widths, choose_channels
+from gossamer.search.widths import Widths, narrowed
 from gossamer.tuning import Distillation
 from gossamer.tuning.batch_norm import reestimate_batch_norms
 
@@ -83,8 +83,7 @@ def cut_and_tuned(
     if counts is None:
         run.note(f"no choice of channels takes {demand.name}")
         return []
-    keep, smaller = choose_channels(run.network, parent, counts)
-    reestimate_batch_norms(smaller.module, run.calibration_batches())
+    keep, smaller = narrowed(run, parent, counts)
     run.tune(smaller.module, (Distillation(),), measure_pace(run).numerics, epochs, folder, demand.name)
     reestimate_batch_norms(smaller.module, run.calibration_batches())
     return _written(run, folder, demand.name, smaller, Plan().with_channels(keep))

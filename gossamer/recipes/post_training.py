@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from torch import Tensor, channels_last
 
 from gossamer.coding.costs import costs
-from gossamer.graph import Layer, Network, walk
+from gossamer.graph import Layer, Network
+from gossamer.graph.walk import MOST_BYTES, images_that_fit
 from gossamer.plan import LayerPlan, Plan
 from gossamer.quantize.post_training import RateDistortion
 from gossamer.quantize.second_order import Sensitivity, sensitivity
@@ -29,7 +30,6 @@ from gossamer.task import Task
 
 FIRST, LEAST, MOST = 0.004, 1e-6, 4.0  # strengths; ResNets on CIFAR-10 lost nothing at 0.004
 BATCH = 50
-MOST_BYTES = 6 * 2**30  # of values held while both networks stand in front of a layer
 
 
 @dataclass(frozen=True)
@@ -108,12 +108,10 @@ class Rounding:
 def calibration_batches(network: Network, task: Task, images: int, note: Callable[[str], object]) -> list[Tensor]:
     """Batches of the calibration split as it is: `images`, or fewer if memory does not suffice, and then a note."""
     wanted = min(images, len(task.calibration))
-    held = max((stop.held for stop in walk(network, [task.example[:1]])), default=1)
-    fit = max(1, int(MOST_BYTES // (2 * 4 * held)))
-    if fit < wanted:
-        note(f"calibrated on {fit:,} of {wanted:,} images: more of them would hold over {MOST_BYTES >> 30} GiB")
+    left = images_that_fit(network, task.example[:1], wanted)
+    if left < wanted:
+        note(f"calibrated on {left:,} of {wanted:,} images: more of them would hold over {MOST_BYTES >> 30} GiB")
     batches: list[Tensor] = []
-    left = min(wanted, fit)
     for inputs, _ in task.batches(task.calibration, BATCH):
         batches.append(inputs[:left].contiguous(memory_format=channels_last))
         left -= len(batches[-1])

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from gossamer.filters import GroupMatrices, L1Norm
 from gossamer.graph import Group, Network
+from gossamer.graph.walk import images_that_fit
 from gossamer.quantize.folding import fold_factors
 from gossamer.search.board import board_of
 from gossamer.search.candidate import deployed
@@ -33,8 +34,11 @@ from gossamer.search.latency_table import (
 )
 from gossamer.search.run import Run
 from gossamer.search.sensitivity import Sensitivity, measure_sensitivities
+from gossamer.tuning.batch_norm import reestimate_batch_norms
+from gossamer.tuning.reconstruction import reconstruct
 
 SENSITIVITY_BATCHES = 4
+REFITTING_IMAGES = 512
 STEPS = 16  # counts that a group may keep, at most
 
 Keep = dict[str, NDArray[np.bool_]]
@@ -122,6 +126,17 @@ def _latency_table(run: Run, may_end: set[str], int8: bool) -> LatencyTable:
         f"{100 * table.error:.0f} % on networks that it was not made of (median)"
     )
     return table
+
+
+def narrowed(run: Run, parent: Network, counts: Mapping[str, int]) -> tuple[Keep, Network]:
+    """`choose_channels` of a run's network, its layers fitted to what they gave, and its batch norms estimated anew."""
+    keep, smaller = choose_channels(run.network, parent, counts)
+    if smaller.kept:
+        batches = list(run.calibration_batches())
+        images = images_that_fit(parent, run.task.example[:1], REFITTING_IMAGES)
+        reconstruct(parent, smaller, batches[: max(1, images // len(batches[0]))])
+        reestimate_batch_norms(smaller.module, batches)
+    return keep, smaller
 
 
 def choose_channels(original: Network, parent: Network, counts: Mapping[str, int]) -> tuple[Keep, Network]:

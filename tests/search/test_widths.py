@@ -16,6 +16,7 @@ from gossamer.search.sensitivity import measure_sensitivities
 from gossamer.search.widths import choose_channels, scores_of
 from gossamer.task import task_from
 from gossamer.tuning.batch_norm import reestimate_batch_norms
+from gossamer.tuning.reconstruction import reconstruct
 from gossamer.zoo.cifar_resnet import CifarResNet
 
 EXAMPLES = Path(__file__).resolve().parent.parent.parent / "examples" / "cifar10"
@@ -81,12 +82,16 @@ def test_loses_less_than_one_threshold_over_norms():
 
     images, labels = next(task.batches(task.selection, 1000))
 
-    def accuracy(counts):
-        module = choose_channels(network, network, counts)[1].module
-        reestimate_batch_norms(module, batches)
+    def accuracy(counts, refit=False):
+        smaller = choose_channels(network, network, counts)[1]
+        if refit:
+            reconstruct(network, smaller, batches)
+        reestimate_batch_norms(smaller.module, batches)
         with torch.no_grad():
-            return float((module.eval()(images).argmax(1) == labels).float().mean())
+            return float((smaller.module.eval()(images).argmax(1) == labels).float().mean())
 
     assert ours is not None
     assert network.macs_if(ours) <= budget >= network.macs_if(theirs)
     assert accuracy(ours) > accuracy(theirs) + 0.03
+    half = {group.name: -(-group.size // 2) for group in inside}
+    assert accuracy(half, refit=True) > accuracy(half) + 0.05
