@@ -31,13 +31,14 @@ from benchmarks.filing import file_circumstances
 from benchmarks.rate_curves import RANGE, Point, rate_ratios
 from gossamer import container
 from gossamer.data.images import Split
+from gossamer.described_task import task_from
 from gossamer.files import read_json, write_json
 from gossamer.graph import Network, trace
 from gossamer.measure.quality import right_examples
 from gossamer.recipes.post_training import Rounding, calibration_batches, plan_of
 from gossamer.runtime.export import export_onnx
 from gossamer.search.candidate import write_network
-from gossamer.task import Task, task_from
+from gossamer.task import Task
 
 ROOT = Path(__file__).resolve().parent.parent
 WORKER = Path(__file__).with_name("nncodec_worker.py")

@@ -19,6 +19,7 @@ import numpy as np
 
 from benchmarks.filing import file_circumstances
 from gossamer import container
+from gossamer.described_task import task_from
 from gossamer.files import write_json
 from gossamer.measure.quality import right_examples
 from gossamer.measure.sizes import zipped_bytes
@@ -26,7 +27,7 @@ from gossamer.plan import Plan
 from gossamer.quantize.near_lossless import near_lossless
 from gossamer.runtime.export import export_onnx
 from gossamer.runtime.weights import split_weights
-from gossamer.task import Task, task_from
+from gossamer.task import Task
 
 RESULTS = Path(__file__).resolve().parent.parent / "results" / "near-lossless"
 NETWORKS = {"resnet20": "resnet20-12fca82f.th", "resnet56": "resnet56-4bfd9763.th"}

@@ -21,13 +21,13 @@ if TYPE_CHECKING:
     from gossamer.compress import Result as Result
     from gossamer.compress import compress as compress
     from gossamer.compress import load as load
+    from gossamer.described_task import task_from as task_from
     from gossamer.goal import Goal as Goal
     from gossamer.graph import resize as resize
     from gossamer.graph import trace as trace
     from gossamer.plan import Plan as Plan
     from gossamer.search.run import Settings as Settings
     from gossamer.task import Task as Task
-    from gossamer.task import task_from as task_from
 
 _HOMES = {
     "Goal": "gossamer.goal",
@@ -38,7 +38,7 @@ _HOMES = {
     "compress": "gossamer.compress",
     "load": "gossamer.compress",
     "resize": "gossamer.graph",
-    "task_from": "gossamer.task",
+    "task_from": "gossamer.described_task",
     "trace": "gossamer.graph",
 }
 

@@ -41,8 +41,8 @@ def run_train(options: argparse.Namespace) -> int:
     """`gossamer train`: weights.safetensors and history.json in --out."""
     import torch
 
+    from gossamer.described_task import trained_model
     from gossamer.report.live import TerminalWatch
-    from gossamer.task import trained_model
     from gossamer.train import train
     from gossamer.tuning import Settings
     from gossamer.tuning.memory import keep_freed_memory

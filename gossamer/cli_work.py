@@ -93,7 +93,7 @@ def add_task_options(parser: argparse.ArgumentParser) -> None:
         "--data",
         required=True,
         help="class-per-folder tree, .npz, cifar10:FOLDER (cifar10-held-out:FOLDER for a network of `gossamer train`), "
-        "mnist:FOLDER, or file.py:callable giving a Task",
+        "mnist:FOLDER, unlabelled:FOLDER of pictures, or file.py:callable giving a Task",
     )
     parser.add_argument("--preset", help="mean, std and size by name: cifar10, imagenet, ...")
     parser.add_argument("--mean", type=cli_values.any_number, nargs="+", metavar="M")
@@ -130,8 +130,8 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
 
 def task_of(options: argparse.Namespace) -> Task:
     """The task that the options describe; a bar shows how far the images are read."""
+    from gossamer.described_task import task_from
     from gossamer.report.live import TerminalWatch
-    from gossamer.task import task_from
 
     with TerminalWatch(quiet=options.quiet).bar("reading images") as step:
         return task_from(

@@ -9,10 +9,9 @@ it has seen.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any, ClassVar, Literal, get_args
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal, get_args
 
 import numpy as np
 import torch
@@ -20,16 +19,12 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.nn import functional
 
-from gossamer.data import arrays, cifar10, folder, mnist
 from gossamer.data.arrays import check_labels
 from gossamer.data.augment import crop_and_flip, cut_out
 from gossamer.data.images import Split, chunks
-from gossamer.data.preprocess import PRESETS, Preprocess
-from gossamer.data.preprocess import preset as preset_named
+from gossamer.data.preprocess import Preprocess
 from gossamer.data.splits import Splits, check_disjoint, hold_out
-from gossamer.zoo.models import check_model, load_model, usual_preprocess
-from gossamer.zoo.own_code import call, failure, load_callable
-from gossamer.zoo.weight_files import load_weights
+from gossamer.zoo.own_code import failure
 
 LACKING_NAMED = 5  # classes named that a split lacks
 CALIBRATION = 1000  # images for batch-norm and quantizer statistics
@@ -52,7 +47,12 @@ class Task:
     seen: Seen = "train"
     notes: tuple[str, ...] = ()
 
-    kind: ClassVar[str] = "classification"
+    agreement: bool = False
+
+    @property
+    def kind(self) -> str:
+        """What quality is: "classification", or "agreement" where labels are the original's own answers."""
+        return "agreement" if self.agreement else "classification"
 
     @classmethod
     def build(
@@ -64,12 +64,13 @@ class Task:
         name: str,
         seen: Seen = "train",
         calibration: Split | None = None,
+        agreement: bool = False,
     ) -> Task:
         """Check that network, preprocessing, labels and splits fit, and put them together.
 
         `seen` is the data that the network was trained on: "train" (at most the train split), "all"
         (selection or test as well), "none" of it. Without `calibration`, 1,000 images of train are taken,
-        by content hash.
+        by content hash. `agreement`: labels are what the network itself answers.
         """
         if seen not in get_args(Seen):
             raise ValueError(f"seen must be one of {', '.join(get_args(Seen))}, got '{seen}'")
@@ -94,8 +95,9 @@ class Task:
             name=name,
             seen=seen,
             notes=notes,
+            agreement=agreement,
         )
-        _check_outputs(task)
+        check_outputs(task)
         return task
 
     @property
@@ -190,7 +192,7 @@ def _lacking(splits: Splits) -> Iterator[str]:
             yield f"split '{split.name}' has no image of class {names}{more}: nothing is known about it there"
 
 
-def _check_outputs(task: Task) -> None:
+def check_outputs(task: Task) -> None:
     """One forward pass in evaluation form: the network must give one row of class scores per image."""
     was_training = task.model.training
     task.model.eval()
@@ -210,94 +212,3 @@ def _check_outputs(task: Task) -> None:
             f"the network must give {len(task.classes)} outputs, one per class of {task.name}, got "
             f"{tuple(outputs.shape)} for 2 images; check --model and --data"
         )
-
-
-#: Data sets that are named rather than recognised.
-NAMED_FORMS: dict[str, Callable[[Path], Splits]] = {
-    "cifar10": cifar10.load,
-    "cifar10-held-out": cifar10.load_held_out,
-    "mnist": mnist.load,
-}
-
-
-def task_from(
-    *,
-    data: str,
-    model: str | None = None,
-    weights: str | Path | None = None,
-    preset: str | None = None,
-    mean: tuple[float, ...] | None = None,
-    std: tuple[float, ...] | None = None,
-    size: int | None = None,
-    crop: float | None = None,
-    interpolation: str | None = None,
-    seen: Seen = "train",
-    progress: folder.Progress | None = None,
-) -> Task:
-    """The task that the words of a command line describe.
-
-    `data` is a tree of class folders, an .npz file or a folder of them, `cifar10:FOLDER` (`cifar10-held-out:FOLDER`
-    for a network that was trained on it here), `mnist:FOLDER`, or `file.py:callable` giving a Task (whose network
-    `model` may replace). Mean, standard deviation, size, crop and interpolation come from `preset`, or from the
-    published weights of a torchvision or timm network; what is given explicitly overrides them, and arrays know their
-    own size. `progress` is called while pictures are decoded.
-    """
-    if model is not None:
-        check_model(model)
-    given = {"mean": mean, "std": std, "size": size, "crop": crop, "interpolation": interpolation}
-    if ".py:" in data:
-        task = call(data, load_callable(data))
-        if not isinstance(task, Task):
-            raise TypeError(f"{data} must return a gossamer.Task, got {type(task).__name__}")
-        unused = [f"--{name}" for name, value in {"preset": preset, **given}.items() if value is not None]
-        if unused:
-            raise ValueError(f"{data} brings its own preprocessing; leave out {', '.join(unused)}")
-        if model is None:
-            if weights is not None:
-                load_weights(task.model, Path(weights))
-            return task
-        other = replace(task, model=trained_model(model, weights, len(task.classes)), name=f"{model} on {data}")
-        _check_outputs(other)
-        return other
-    if model is None:
-        raise ValueError("no network given; --model is a zoo name, torchvision:NAME, timm:NAME or file.py:callable")
-    usual = usual_preprocess(model) if preset is None else preset_named(preset)
-    form = next((form for form in NAMED_FORMS if data.startswith(f"{form}:")), None)
-    path = Path(data.removeprefix(f"{form}:"))
-    if form or path.suffix == ".npz" or any(path.glob("*.npz")):
-        splits = NAMED_FORMS[form](path) if form else arrays.load(path)
-        high, wide, _ = splits.train.images.shape
-        own_size = size if size is not None else high if high == wide else (high, wide)
-        preprocess = _preprocess(usual, {**given, "size": own_size}, model)
-    else:
-        preprocess = _preprocess(usual, given, model)
-        splits = folder.load(path, preprocess, progress=progress)
-    if preset is None and usual is not None and (mean is None or std is None):
-        note = f"mean and std are those of {model}'s published weights; if yours differ, give --mean and --std"
-        splits = replace(splits, notes=(*splits.notes, note))
-    network = trained_model(model, weights, len(splits.classes))
-    return Task.build(network, preprocess, splits, name=f"{model} on {path.name}", seen=seen)
-
-
-def trained_model(model: str, weights: str | Path | None, classes: int) -> nn.Module:
-    """The network of this name (zoo, torchvision:, timm: or file.py:callable), with weights where any are given."""
-    network = load_model(model, classes)
-    if weights is not None:
-        load_weights(network, Path(weights))
-    return network
-
-
-def _preprocess(usual: Preprocess | None, given: Mapping[str, Any], model: str) -> Preprocess:
-    """What is given, completed by what is usual."""
-    chosen = {name: value for name, value in given.items() if value is not None}
-    if "mean" in chosen and "std" in chosen:
-        chosen["channels"] = len(chosen["mean"])
-    if usual is not None:
-        return replace(usual, **chosen)
-    needed = [f"--{name}" for name in ("mean", "std", "size") if name not in chosen]
-    if needed:
-        raise ValueError(
-            f"how images were normalised when {model} was trained cannot be known; "
-            f"give {', '.join(needed)}, or --preset with one of {', '.join(PRESETS)}"
-        )
-    return Preprocess(**chosen)

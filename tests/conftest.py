@@ -21,7 +21,8 @@ from torch import nn
 from gossamer.data.images import ArrayImages, Split
 from gossamer.data.preprocess import Preprocess
 from gossamer.data.splits import Splits
-from gossamer.task import Task, task_from
+from gossamer.described_task import task_from
+from gossamer.task import Task
 
 #: The same network as a user would bring it, for tests of the command line.
 SMALL_NET = '''

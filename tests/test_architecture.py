@@ -17,7 +17,7 @@ PACKAGE = ROOT / "gossamer"
 LAYERS = [
     {"files", "near", "plan", "coding"},
     {"container"},
-    {"device", "data", "goal", "zoo", "graph", "task", "certify"},
+    {"device", "data", "goal", "zoo", "graph", "task", "described_task", "certify"},
     {"measure", "runtime"},
     {"filters", "rates", "weights", "quantize"},
     {"tuning"},

@@ -17,7 +17,8 @@ from torch import nn
 from gossamer.data.images import ArrayImages, Split
 from gossamer.data.preprocess import Preprocess, preset
 from gossamer.data.splits import Splits
-from gossamer.task import NAMED_FORMS, Task, task_from
+from gossamer.described_task import NAMED_FORMS, task_from
+from gossamer.task import Task
 
 PREPROCESS = Preprocess((0.5,) * 3, (0.25,) * 3, 8)
 
@@ -248,7 +249,8 @@ from torch import nn
 from gossamer.data.images import ArrayImages, Split
 from gossamer.data.preprocess import Preprocess
 from gossamer.data.splits import Splits
-from gossamer.task import NAMED_FORMS, Task
+from gossamer.described_task import NAMED_FORMS
+from gossamer.task import Task
 
 def network(classes=3):
     return nn.Sequential(nn.Flatten(), nn.Linear(192, classes))

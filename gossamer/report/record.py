@@ -16,7 +16,7 @@ from typing import Any
 from gossamer import files
 from gossamer.report.schema import from_plain, to_plain
 
-TASKS = ("classification", "segmentation", "detection")
+TASKS = ("classification", "agreement", "segmentation", "detection")
 OBJECTIVES = ("bytes", "latency", "macs")
 STEADY = 2.0  # p90 of a ratio or of milliseconds over their p10
 

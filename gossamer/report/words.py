@@ -10,7 +10,12 @@ from typing import Any
 from gossamer.report.record import Report
 from gossamer.report.units import human_ratio, points, points_up, signed_points
 
-QUALITY = {"classification": "accuracy", "segmentation": "IoU", "detection": "AP"}
+QUALITY = {
+    "classification": "accuracy",
+    "agreement": "agreement with the original",
+    "segmentation": "IoU",
+    "detection": "AP",
+}
 _RUNTIMES = {"onnxruntime": "ONNX Runtime", "openvino": "OpenVINO"}
 
 

@@ -56,7 +56,7 @@ def outlook(task: Task, goal: Goal, settings: Settings) -> list[str]:
     """What `--dry-run` prints."""
     network = trace(task.model, task.example, freeze=settings.protect)
     numerics, epoch_seconds, _ = epoch_time(task, network, goal, settings)
-    epochs = epochs_per_rung(goal, settings, epoch_seconds)
+    epochs = epochs_per_rung(goal, settings, epoch_seconds, len(task.train))
     minutes = RUNGS_HOPED_FOR * epochs * epoch_seconds / 60
     return [
         str(task),

@@ -9,6 +9,7 @@ which the plugs were at most 9 %.
 from __future__ import annotations
 
 import copy
+import math
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -30,6 +31,7 @@ TRIAL_PIXELS, FEWEST_TRIAL_IMAGES = 2**16, 8  # a batch that tells the arithmeti
 TRIAL_STEPS = 4  # after one that warms up
 TRIAL_BITS = 1.5  # a weight, asked of the rate penalty that is timed
 DEFAULT_EPOCHS, FEWEST_EPOCHS, MOST_EPOCHS = 12, 4, 15
+FEWEST_STEPS = 600  # a rung, where hours allow: with few images, more epochs
 RUNGS_HOPED_FOR = 3
 SHARE_FOR_TRAINING = 0.85  # the rest goes to measuring, coding and the certificate
 
@@ -52,7 +54,7 @@ def measure_pace(run: Run) -> Pace:
 
     def compute() -> dict[str, object]:
         numerics, epoch_seconds, trials_ms = epoch_time(run.task, run.network, run.goal, run.settings)
-        epochs = epochs_per_rung(run.goal, run.settings, epoch_seconds)
+        epochs = epochs_per_rung(run.goal, run.settings, epoch_seconds, len(run.task.train))
         return {
             "numerics": str(numerics),
             "epoch_seconds": epoch_seconds,
@@ -166,12 +168,13 @@ class _Enough(Exception):
     """Ends a trial."""
 
 
-def epochs_per_rung(goal: Goal, settings: Settings, epoch_seconds: float) -> int:
-    """What was asked for, or as many as let some rungs fit into the goal's hours."""
+def epochs_per_rung(goal: Goal, settings: Settings, epoch_seconds: float, images: int) -> int:
+    """What was asked for, or as many as let some rungs fit into the goal's hours; of few images more."""
     if settings.epochs is not None:
         return settings.epochs
+    enough = max(1, math.ceil(FEWEST_STEPS / max(1, images // settings.batch_size)))
     if goal.hours is None:
-        return DEFAULT_EPOCHS
+        return max(DEFAULT_EPOCHS, enough)
     trained = RUNGS_HOPED_FOR * (2 if settings.control else 1)
     fit = int(SHARE_FOR_TRAINING * 3600 * goal.hours / epoch_seconds / trained)
-    return min(MOST_EPOCHS, max(FEWEST_EPOCHS, fit))
+    return min(max(MOST_EPOCHS, enough), max(FEWEST_EPOCHS, fit))

@@ -10,7 +10,7 @@ import pytest
 
 from gossamer.data import mnist
 from gossamer.data.splits import check_disjoint
-from gossamer.task import task_from
+from gossamer.described_task import task_from
 
 
 def pack(folder: Path, train: int = 50, test: int = 30, **replaced) -> None:

@@ -113,6 +113,6 @@ def test_epochs_are_taken_away_before_a_rung_is_given_up(left, again, asked, epo
 
 def test_epochs_leave_time_for_the_control():
     goal = Goal(hours=1)
-    assert epochs_per_rung(goal, Settings(), 100) == 10
-    assert epochs_per_rung(goal, Settings(control=True), 100) == 5
-    assert epochs_per_rung(goal, Settings(epochs=7), 100) == 7
+    assert epochs_per_rung(goal, Settings(), 100, 50_000) == 10
+    assert epochs_per_rung(goal, Settings(control=True), 100, 50_000) == 5
+    assert epochs_per_rung(goal, Settings(epochs=7), 100, 50_000) == 7

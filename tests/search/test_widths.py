@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 import torch
 
+from gossamer.described_task import task_from
 from gossamer.graph import trace
 from gossamer.rates import Global, counts_within
 from gossamer.search.frontier import allocate
 from gossamer.search.sensitivity import measure_sensitivities
 from gossamer.search.widths import choose_channels, scores_of
-from gossamer.task import task_from
 from gossamer.tuning.batch_norm import reestimate_batch_norms
 from gossamer.tuning.reconstruction import reconstruct
 from gossamer.zoo.cifar_resnet import CifarResNet

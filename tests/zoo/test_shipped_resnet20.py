@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from gossamer.task import Task, task_from
+from gossamer.described_task import task_from
+from gossamer.task import Task
 
 FOLDER = Path(__file__).parents[2] / "examples" / "cifar10"
 LIMIT_BYTES = 35_000_000  # of what ships
