@@ -45,6 +45,9 @@ class Choices:
 
 USUAL = Choices()
 
+#: Operators that draw at random, and the argument that makes them still.
+RANDOM_FLAGS = {"dropout": "train", "feature_dropout": "train", "alpha_dropout": "train", "rrelu": "training"}
+
 
 @dataclass(frozen=True)
 class Space:

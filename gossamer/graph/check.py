@@ -21,12 +21,11 @@ from torch import Tensor, fx
 from torch.utils import _pytree as pytree
 
 from gossamer.graph.analysis import Analysis
-from gossamer.graph.calls import bind, operator_name
+from gossamer.graph.calls import RANDOM_FLAGS, bind, operator_name
 from gossamer.graph.export import Form, first_line
 from gossamer.graph.surgery import Cut
 
 _SMALLEST_EFFECT = 1e-7
-_RANDOM_FLAGS = {"dropout": "train", "feature_dropout": "train", "alpha_dropout": "train", "rrelu": "training"}
 
 
 def cut_error(
@@ -140,8 +139,8 @@ class _Double(fx.Interpreter):
             if (n, name) in self._silence:
                 arguments[name] = arguments[name] * _tiled(self._silence[n, name], arguments[name])
         name = operator_name(n)
-        if name in _RANDOM_FLAGS:
-            arguments[_RANDOM_FLAGS[name]] = False
+        if name in RANDOM_FLAGS:
+            arguments[RANDOM_FLAGS[name]] = False
         if name == "bernoulli" and isinstance(arguments.get("p"), float):
             arguments["p"] = 1.0  # stochastic depth
         if name == "batch_norm" and self._momentum is not None:

@@ -18,13 +18,12 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from gossamer.graph.calls import Call, bind, is_tensor, operator_name
+from gossamer.graph.calls import RANDOM_FLAGS, Call, bind, is_tensor, operator_name
 from gossamer.graph.cost import KINDS
 from gossamer.graph.export import Form
 
 Fetch = Callable[[str], Tensor]
 _BROADCASTING = ("add", "sub", "mul")
-_FLAGS = {"dropout": "train", "feature_dropout": "train", "alpha_dropout": "train"}
 
 
 @dataclass
@@ -128,8 +127,8 @@ def _computed(
         return fetch(str(read.target)).detach() if read.op == "get_attr" else values[read]
 
     arguments = bind(node, lambda given: fx.map_arg(given, value))
-    if call.name in _FLAGS:
-        arguments[_FLAGS[call.name]] = False
+    if call.name in RANDOM_FLAGS:
+        arguments[RANDOM_FLAGS[call.name]] = False
     if call.name == "batch_norm":
         x = arguments["input"]
         dims = [dim for dim in range(x.dim()) if dim != 1]

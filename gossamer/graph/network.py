@@ -14,7 +14,6 @@
 from __future__ import annotations
 
 import copy
-import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -36,6 +35,7 @@ from gossamer.graph.groups import Group, find_groups
 from gossamer.graph.surgery import Cut
 from gossamer.graph.traced import TracedModule
 from gossamer.graph.write_back import copied, write_back
+from gossamer.near import meant
 from gossamer.plan import Plan
 
 Keep = NDArray[np.bool_]
@@ -336,9 +336,7 @@ def _check_names(what: str, names: Iterable[str], known: Iterable[str], kind: st
     known = list(known)
     for name in names:
         if name not in known:
-            near = difflib.get_close_matches(name, known, n=3, cutoff=0.4)
-            hint = f"; near: {', '.join(near)}" if near else ""
-            raise ValueError(f"{what}: expected the name of a {kind} of this network, got '{name}'{hint}")
+            raise ValueError(f"{what}: expected the name of a {kind} of this network, got '{name}'{meant(name, known)}")
 
 
 def _prefixes(name: str) -> list[str]:

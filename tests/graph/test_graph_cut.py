@@ -131,7 +131,7 @@ def _error(network, keep):
 def test_errors_say_what_is_wrong(traced):
     _, network = traced("plain")
     assert _error(network, {"hiden.weight": np.ones(20, bool)}).startswith(
-        "cut: expected the name of a group of this network, got 'hiden.weight'; near: hidden.weight"
+        "cut: expected the name of a group of this network, got 'hiden.weight'; did you mean hidden.weight"
     )
     assert _error(network, {"hidden.weight": np.ones(7, bool)}) == (
         "keep of group 'hidden.weight' must be a bool vector of shape (20,), got bool of shape (7,)"
