@@ -98,7 +98,7 @@ def thinned(run: Run, number: int, strength: float) -> list[Candidate]:
     """The network without the channels that can go untrained, rounded; none where too few can to save time."""
 
     def compute() -> dict[str, int]:
-        widths = Widths.of(run, int8=False)
+        widths = Widths.of(run, int8=False, batches=1)  # what it proposes is judged on the selection split
         most = (run.goal.tolerance if run.goal.observed is None else run.goal.observed) / 2
         found: dict[str, int] = {}
         for share in THINNER:

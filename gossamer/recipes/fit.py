@@ -62,10 +62,11 @@ def narrowed(run: Run, uncut: Candidate, epochs_for: Epochs) -> list[Candidate]:
     tried: list[Candidate] = []
     for attempt in range(1, ATTEMPTS + 1):
         demand = fewer_channels.Demand(share, "limits" if len(limits) > 1 else _WORDS[run.goal.minimise])
-        epochs = epochs_for(attempt, demand.name)
+        if not (epochs := epochs_for(attempt, demand.name)):
+            break
         written = fewer_channels.cut_and_tuned(run, widths, attempt, demand, tried[-1] if tried else None, epochs)
-        tried += written if epochs else []
-        if not epochs or not written or not (missed := _missed(run, written[-1], tuple(limits))):
+        tried += written
+        if not written or not (missed := _missed(run, written[-1], tuple(limits))):
             break
         share /= 1.02 * missed
     return tried
