@@ -34,7 +34,7 @@ FIRST_WEIGHT, LEAST_WEIGHT = 0.03, 1e-4
 STEERING, MOST_TURN = 30.0, 0.1  # how far the penalty's weight can move in all of training, and in a step; logarithms
 TOLERATED = 0.1  # relative error of the bits at which it moves at full speed
 DAMPING = 1.5  # how much more or less the penalty weighs at once, at that error; logarithm
-MOST_MOVE = 0.1  # of the weights of a tensor in one step of training, root mean square, in grid steps
+MOST_MOVE = 0.1  # of a tensor's weights in one step of training, root mean square, in grid steps or of their own size
 BETAS, TINY = (0.9, 0.99), 1e-12  # of Adam (Kingma, Ba 2015), which trains the steps
 
 
@@ -156,7 +156,9 @@ class RatePenalty(Plug):
         """Weights that jump from one side of zero to the other do not get smaller: then the penalty is too strong."""
         with torch.no_grad():
             moves = [
+                # on a fine grid a tenth of a step is nothing: there the weights' own size counts
                 (self._scaled(name, weights[name], self.unit(name)) - before).square().mean()
+                / before.square().mean().clamp(min=1)
                 for name, before in self._before.items()
             ]
         fastest = float(torch.stack(moves).max().sqrt())
