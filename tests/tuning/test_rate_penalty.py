@@ -103,6 +103,22 @@ def test_the_bits_arrive_at_their_target(task):
         assert torch.allclose(integers, integers.round(), atol=1e-4), "what is trained lies on the grid"
 
 
+@pytest.mark.parametrize(("size", "held_back"), [(1.0, True), (300.0, False)])
+def test_only_weights_that_jump_hold_the_penalty_back(size, held_back):
+    """Half a step of the grid is a jump for a weight of one step, and nothing for one of three hundred.
+
+    A first layer on a fine grid once kept the penalty of the whole network small, until it was far too late.
+    """
+    weights = {"w": torch.full((4, 4), size)}
+    plug = RatePenalty({"w": torch.ones(())}, entropy_costs, target=1, start={"w": 1.0})
+    clock = Clock(0, 10, 5)
+    plug.before_step(clock, weights)
+    plug.transform(weights)
+    before = plug.weight
+    plug.after_step(clock, {"w": weights["w"] + 0.5})
+    assert (plug.weight < before) == held_back
+
+
 def test_grids_start_where_they_are_told_or_at_their_spread():
     weight = torch.tensor([[3.0, -4.0], [0.0, 0.0]])
     plug = RatePenalty(
