@@ -116,11 +116,11 @@ def thinned(run: Run, number: int, strength: float) -> list[Candidate]:
     counts = run.stage("channels that can go untrained", compute)
     if not counts:
         return []
-    keep, network = narrowed(run, run.network, counts)
-    name = f"strength {strength:.3g}, {100 * network.macs / run.network.macs:.0f} % of the MACs"
+    name = f"strength {strength:.3g}, {100 * run.network.macs_if(counts) / run.network.macs:.0f} % of the MACs"
     folder = run.step_folder(number, name)
     if done := Candidate.load(folder):
         return [done]
+    keep, network = narrowed(run, run.network, counts)
     batches = calibration_batches(network, run.task, ROUNDING.images, run.note)
     rounded, units = Rounding(network, coded_layers(run, network), batches).at(strength)
     return [finish(run, folder, name, rounded, plan_of(units).with_channels(keep), units)]
