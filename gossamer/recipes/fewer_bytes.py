@@ -80,8 +80,9 @@ def climb_bytes(run: Run, first_bits: float = 0.0) -> list[Candidate]:
     start = thin[0] if thin else rounded[max(strengths)] if strengths else fine_grid(run)
     untrained = [fine_grid(run), *rounded.values(), *thin]
     bits = bits_of(run, start)
-    rungs = [rung for rung in LADDER if rung.bits < bits] or [LADDER[-1]]
     wanted = first_bits or GAINED * bits
+    every = {*LADDER, *({Demand(first_bits)} if first_bits else ())}
+    rungs = sorted((rung for rung in every if rung.bits < bits), key=lambda rung: -rung.bits) or [LADDER[-1]]
     tuned = climb(
         run,
         rungs,
