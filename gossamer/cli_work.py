@@ -207,7 +207,7 @@ def run_estimate(options: argparse.Namespace) -> int:
     task = task_of(options)
     for line in outlook(task, goal, settings):
         print(line)
-    found = estimate(task, goal, settings, TerminalWatch(quiet=options.quiet))
+    found = estimate(task, goal, settings, TerminalWatch(quiet=options.quiet, minimise=goal.minimise))
     console().print(estimate_table(found, min(IMAGES, len(task.selection))))
     return 0
 
@@ -224,7 +224,7 @@ def run_compress(options: argparse.Namespace) -> int:
         raise ValueError("expected a folder for the run, got none; give --out FOLDER")
     settings = settings_of(options)
     task = task_of(options)
-    watch = TerminalWatch(quiet=options.quiet)
+    watch = TerminalWatch(quiet=options.quiet, minimise=goal.minimise)
     if options.dry_run:
         from gossamer.search.outlook import outlook
 

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A watch for the terminal: lines that stay, and a bar with the time left for the work at hand."""
+"""A watch for the terminal: a table of the candidates so far above the bar of the work at hand, and lines that stay.
+
+Where there is no terminal, candidates are lines too.
+"""
 
 from __future__ import annotations
 
@@ -7,17 +10,26 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from gossamer.report.terminal import plain_text, progress
-from gossamer.report.units import human_bytes
+from rich.console import Console
+from rich.table import Table
+
+from gossamer.report.terminal import live_table, plain_text, progress
+from gossamer.report.units import human_bytes, human_seconds
+from gossamer.search.candidate import Candidate
 from gossamer.search.watch import Step, Watch
 
 
 class TerminalWatch(Watch):
-    """Writes to standard error; nothing with `quiet`."""
+    """Writes to standard error; nothing with `quiet`. `minimise`: what the candidates of a search are compared in."""
 
-    def __init__(self, quiet: bool = False) -> None:
-        self.quiet = quiet
-        self._bars = progress(quiet)
+    def __init__(self, quiet: bool = False, minimise: str = "bytes", console: Console | None = None) -> None:
+        self.quiet, self.minimise = quiet, minimise
+        self._found: list[Candidate] = []
+        self._left = ""
+        self._bars = progress(quiet, console, self._table)
+
+    def _table(self) -> Table | None:
+        return live_table(self._found, self.minimise, self._left) if self._found else None
 
     def say(self, text: str) -> None:
         """One line that stays."""
@@ -25,14 +37,23 @@ class TerminalWatch(Watch):
             self._bars.console.print(plain_text(text), markup=False, highlight=False, soft_wrap=True)
 
     def candidate(self, name: str, measured: Mapping[str, Any]) -> None:
-        """One line for each candidate as it is finished."""
-        verdict, size = measured["verdict"], measured["sizes"]
-        words = [f"{name}: {human_bytes(size['coded'])} ({size['fp32'] / size['coded']:.1f}x)"]
-        if measured["speedup"] is not None:
-            words.append(f"{measured['speedup']:.2f}x as fast")
-        words.append(f"drop {100 * verdict['drop']:+.2f} points on selection")
-        words.append("accepted" if verdict["accepted"] else f"refused: {verdict['note']}")
+        """A row of the table, and without a terminal a line, for each candidate as it is finished."""
+        found = Candidate.of(measured)
+        self._found.append(found)
+        if self._bars.console.is_terminal:
+            return
+        words = [f"{name}: {human_bytes(found.sizes.coded)} ({found.sizes.fp32 / found.sizes.coded:.1f}x)"]
+        if found.speedup is not None:
+            words.append(f"{found.speedup:.2f}x as fast")
+        words.append(f"drop {100 * found.verdict.drop:+.2f} points on selection")
+        words.append("accepted" if found.verdict.accepted else f"refused: {found.verdict.note}")
         self.say(", ".join(words))
+
+    def clock(self, spent: float, hours: float | None) -> None:
+        """What stands below the table."""
+        self._left = f"{human_seconds(spent)} spent"
+        if hours is not None:
+            self._left += f", {human_seconds(max(0.0, 3600 * hours - spent))} left of {hours:g} h"
 
     @contextmanager
     def bar(self, title: str) -> Iterator[Step]:

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TextColumn
 from rich.table import Table
 from rich.text import Text
@@ -26,6 +26,7 @@ from gossamer.search.candidate import Candidate as Finished
 
 SECONDS_BETWEEN_LINES = 10.0
 IN_LAYERS = ("weights", "units and codebooks")  # parts of the file that the rows of its layers hold
+LIVE_ROWS = 12  # the newest
 WIDE = 200  # letters of a line where there is no terminal: tables are not squeezed on their way into a file
 
 
@@ -102,6 +103,40 @@ def candidates_table(candidates: Sequence[Candidate], chosen: str | None = None)
     return table
 
 
+def live_table(found: Sequence[Finished], minimise: str, left: str) -> Table:
+    """The candidates of a search that goes on, newest last; those that no other beats in cost and drop are marked."""
+    table = _table("candidates so far, * where none is smaller at no larger drop", caption=left)
+    table.add_column("")
+    table.add_column("candidate", no_wrap=True)
+    for column in ("file", "smaller", "MACs", "batch 1", "drop, points"):
+        table.add_column(column, justify="right", no_wrap=True)
+    table.add_column("", overflow="fold", min_width=10)
+    best = min((c for c in found if c.verdict.accepted), key=lambda c: c.cost(minimise), default=None)
+    for candidate in found[-LIVE_ROWS:]:
+        cells = ["*" if _unbeaten(candidate, found, minimise) else "", candidate.name, *_costs(candidate)]
+        cells += [f"{100 * candidate.verdict.drop:.2f}"]
+        cells += ["accepted" if candidate.verdict.accepted else f"refused: {candidate.verdict.note}"]
+        table.add_row(*map(_cell, cells), style="bold" if candidate is best else None)
+    return table
+
+
+def _unbeaten(candidate: Finished, found: Sequence[Finished], minimise: str) -> bool:
+    mine = (candidate.cost(minimise), candidate.verdict.drop)
+    others = [(other.cost(minimise), other.verdict.drop) for other in found]
+    return not any(cost <= mine[0] and drop <= mine[1] and (cost, drop) != mine for cost, drop in others)
+
+
+def _costs(candidate: Finished) -> list[str]:
+    """File, times smaller, multiply-adds and milliseconds as texts."""
+    size = candidate.sizes
+    return [
+        human_bytes(size.coded),
+        human_ratio(size.fp32 / size.coded),
+        human_count(candidate.macs),
+        ABSENT if candidate.latency_ms is None else human_ms(candidate.latency_ms),
+    ]
+
+
 def estimate_table(candidates: Sequence[Finished], images: int) -> Table:
     """What a network bears without training, judged on so many images."""
     table = _table(
@@ -113,14 +148,11 @@ def estimate_table(candidates: Sequence[Finished], images: int) -> Table:
         table.add_column(column, justify="right", no_wrap=True)
     table.add_column("provable on test")
     for candidate in candidates:
-        verdict, size = candidate.verdict, candidate.sizes
+        verdict = candidate.verdict
         error = 2 * math.sqrt(max(verdict.flips, 1 / images) / images)  # two standard errors
         cells = [
             candidate.name,
-            human_bytes(size.coded),
-            human_ratio(size.fp32 / size.coded),
-            human_count(candidate.macs),
-            ABSENT if candidate.latency_ms is None else human_ms(candidate.latency_ms),
+            *_costs(candidate),
             f"{100 * verdict.drop:.2f} ± {100 * error:.2f}",
             "yes" if verdict.accepted else "no",
         ]
@@ -139,8 +171,10 @@ def doctor_table(findings: Sequence[Finding]) -> Table:
     return table
 
 
-def progress(quiet: bool = False, console: Console | None = None) -> Progress:
-    """A rich `Progress`: bar, percentage, time left, and the task's `text` field.
+def progress(
+    quiet: bool = False, console: Console | None = None, above: Callable[[], Table | None] = lambda: None
+) -> Progress:
+    """A rich `Progress`: bar, percentage, time left, and the task's `text` field; a table may stand above the bars.
 
         with progress() as bar:
             tuning = bar.add_task("tuning", total=36)
@@ -154,7 +188,8 @@ def progress(quiet: bool = False, console: Console | None = None) -> Progress:
         return Progress(disable=True, console=console)
     if not (console.is_terminal or console.is_jupyter) or console.is_dumb_terminal:
         return _PlainLines(console)
-    return Progress(
+    return _UnderATable(
+        above,
         TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=28),
         TextColumn("{task.percentage:>3.0f} %"),
@@ -162,6 +197,20 @@ def progress(quiet: bool = False, console: Console | None = None) -> Progress:
         _Extra(),
         console=console,
     )
+
+
+class _UnderATable(Progress):
+    """Bars below a table that may change while they are shown."""
+
+    def __init__(self, above: Callable[[], Table | None], *columns: ProgressColumn, console: Console) -> None:
+        self._above = above
+        super().__init__(*columns, console=console, transient=True)
+
+    def get_renderables(self) -> Iterable[RenderableType]:
+        """The table, then the bars."""
+        if (table := self._above()) is not None:
+            yield table
+        yield from super().get_renderables()
 
 
 class _TimeLeft(ProgressColumn):

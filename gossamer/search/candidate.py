@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -86,10 +87,12 @@ class Candidate:
         path = folder / "measurement.json"
         if not path.exists():
             return None
-        value = read_json(path)
-        return cls(
-            **value | {"folder": folder, "sizes": Sizes(**value["sizes"]), "verdict": Verdict(**value["verdict"])}
-        )
+        return cls.of(read_json(path) | {"folder": folder})
+
+    @classmethod
+    def of(cls, value: Mapping[str, Any]) -> Candidate:
+        """The candidate of these fields as JSON has them."""
+        return cls(**{**value, "sizes": Sizes(**value["sizes"]), "verdict": Verdict(**value["verdict"])})
 
 
 def limited(coded: int, macs: int, latency_ms: float | None) -> dict[str, float | None]:

@@ -164,6 +164,7 @@ class Run:
         """Remember the time spent, so that a restarted run does not get it twice."""
         self._ticked = time.monotonic()
         write_json(self.folder / "seconds.json", round(self.seconds, 1))
+        self.watch.clock(self.seconds, self.goal.hours)
 
     def has_time_for(self, seconds: float) -> bool:
         """Whether so much more work fits into the goal's hours."""

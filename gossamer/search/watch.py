@@ -20,6 +20,9 @@ class Watch:
     def candidate(self, name: str, measured: Mapping[str, Any]) -> None:
         """A candidate was written and measured."""
 
+    def clock(self, spent: float, hours: float | None) -> None:
+        """So many seconds were spent on the run until now, of so many hours at most."""
+
     @contextmanager
     def bar(self, title: str) -> Iterator[Step]:
         """A bar for a piece of work of known length."""
