@@ -35,6 +35,12 @@ def add_verbs(verbs: Any) -> None:
 
     verify = verbs.add_parser("verify", help="check sums and certificate of a .gossamer file")
     verify.add_argument("file", type=Path)
+    verify.add_argument(
+        "--against",
+        type=Path,
+        metavar="FILE",
+        help="a .gossamer file that this one may replace: no less is promised on the same images, in no more bytes",
+    )
     verify.set_defaults(run=run_verify)
 
     bench = verbs.add_parser("bench", help="latency of one file, or of two and their ratio, in every runtime here")
@@ -124,9 +130,9 @@ def run_decode(options: argparse.Namespace) -> int:
 
 
 def run_verify(options: argparse.Namespace) -> int:
-    """`gossamer verify`: exit status 1 if anything does not hold."""
+    """`gossamer verify`: exit status 1 if anything does not hold, so that it can be a gate in other people's CI."""
     from gossamer import container
-    from gossamer.certify import Certificate, recheck
+    from gossamer.certify import Certificate, recheck, weaker
 
     for line in container.verify(options.file):
         print(f"holds: {line}")
@@ -134,11 +140,19 @@ def run_verify(options: argparse.Namespace) -> int:
     claims = file.claims.get("certificate")
     if claims is None:
         print("the file has no certificate")
-        return 0
+        return int(options.against is not None)
     certificate = Certificate.from_json(claims)
     problems = recheck(certificate)
     if certificate.payload_sha256 != file.payload_sha256:
         problems.append("the certificate is of another payload")
+    if options.against is not None:
+        old = container.read(options.against).claims.get("certificate")
+        if old is None:
+            raise ValueError(f"expected a certificate in {options.against}, got a file without one")
+        problems += weaker(certificate, Certificate.from_json(old))
+        sizes = [path.stat().st_size for path in (options.file, options.against)]
+        if sizes[0] > sizes[1]:
+            problems.append(f"it has {sizes[0]:,} bytes, the other {sizes[1]:,}")
     for problem in problems:
         print(f"does not hold: {problem}")
     if not problems:

@@ -154,6 +154,20 @@ def test_inspect_decode_verify_report_bench(run, capsys):
     assert "onnxruntime" in capsys.readouterr().out
 
 
+def test_a_gate_lets_through_what_promises_no_less(run, tmp_path, capsys):
+    new, old = run / "model.gossamer", tmp_path / "old.gossamer"
+    old.write_bytes(new.read_bytes())
+    assert main(["verify", str(new), "--against", str(old)]) == 0
+    claims = json.loads(json.dumps(dict(container.read(old).claims)))
+    claims["certificate"]["tolerance"] /= 2
+    container.with_claims(old, claims)
+    assert main(["verify", str(new), "--against", str(old)]) == 1
+    assert "does not hold: it promises a drop of at most 3 points, the other 1.5 points" in capsys.readouterr().out
+    container.with_claims(old, {})
+    assert main(["verify", str(new), "--against", str(old)]) == 1
+    assert "expected a certificate in" in capsys.readouterr().err
+
+
 def test_a_changed_file_does_not_verify(run, tmp_path, capsys):
     data = bytearray((run / "model.gossamer").read_bytes())
     data[len(data) // 2] ^= 1

@@ -8,6 +8,7 @@ ledger         several candidates, several runs
 disagreement   counts where labels are missing
 betting        a bound for qualities between 0 and 1, such as IoU
 planning       what n images can prove
+gate           whether one certified network may take the place of another
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from gossamer.certify.certificate import smallest_tolerance as smallest_toleranc
 from gossamer.certify.exact import Counts as Counts
 from gossamer.certify.exact import p_value as p_value
 from gossamer.certify.exact import upper_bound as upper_bound
+from gossamer.certify.gate import weaker as weaker
 from gossamer.certify.ledger import Ledger as Ledger
 from gossamer.certify.ledger import default_ledger as default_ledger
 from gossamer.certify.ledger import fixed_sequence as fixed_sequence
