@@ -126,7 +126,8 @@ def tune(
                 )
             total += value
             if progress:
-                progress(clock.step + 1, steps, f"loss {value:.3f}")
+                said = [words for plug in plugs if (words := plug.words())]
+                progress(clock.step + 1, steps, ", ".join([f"loss {value:.3f}", *said]))
         history.append(total / steps_per_epoch)
         if checkpoint:
             save_training(checkpoint, module, optimizer, plugs, history)

@@ -76,6 +76,10 @@ class Plug:
     def after_step(self, clock: Clock, weights: Mapping[str, Tensor]) -> None:
         """Called after the optimizer changed the raw weights."""
 
+    def words(self) -> str:
+        """What whoever looks on is told beside the loss, or nothing."""
+        return ""
+
     def state(self) -> Weights:
         """Tensors to be stored with a checkpoint."""
         return {}

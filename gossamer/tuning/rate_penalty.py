@@ -165,6 +165,10 @@ class RatePenalty(Plug):
         if fastest > MOST_MOVE:
             self.weight *= max(MOST_MOVE / fastest, 1 - MOST_TURN) * math.exp(-MOST_TURN)
 
+    def words(self) -> str:
+        """The bits of the integers as they are, and where the schedule wants them."""
+        return f"{self._coded:.2f} bits a weight, {self.bits_at(self._clock.fraction):.2f} wanted"
+
     def state(self) -> Weights:
         """Steps and their moments by weight name, the penalty's weight, and the bits it began with."""
         state = {"weight": torch.tensor([self.weight, self.first_bits], dtype=torch.float64)}
