@@ -11,7 +11,7 @@ from gossamer.goal import Goal
 from gossamer.search.proof import ToleranceNotMet
 from gossamer.search.run import Settings
 
-SETTINGS = Settings(epochs=8, batch_size=32, learning_rate=0.05, augment=False)
+SETTINGS = Settings(epochs=8, batch_size=32, learning_rate=0.05, augment=False, numerics="plain float32")
 
 
 @pytest.fixture

@@ -32,4 +32,4 @@ def test_pages_are_not_asked_for_again():
         )
         for wanted in (False, True)
     )
-    assert kept < asked / 20
+    assert kept < asked / 4
