@@ -5,6 +5,9 @@ from __future__ import annotations
 
 import argparse
 import itertools
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -212,6 +215,16 @@ def run_estimate(options: argparse.Namespace) -> int:
     return 0
 
 
+@contextmanager
+def terminated_as_interrupted() -> Iterator[None]:
+    """SIGTERM, which batch systems send when time is up, is a Ctrl-C here: the best until then is delivered."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 def run_compress(options: argparse.Namespace) -> int:
     """`gossamer compress`: search, prove, deliver; ends with a table."""
     from gossamer.compress import compress
@@ -232,17 +245,18 @@ def run_compress(options: argparse.Namespace) -> int:
             print(line)
         return 0
     keep_freed_memory()
-    result = compress(
-        task,
-        goal,
-        options.recipe,
-        out=options.out,
-        settings=settings,
-        name=options.model or task.name,
-        ledger=options.ledger,
-        watch=watch,
-        command=options.command_line,
-    )
+    with terminated_as_interrupted():
+        result = compress(
+            task,
+            goal,
+            options.recipe,
+            out=options.out,
+            settings=settings,
+            name=options.model or task.name,
+            ledger=options.ledger,
+            watch=watch,
+            command=options.command_line,
+        )
     if not options.quiet:
         console().print(candidates_table(result.report.candidates, result.report.chosen))
         console().print(comparison_table(result.report))

@@ -160,6 +160,19 @@ def test_stopped_by_hand_it_delivers_and_can_go_on(user_task, trained, tmp_path,
     assert second.report.compressed.bytes.coded <= first.report.compressed.bytes.coded
 
 
+def test_a_batch_system_gets_the_best_until_its_time_is_up(trained, tmp_path):
+    """SIGTERM while the first rung is trained."""
+    out = tmp_path / "run"
+    line = command(trained, out, "--epochs", "500")
+    with subprocess.Popen(line, stderr=subprocess.PIPE, env=os.environ | {"OMP_NUM_THREADS": "1"}) as process:
+        while process.poll() is None and not list(out.glob("steps/*/training.safetensors")):
+            time.sleep(0.01)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait() == 0, process.stderr.read().decode()
+    assert all((out / name).is_file() for name in DELIVERED)
+    assert any("stopped by hand" in note for note in json.loads((out / "report.json").read_text())["notes"])
+
+
 def test_stopped_before_anything_was_found_it_stops(user_task, trained, tmp_path, monkeypatch):
     from gossamer.recipes import fewer_bytes
 
