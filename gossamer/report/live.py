@@ -42,7 +42,7 @@ class TerminalWatch(Watch):
         self._found.append(found)
         if self._bars.console.is_terminal:
             return
-        words = [f"{name}: {human_bytes(found.sizes.coded)} ({found.sizes.fp32 / found.sizes.coded:.1f}x)"]
+        words = [f"{name}: {human_bytes(found.sizes.coded)} ({found.smaller:.1f}x)"]
         if found.speedup is not None:
             words.append(f"{found.speedup:.2f}x as fast")
         words.append(f"drop {100 * found.verdict.drop:+.2f} points on selection")

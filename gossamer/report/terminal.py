@@ -131,7 +131,7 @@ def _costs(candidate: Finished) -> list[str]:
     size = candidate.sizes
     return [
         human_bytes(size.coded),
-        human_ratio(size.fp32 / size.coded),
+        human_ratio(candidate.smaller),
         human_count(candidate.macs),
         ABSENT if candidate.latency_ms is None else human_ms(candidate.latency_ms),
     ]

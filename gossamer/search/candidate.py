@@ -22,7 +22,7 @@ from gossamer.coding import smallest
 from gossamer.files import read_json, write_json
 from gossamer.graph import Layer, Network
 from gossamer.measure.quality import right_examples
-from gossamer.measure.sizes import Sizes, sizes, zeros
+from gossamer.measure.sizes import FLOAT_BYTES, Sizes, sizes, zeros
 from gossamer.plan import Plan
 from gossamer.quantize.folding import settle
 from gossamer.quantize.integers import MANTISSA_BITS, Shared, tensors
@@ -42,7 +42,10 @@ CLAIMS_BYTES = 320  # of the certificate and what it is about, deflated: 195 to 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A finished candidate; sizes in bytes, quality a fraction of the selection split."""
+    """A finished candidate; sizes in bytes, quality a fraction of the selection split.
+
+    `speedup` and `smaller`: times, against the original, the latter of its float32 values.
+    """
 
     name: str
     folder: Path
@@ -54,6 +57,7 @@ class Candidate:
     quality: float
     latency_ms: float | None
     speedup: float | None
+    smaller: float
 
     def cost(self, minimise: str) -> float:
         """What the goal wants small: bytes of the file, milliseconds, or multiply-adds."""
@@ -168,6 +172,7 @@ def finish(
         quality=float(right.mean()),
         latency_ms=latency_ms,
         speedup=speedup,
+        smaller=FLOAT_BYTES * run.network.parameters / found.coded,
     )
     candidate.save()
     run.watch.candidate(candidate.name, asdict(candidate))

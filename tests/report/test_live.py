@@ -28,6 +28,7 @@ def candidate(name: str, coded: int, drop: float, accepted: bool = True) -> Cand
         quality=0.9 - drop,
         latency_ms=None,
         speedup=None,
+        smaller=1_000_000 / coded,
     )
 
 
