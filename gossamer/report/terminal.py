@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console, RenderableType
@@ -22,7 +22,9 @@ from gossamer.report.comparison import ABSENT, candidate_cells, comparison_rows,
 from gossamer.report.record import Candidate, Report
 from gossamer.report.units import human_bytes, human_count, human_ms, human_ratio, human_seconds, percent
 from gossamer.report.words import certificate_sentence
-from gossamer.search.candidate import Candidate as Finished
+
+if TYPE_CHECKING:
+    from gossamer.search.candidate import Candidate as Finished
 
 SECONDS_BETWEEN_LINES = 10.0
 IN_LAYERS = ("weights", "units and codebooks")  # parts of the file that the rows of its layers hold

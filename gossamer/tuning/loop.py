@@ -128,6 +128,11 @@ def tune(
             if progress:
                 said = [words for plug in plugs if (words := plug.words())]
                 progress(clock.step + 1, steps, ", ".join([f"loss {value:.3f}", *said]))
+        if not all(bool(weight.isfinite().all()) for weight in module.parameters()):
+            raise Diverged(
+                f"expected finite weights, got others after epoch {epoch + 1} of {settings.epochs}; "
+                f"lower the learning rate (now {settings.learning_rate})"
+            )
         history.append(total / steps_per_epoch)
         if checkpoint:
             save_training(checkpoint, module, optimizer, plugs, history)

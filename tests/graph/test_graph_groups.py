@@ -123,7 +123,7 @@ def test_freeze_protects_a_module(traced):
 
 def test_freeze_of_an_unknown_name(traced):
     model, network = traced("padded residual")
-    with pytest.raises(ValueError, match=r"freeze: expected .* parameter or module .*, got 'stm'; near: stem"):
+    with pytest.raises(ValueError, match=r"freeze: expected .* parameter or module .*, got 'stm'; did you mean stem"):
         trace(model, network.example, freeze=("stm",))
 
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from types import SimpleNamespace
 
 import pytest
@@ -74,7 +75,7 @@ def test_strength_is_doubled_or_halved_and_then_settled(allowed, expected, monke
     monkeypatch.setattr(post_training, "FIRST", 0.02)
     monkeypatch.setattr(PostTraining, "_candidate", candidate)
     monkeypatch.setattr(post_training, "Rounding", lambda *parts: None)
-    monkeypatch.setattr(post_training, "coded_layers", lambda run: [])
+    monkeypatch.setattr(post_training, "coded_layers", lambda run, network: [])
     monkeypatch.setattr(post_training, "calibration_batches", lambda *parts: [])
     run = SimpleNamespace(
         goal=Goal(),
@@ -143,9 +144,8 @@ def test_fewer_images_where_memory_does_not_suffice_and_a_note(finished, monkeyp
     whole = calibration_batches(network, task, 120, notes.append)
     assert sum(map(len, whole)) == 120
     assert notes == []
-    monkeypatch.setattr(
-        post_training, "MOST_BYTES", 30 * 8 * 16 * 64
-    )  # 30 images of 16 channels of 8x8 in both networks
+    # 30 images of 16 channels of 8x8 in both networks; gossamer.graph.walk is a function and a module
+    monkeypatch.setattr(sys.modules["gossamer.graph.walk"], "MOST_BYTES", 30 * 8 * 16 * 64)
     few = calibration_batches(network, task, 120, notes.append)
     assert sum(map(len, few)) == 30
     assert notes[0].startswith("calibrated on 30 of 120 images")
