@@ -73,22 +73,14 @@ def limit(text: str) -> tuple[str, float]:
     >>> limit("bytes=200k"), limit("macs=20M"), limit("latency=5ms")
     (('bytes', 200000.0), ('macs', 20000000.0), ('latency', 5.0))
     """
-    found = re.fullmatch(r"(bytes|macs|latency)=([0-9.]+)([kMG]?)(B|ms)?", text)
-    value = float(found[2]) * {"": 1, "k": 1e3, "M": 1e6, "G": 1e9}[found[3]] if found and _is_number(found[2]) else 0
+    found = re.fullmatch(r"(bytes|macs|latency)=([0-9]+[.]?[0-9]*|[.][0-9]+)([kMG]?)(B|ms)?", text)
+    value = float(found[2]) * {"": 1, "k": 1e3, "M": 1e6, "G": 1e9}[found[3]] if found else 0
     units = {"bytes": (None, "B"), "macs": (None,), "latency": (None, "ms")}
     if found is None or not 0 < value < math.inf or found[4] not in units[found[1]]:
         raise argparse.ArgumentTypeError(
             f"expected limits such as bytes=200k, macs=20M or latency=5ms, got {text}; k is 1,000"
         )
     return found[1], value
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
 
 
 def device(text: str) -> str:

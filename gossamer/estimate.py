@@ -19,6 +19,7 @@ from gossamer.goal import Goal
 from gossamer.graph import trace
 from gossamer.plan import Plan
 from gossamer.recipes.fewer_bytes import fine_grid
+from gossamer.recipes.fewer_channels import demand
 from gossamer.recipes.post_training import PostTraining
 from gossamer.search.candidate import Candidate, finish
 from gossamer.search.run import Run, Settings
@@ -63,7 +64,7 @@ def narrower(run: Run) -> list[Candidate]:
             break
         start = time.monotonic()
         keep, network = narrowed(run, run.network, counts)
-        name = f"{100 * share:.0f} % of the {'time' if run.goal.minimise == 'latency' else 'MACs'}"
+        name = demand(run, share).name
         found.append(finish(run, run.step_folder(number, name), name, network, Plan().with_channels(keep)))
         took = time.monotonic() - start
     return found

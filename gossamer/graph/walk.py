@@ -21,7 +21,7 @@ from gossamer.graph.cost import KINDS
 if TYPE_CHECKING:
     from gossamer.graph.network import Network
 
-MOST_BYTES = 6 * 2**30  # of values held while networks stand in front of a layer
+MOST_BYTES = 6 * 2**30  # of values held while two networks stand in front of a layer
 
 _Values = dict[fx.Node, Any]
 
@@ -66,13 +66,13 @@ def walk(network: Network, batches: Sequence[Tensor]) -> Iterator[Stop]:
         waiting.append(node)
 
 
-def images_that_fit(network: Network, example: Tensor, wanted: int, networks: int = 2) -> int:
-    """How many of `wanted` images can stand in front of the layers of so many such networks at once; at least one.
+def images_that_fit(network: Network, example: Tensor, wanted: int) -> int:
+    """How many of `wanted` images can stand in front of the layers of two such networks at once; at least one.
 
     `example`: one of them, (1, C, H, W).
     """
     held = max((stop.held for stop in walk(network, [example])), default=1)
-    return min(wanted, max(1, int(MOST_BYTES // (networks * 4 * held))))
+    return min(wanted, max(1, int(MOST_BYTES // (2 * 4 * held))))
 
 
 def with_taps(network: Network, inputs: Tensor, tap: Callable[[Use, Tensor], Tensor]) -> Tensor:

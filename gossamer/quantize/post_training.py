@@ -138,11 +138,7 @@ class RateDistortion:
 
     def _target(self, weights: Tensor, found: Moments) -> Tensor:
         """W + correct (W' - W), (G, R, C)."""
-        level = found.own.diagonal(dim1=1, dim2=2).mean(1)
-        ridge = (self.ridge * level + (level == 0)).reshape(-1, 1, 1) * torch.eye(found.own.shape[1]).double()
-        wanted = (weights @ (found.cross + ridge)).transpose(1, 2)
-        fitted = torch.cholesky_solve(wanted, torch.linalg.cholesky(found.own + ridge))
-        return weights + self.correct * (fitted.transpose(1, 2) - weights)
+        return weights + self.correct * (found.fit(weights, weights, self.ridge) - weights)
 
     def _unit(self, form: MatrixForm, steps: NDArray[np.float64], shape: Sequence[int]) -> NDArray[np.float32]:
         """One unit a tensor or one an output channel, as the file can hold it."""

@@ -96,6 +96,17 @@ class Moments:
         own = self.own + self.own_mean.unsqueeze(2) * self.own_mean.unsqueeze(1)
         return Moments(own, self.cross + self.mean.unsqueeze(2) * self.own_mean.unsqueeze(1), self.mean, self.own_mean)
 
+    def fit(self, wanted: Tensor, near: Tensor, ridge: float) -> Tensor:
+        """argmin over V of |wanted x - V y|^2 + ridge |V - near|^2, (groups, R, C), in float64.
+
+        `wanted` (groups, R, columns of x), `near` (groups, R, C); `ridge` is relative to the mean diagonal of `own`.
+        """
+        level = self.own.diagonal(dim1=1, dim2=2).mean(1)
+        r = (ridge * level + (level == 0)).reshape(-1, 1, 1)
+        left = self.own + r * torch.eye(self.own.shape[1], dtype=torch.float64)
+        right = (wanted @ self.cross + r * near).transpose(1, 2)
+        return torch.cholesky_solve(right, torch.linalg.cholesky(left)).transpose(1, 2)
+
 
 def moments(
     form: MatrixForm,

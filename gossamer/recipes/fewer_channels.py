@@ -38,6 +38,11 @@ class Demand:
         return f"{100 * self.share:.0f} % of the {self.of}"
 
 
+def demand(run: Run, share: float) -> Demand:
+    """So much of what the run's goal is about."""
+    return Demand(share, "time" if run.goal.minimise == "latency" else "MACs")
+
+
 SHARES = (0.92, 0.82, 0.7, 0.5, 0.36, 0.26, 0.19, 0.14)
 FIRST = SHARES.index(0.7)  # where too much, the gentler ones are tried
 
@@ -54,10 +59,9 @@ def climb_channels(run: Run) -> list[Candidate]:
     seconds = run.seconds_of("first candidate", lambda: uncut_written(run))
     safe = uncut_written(run)
     widths = Widths.of(run, int8=safe[-1].plan.int8)
-    of = "time" if run.goal.minimise == "latency" else "MACs"
     return safe + climb(
         run,
-        [Demand(share, of) for share in SHARES],
+        [demand(run, share) for share in SHARES],
         lambda number, demand, previous, epochs: cut_and_tuned(run, widths, number, demand, previous, epochs),
         between=between,
         epochs_for=epochs_in_time(run, pace, seconds),

@@ -17,8 +17,8 @@ from dataclasses import replace
 
 from gossamer.plan import Plan
 from gossamer.recipes import fewer_bytes, fewer_channels
-from gossamer.recipes.post_training import FIRST, MOST, Rounding, calibration_batches, plan_of
-from gossamer.search.candidate import CLAIMS_BYTES, Candidate, coded_layers, finish, limited, reopened
+from gossamer.recipes.post_training import FIRST, MOST, Rounding, calibration_batches, rounded
+from gossamer.search.candidate import CLAIMS_BYTES, Candidate, coded_layers, limited, reopened
 from gossamer.search.pace import epochs_in_time, measure_pace
 from gossamer.search.run import Run
 from gossamer.search.widths import Widths
@@ -61,7 +61,8 @@ def narrowed(run: Run, uncut: Candidate, epochs_for: Epochs) -> list[Candidate]:
     share = 1 / cost({})
     tried: list[Candidate] = []
     for attempt in range(1, ATTEMPTS + 1):
-        demand = fewer_channels.Demand(share, "limits" if len(limits) > 1 else _WORDS[run.goal.minimise])
+        demand = fewer_channels.demand(run, share)
+        demand = replace(demand, of="limits") if len(limits) > 1 else demand
         if not (epochs := epochs_for(attempt, demand.name)):
             break
         written = fewer_channels.cut_and_tuned(run, widths, attempt, demand, tried[-1] if tried else None, epochs)
@@ -83,12 +84,7 @@ def packed(run: Run, number: int, base: Candidate, epochs_for: Epochs) -> list[C
     rounding = Rounding(network, coded_layers(run, network), batches)
     strength = FIRST
     while _missed(run, found[-1], ("bytes",)) and strength <= MOST:
-        name = f"strength {strength:.3g}"
-        folder = run.step_folder(number + len(found), name)
-        if (done := Candidate.load(folder)) is None:
-            rounded, units = rounding.at(strength)
-            done = finish(run, folder, name, rounded, plan_of(units).with_channels(base.plan.keep()), units)
-        found.append(done)
+        found.append(rounded(run, rounding, number + len(found), strength, base.plan.keep()))
         strength *= 2
     if len(found) == 1:  # as good as the original, and it fits
         return found
@@ -116,6 +112,3 @@ def _missed(run: Run, candidate: Candidate, names: tuple[str, ...]) -> float:
     """How many times the worst of these limits a candidate is, or 0 where it keeps them all."""
     costs = limited(candidate.sizes.coded, candidate.macs, candidate.latency_ms)
     return max((times for name, times in run.goal.exceeded(costs).items() if name in names), default=0.0)
-
-
-_WORDS = {"latency": "time", "macs": "MACs"}

@@ -61,12 +61,12 @@ class PostTraining:
         bad: float | None = None
         halvings = 0
         strength = FIRST
-        seconds = run.seconds_of("first candidate", lambda: self._candidate(run, rounding, 0, FIRST))
+        seconds = run.seconds_of("first candidate", lambda: rounded(run, rounding, 0, FIRST))
         while LEAST <= strength <= MOST:
             if tried and not run.has_time_for(seconds):
                 run.note("no time was left to settle the strength more closely")
                 break
-            candidate = tried[strength] = self._candidate(run, rounding, len(tried), strength)
+            candidate = tried[strength] = rounded(run, rounding, len(tried), strength)
             if candidate.verdict.accepted:
                 good = strength
             else:
@@ -79,14 +79,6 @@ class PostTraining:
             halvings += 1
             strength = float(np.sqrt(good * bad))
         return tried
-
-    def _candidate(self, run: Run, rounding: Rounding, number: int, strength: float) -> Candidate:
-        name = f"strength {strength:.3g}"
-        folder = run.step_folder(number, name)
-        if done := Candidate.load(folder):
-            return done
-        network, units = rounding.at(strength)
-        return finish(run, folder, name, network, plan_of(units), units)
 
 
 class Rounding:
@@ -103,6 +95,18 @@ class Rounding:
     def at(self, strength: float) -> tuple[Network, dict[str, NDArray[np.float32]]]:
         """A copy of the network with its weights on grids, and the units of the deployed weights' grids."""
         return RateDistortion(strength).quantize(self.network, self.layers, self.batches, self.sensitivity, costs)
+
+
+def rounded(
+    run: Run, rounding: Rounding, number: int, strength: float, keep: Mapping[str, NDArray[np.bool_]] | None = None
+) -> Candidate:
+    """The candidate of one strength; `keep`: the channels of the original that the network to be rounded has left."""
+    name = f"strength {strength:.3g}"
+    folder = run.step_folder(number, name)
+    if done := Candidate.load(folder):
+        return done
+    network, units = rounding.at(strength)
+    return finish(run, folder, name, network, plan_of(units).with_channels(keep or {}), units)
 
 
 def calibration_batches(network: Network, task: Task, images: int, note: Callable[[str], object]) -> list[Tensor]:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 SECONDS_BETWEEN_LINES = 10.0
 IN_LAYERS = ("weights", "units and codebooks")  # parts of the file that the rows of its layers hold
+COSTS = ("file", "smaller", "MACs", "batch 1", "drop, points")  # of candidates while the search goes on
 LIVE_ROWS = 12  # the newest
 WIDE = 200  # letters of a line where there is no terminal: tables are not squeezed on their way into a file
 
@@ -110,7 +111,7 @@ def live_table(found: Sequence[Finished], minimise: str, left: str) -> Table:
     table = _table("candidates so far, * where none is smaller at no larger drop", caption=left)
     table.add_column("")
     table.add_column("candidate", no_wrap=True)
-    for column in ("file", "smaller", "MACs", "batch 1", "drop, points"):
+    for column in COSTS:
         table.add_column(column, justify="right", no_wrap=True)
     table.add_column("", overflow="fold", min_width=10)
     best = min((c for c in found if c.verdict.accepted), key=lambda c: c.cost(minimise), default=None)
@@ -146,7 +147,7 @@ def estimate_table(candidates: Sequence[Finished], images: int) -> Table:
         caption="training goes further: what is lost here is where it starts from",
     )
     table.add_column("")
-    for column in ("file", "smaller", "MACs", "batch 1", "drop, points"):
+    for column in COSTS:
         table.add_column(column, justify="right", no_wrap=True)
     table.add_column("provable on test")
     for candidate in candidates:

@@ -123,10 +123,9 @@ def coded_layers(run: Run, network: Network) -> list[Layer]:
 
     `network` is the run's, or a cut of it.
     """
-    exported = split_weights(run.original_onnx())[1]
-    if others := sorted({layer.name for layer in run.network.layers} - set(exported)):
+    if others := sorted({layer.name for layer in run.network.layers} - run.exported_weights):
         run.note(f"weights that the network computes from its parameters stay float32: {', '.join(others)}")
-    return [layer for layer in network.layers if layer.name in exported]
+    return [layer for layer in network.layers if layer.name in run.exported_weights]
 
 
 def finish(

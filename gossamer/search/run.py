@@ -17,6 +17,7 @@ import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,7 @@ from gossamer.runtime.export import export_onnx
 from gossamer.runtime.latency import interleaved
 from gossamer.runtime.lock import background_work, pause_if_measuring
 from gossamer.runtime.session import open_session
+from gossamer.runtime.weights import split_weights
 from gossamer.search.claim import claim_folder, identity
 from gossamer.search.watch import Watch
 from gossamer.task import Task
@@ -194,6 +196,11 @@ class Run:
         if not path.exists():
             write_atomically(path, export_onnx(self.network.module, self.network.example))
         return path.read_bytes()
+
+    @cached_property
+    def exported_weights(self) -> frozenset[str]:
+        """Names of the tensors in the original's exported graph."""
+        return frozenset(split_weights(self.original_onnx())[1])
 
     def original_right(self) -> NDArray[np.bool_]:
         """The original's answers on the selection split, right or wrong; (N,)."""

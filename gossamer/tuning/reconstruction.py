@@ -24,16 +24,17 @@ from torch import Tensor
 
 from gossamer.graph import Network, walk
 from gossamer.graph.walk import Stop
-from gossamer.quantize.second_order import Moments, moments
+from gossamer.quantize.post_training import MOST_COLUMNS
+from gossamer.quantize.second_order import moments
 
 RIDGE = 1.0  # ResNet-20, untrained: at half of its MACs 66 % right, with 0.03 58 %, without reconstruction 48 %
-MOST_COLUMNS = 4800  # as in rounding: matrices beyond are not inverted here, and their layers stay as the cut left them
 
 
 def reconstruct(before: Network, after: Network, batches: Sequence[Tensor], ridge: float = RIDGE) -> None:
     """Fit the weights of `after`, a cut of `before`, in place; `batches` of inputs (N, C, H, W)."""
     marks = _marked(before).cut(after.kept).tensors
     values, whole, seen = after.tensors, before.tensors, set[str]()
+    normed = {layer.name for layer in after.layers if layer.norm}
     for first, second in _together(before, after, batches):
         use, form, form_before = second.use, second.use.form, first.use.form
         weight = values[use.layer]
@@ -44,16 +45,13 @@ def reconstruct(before: Network, after: Network, batches: Sequence[Tensor], ridg
         rows = form.matrices(marks[use.layer].detach())[0, :, 0].long()
         wanted = form_before.matrices(whole[use.layer].detach().double())[:, rows]
         found = moments(form, first.inputs, second.inputs, form_before)
-        fitted = _fitted(wanted, left, found if use.bias or _normed(after, use.layer) else found.about_zero(), ridge)
+        in_bias = use.bias is not None and form.kind != "conv_transpose"
+        fitted = (found if in_bias or use.layer in normed else found.about_zero()).fit(wanted, left, ridge)
         with torch.no_grad():
             weight.copy_(form.weight(fitted, weight.shape))
-            if use.bias and form.kind != "conv_transpose":
+            if use.bias is not None and in_bias:
                 mean = (wanted @ found.mean.unsqueeze(2) - fitted @ found.own_mean.unsqueeze(2)).reshape(-1)
                 values[use.bias] += mean.to(values[use.bias])
-
-
-def _normed(network: Network, layer: str) -> bool:
-    return any(known.name == layer and known.norm is not None for known in network.layers)
 
 
 def _marked(network: Network) -> Network:
@@ -73,12 +71,3 @@ def _together(before: Network, after: Network, batches: Sequence[Tensor]) -> Ite
     stops = walk(before, batches)
     for second in walk(after, batches):
         yield next(first for first in stops if first.use.layer == second.use.layer), second
-
-
-def _fitted(wanted: Tensor, left: Tensor, found: Moments, ridge: float) -> Tensor:
-    """W', (1, R, C')"""
-    level = found.own.diagonal(dim1=1, dim2=2).mean(1)
-    r = (ridge * level + (level == 0)).reshape(-1, 1, 1)
-    eye = torch.eye(found.own.shape[1], dtype=torch.float64)
-    right = (wanted @ found.cross + r * left).transpose(1, 2)
-    return torch.cholesky_solve(right, torch.linalg.cholesky(found.own + r * eye)).transpose(1, 2)

@@ -67,13 +67,13 @@ def test_strength_is_doubled_or_halved_and_then_settled(allowed, expected, monke
     """`allowed`: what the selection split accepts; within the limits there may be no change of its mind."""
     asked = []
 
-    def candidate(self, run, rounding, number, given):
+    def candidate(run, rounding, number, given):
         if number == len(asked):  # else the first one, which is timed and then taken
             asked.append(given)
         return SimpleNamespace(verdict=SimpleNamespace(accepted=given <= allowed))
 
     monkeypatch.setattr(post_training, "FIRST", 0.02)
-    monkeypatch.setattr(PostTraining, "_candidate", candidate)
+    monkeypatch.setattr(post_training, "rounded", candidate)
     monkeypatch.setattr(post_training, "Rounding", lambda *parts: None)
     monkeypatch.setattr(post_training, "coded_layers", lambda run, network: [])
     monkeypatch.setattr(post_training, "calibration_batches", lambda *parts: [])
