@@ -137,14 +137,15 @@ def finish(
     units: Units | None = None,
     shared: Mapping[str, Shared] | None = None,
     choice: container.Choice = smallest,
+    model: bytes | None = None,
 ) -> Candidate:
     """Write a network to its file, reopen the file, and measure it on the selection split.
 
     `units` gives the grid of each deployed weight, `shared` its codebook; with `plan.int8` the grids are those of
-    int8 arithmetic. `choice` codes the integers.
+    int8 arithmetic. `choice` codes the integers. `model`: the network in ONNX, where it is not simply exported.
     """
     task, goal = run.task, run.goal
-    model = write_network(folder, network, plan, task, units, shared, choice)
+    model = write_network(folder, network, plan, task, units, shared, choice, model)
     right = right_examples(task, task.selection, model, goal.runtime)
     safest_flips = run.stage("flips of the safest", lambda: float(np.mean(run.original_right() != right)))
     found = sizes(network.parameters, model, (folder / "model.gossamer").stat().st_size)
@@ -186,12 +187,13 @@ def write_network(
     units: Units | None = None,
     shared: Mapping[str, Shared] | None = None,
     choice: container.Choice = smallest,
+    model: bytes | None = None,
 ) -> bytes:
     """Write plan, weights and file of a network; returns the ONNX bytes decoded from that file.
 
     Where the file rounds them, the network's own weights and biases become those of the file.
     """
-    graph, weights = split_weights(deployed(network, task, int8=plan.int8))
+    graph, weights = split_weights(model or deployed(network, task, int8=plan.int8))
     if lost := sorted({*(units or {}), *(shared or {})} - set(weights)):
         raise ValueError(f"expected the weight '{lost[0]}' in the exported graph, but it is not there under its name")
     rounded = units is not None or shared is not None
