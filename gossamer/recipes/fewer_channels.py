@@ -19,13 +19,14 @@ from gossamer.plan import Plan
 from gossamer.quantize.folding import settle, settled_names
 from gossamer.runtime.export import export_onnx
 from gossamer.runtime.saturation import LARGEST, largest_weight
+from gossamer.runtime.torch_operators import NotTrainable
 from gossamer.runtime.weights import split_weights
 from gossamer.search.candidate import Candidate, deployed, finish, reopened
 from gossamer.search.ladder import climb
 from gossamer.search.pace import epochs_in_time, measure_pace
 from gossamer.search.run import Run
 from gossamer.search.widths import Widths, narrowed
-from gossamer.tuning import Distillation
+from gossamer.tuning import Distillation, Diverged
 from gossamer.tuning.batch_norm import reestimate_batch_norms
 from gossamer.tuning.quantization_aware import on_int8_grids, trained_int8
 
@@ -120,9 +121,13 @@ def int8_trained(run: Run, folder: Path, name: str, written: list[Candidate], ep
     network = reopened(run, forms[False])
     model = export_onnx(network.module, network.example)
     int8 = deployed(network, run.task, int8=True)
-    module = on_int8_grids(model, int8, settled_names(network), largest_weight())
-    numerics = replace(pace.numerics, bfloat16=False)  # whose own rounding is as coarse as that of 8 bits
-    run.tune(module, (Distillation(),), numerics, epochs, folder, f"{name}, int8", "int8", gently=INT8_GENTLY)
+    try:
+        module = on_int8_grids(model, int8, settled_names(network), largest_weight())
+        numerics = replace(pace.numerics, bfloat16=False)  # whose own rounding is as coarse as that of 8 bits
+        run.tune(module, (Distillation(),), numerics, epochs, folder, f"{name}, int8", "int8", gently=INT8_GENTLY)
+    except (NotTrainable, Diverged) as error:
+        run.note(f"'{name}' was not trained in int8: {error}")
+        return written
     int8, values = trained_int8(int8, module)
     settle(network, split_weights(model)[1], values)
     plan = replace(forms[False].plan, int8=True)

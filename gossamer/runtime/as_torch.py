@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 from onnx import TensorProto, numpy_helper
 from torch import Tensor, nn
 
-from gossamer.runtime.torch_operators import Operator, along, rounded
+from gossamer.runtime.torch_operators import NotTrainable, Operator, along, rounded
 
 
 class OnnxModule(nn.Module):
-    """A network with one input and one output, the batch first in both.
+    """A network with one input and one output, the batch first in both; NotTrainable where that cannot be.
 
     `trained`: float values by the names of initializers, which become parameters; all others stay as they are. Where
     the initializer holds the integers of a grid, its parameter is rounded to that grid in every pass: an int8 weight
@@ -31,7 +31,7 @@ class OnnxModule(nn.Module):
         trained = dict(trained or {})
         graph = onnx.load_from_string(model).graph
         if len(graph.input) != 1 or len(graph.output) != 1:
-            raise ValueError(
+            raise NotTrainable(
                 f"expected a network of one input and one output, got {len(graph.input)} and {len(graph.output)}"
             )
         self._input, self._output = graph.input[0].name, graph.output[0].name

@@ -19,6 +19,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 
+class NotTrainable(ValueError):
+    """A network has an operator, or a form of one, that is not here."""
+
+
 @dataclass(frozen=True)
 class Operator:
     """One operator of a graph; `attributes` as plain values."""
@@ -30,9 +34,9 @@ class Operator:
 
     @classmethod
     def of(cls, node: onnx.NodeProto) -> Operator:
-        """The operator of a node; ValueError if nothing is known of its kind."""
+        """The operator of a node; NotTrainable if nothing is known of its kind."""
         if node.op_type not in OPERATORS:
-            raise ValueError(
+            raise NotTrainable(
                 f"expected operators that can be trained through, got '{node.op_type}' (it makes '{node.output[0]}')"
             )
         attributes = {entry.name: _plain(onnx.helper.get_attribute_value(entry)) for entry in node.attribute}
@@ -89,7 +93,7 @@ def _gemm(op: Operator, a: Tensor, b: Tensor, c: Tensor | None = None) -> Tensor
 def _pads(op: Operator, dims: int) -> tuple[list[int], list[int]]:
     """Zeros in front of and behind each dimension of the image."""
     if op.get("auto_pad", "NOTSET") != "NOTSET":
-        raise ValueError(f"expected padding in numbers, got '{op.get('auto_pad', '')}' in {op.kind}")
+        raise NotTrainable(f"expected padding in numbers, got '{op.get('auto_pad', '')}' in {op.kind}")
     pads = op.get("pads", [0] * 2 * dims)
     return pads[:dims], pads[dims:]
 
@@ -124,7 +128,7 @@ def _average_pool(op: Operator, x: Tensor) -> Tensor:
     kernel = op.attributes["kernel_shape"]
     before, behind = _pads(op, len(kernel))
     if before != behind:
-        raise ValueError(f"expected an average over windows padded alike on both sides, got {before} and {behind}")
+        raise NotTrainable(f"expected an average over windows padded alike on both sides, got {before} and {behind}")
     compute: Any = {1: F.avg_pool1d, 2: F.avg_pool2d, 3: F.avg_pool3d}[len(kernel)]
     stride = op.get("strides", [1] * len(kernel))
     result: Tensor = compute(
@@ -146,7 +150,7 @@ def _resize(op: Operator, x: Tensor, *asked: Tensor | None) -> Tensor:
     if mode == "linear" and place in ("half_pixel", "pytorch_half_pixel", "align_corners"):
         linear = {1: "linear", 2: "bilinear", 3: "trilinear"}[len(size)]
         return F.interpolate(x, size, mode=linear, align_corners=place == "align_corners")
-    raise ValueError(f"expected a resize to the nearest or a linear one as PyTorch has them, got {mode} with {place}")
+    raise NotTrainable(f"expected a resize to the nearest or a linear one as PyTorch has them, got {mode} with {place}")
 
 
 # -- layout ----------------------------------------------------------------------------------------------------
@@ -213,7 +217,7 @@ def _gather(op: Operator, x: Tensor, index: Tensor) -> Tensor:
 def _cast(op: Operator, x: Tensor) -> Tensor:
     kinds = {onnx.TensorProto.FLOAT: torch.float32, onnx.TensorProto.INT64: torch.int64}
     if op.attributes["to"] not in kinds:
-        raise ValueError(f"expected a cast to float32 or int64, got type {op.attributes['to']}")
+        raise NotTrainable(f"expected a cast to float32 or int64, got type {op.attributes['to']}")
     return x.to(kinds[op.attributes["to"]])
 
 

@@ -14,6 +14,7 @@ from gossamer.plan import Plan
 from gossamer.quantize.static_int8 import quantize_int8, with_values
 from gossamer.recipes import fewer_channels
 from gossamer.recipes.fewer_channels import int8_trained
+from gossamer.runtime.torch_operators import OPERATORS
 from gossamer.search import candidate
 from gossamer.search.run import Run, Settings
 from gossamer.search.watch import Watch
@@ -71,3 +72,11 @@ def test_without_time_it_is_said(run, monkeypatch):
     monkeypatch.setattr(Run, "has_time_for", lambda self, seconds: False)
     assert int8_trained(run, before[0].folder.parent, "uncut", before, 16) == before
     assert run.notes[-1:] == ["'uncut' was not trained in int8: its 4 epochs did not fit into the time"]
+
+
+def test_operators_that_cannot_be_trained_through_are_named(run, monkeypatch):
+    monkeypatch.delitem(OPERATORS, "AveragePool")
+    before = written(run)
+    assert int8_trained(run, before[0].folder.parent, "uncut", before, 16) == before
+    assert run.notes[-1].startswith("'uncut' was not trained in int8: expected operators that can be trained through")
+    assert "'AveragePool'" in run.notes[-1]
