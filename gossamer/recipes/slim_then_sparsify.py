@@ -18,6 +18,7 @@ Differs from the paper:
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
@@ -70,6 +71,7 @@ class SlimThenSparsify:
         seconds = run.seconds_of("first candidate", lambda: fine_grid(run))
         tried: dict[Cell, Candidate] = {}
         epochs_for = epochs_in_time(run, pace, seconds)
+        slimmed: dict[int, tuple[int, int]] = {}  # weights and all parameters of each slimmed network
 
         def candidate(cell: Cell) -> Candidate:
             if cell not in tried:
@@ -82,12 +84,17 @@ class SlimThenSparsify:
                 tried[cell] = self._cell(run, groups, cell, epochs)
             return tried[cell]
 
-        grid = Grid(
-            self.slimming,
-            self.pruning,
-            keeps=lambda cell: candidate(cell).verdict.accepted,
-            size=lambda cell: float(candidate(cell).nonzeros),
-        )
+        def left(cell: Cell) -> float:
+            """Weights and biases that a cell leaves, known before it is tuned."""
+            slim, pruned = cell
+            if slim not in slimmed:
+                trained = self._trained(run, groups, pace.epochs)
+                network = trained.cut(self._channels(trained, groups, 1 - slim / self.slimming))
+                slimmed[slim] = sum(math.prod(layer.shape) for layer in network.layers), network.parameters
+            weights, parameters = slimmed[slim]
+            return parameters - pruned / self.pruning * weights
+
+        grid = Grid(self.slimming, self.pruning, keeps=lambda cell: candidate(cell).verdict.accepted, size=left)
         try:
             best = brute_force(grid) if self.brute_force else staircase(grid, patience=self.patience)
         except _OutOfTime:
