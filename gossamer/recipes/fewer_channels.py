@@ -5,7 +5,7 @@ A rung asks for a share of the original's multiply-adds, or of its milliseconds 
 them. How many channels each group keeps, none at all included, and which ones: `gossamer.search.widths`. The cut
 network is tuned from the last accepted one, distilled from the original. Where latency is the goal, each rung
 is written twice, in float32 and in int8 arithmetic, and both are timed in the runtime: a rung that is not faster than
-the original is refused.
+the original is refused. Where working memory is limited each is written twice too: int8 takes a quarter of it.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from gossamer.goal import Goal
 from gossamer.graph import Network
 from gossamer.plan import Plan
 from gossamer.runtime.saturation import LARGEST, largest_weight
@@ -94,7 +95,7 @@ def cut_and_tuned(
 
 
 def _written(run: Run, folder: Path, name: str, network: Network, plan: Plan) -> list[Candidate]:
-    """The network as float32 and, where latency is the goal, as int8; the better one last."""
+    """The network as float32 and, where latency or working memory counts, as int8; the better one last."""
     if "int8" in _variants(run) and largest_weight() < LARGEST:
         run.note(
             f"this processor cuts off sums of two products of bytes, so int8 weights keep to {largest_weight()}; on "
@@ -106,22 +107,24 @@ def _written(run: Run, folder: Path, name: str, network: Network, plan: Plan) ->
         done = Candidate.load(inside)
         int8 = variant == "int8"
         found.append(done or finish(run, inside, f"{name}, {variant}", network, replace(plan, int8=int8)))
-    return sorted(found, key=_worth)
+    return sorted(found, key=lambda candidate: _worth(run.goal, candidate))
 
 
 def _load_written(run: Run, folder: Path, name: str) -> list[Candidate]:
     """What `_written` returned, if all of it is there."""
     found = [Candidate.load(folder / variant) for variant in _variants(run)]
     complete = [candidate for candidate in found if candidate is not None]
-    return sorted(complete, key=_worth) if len(complete) == len(found) else []
+    return sorted(complete, key=lambda candidate: _worth(run.goal, candidate)) if len(complete) == len(found) else []
 
 
 def _variants(run: Run) -> tuple[str, ...]:
     # int8 arithmetic has grids of its own, which a file's bits cannot choose; and tables of boards are of float32
     only_float = "bytes" in run.goal.fit or run.settings.latency_table is not None
-    return ("float32", "int8") if run.goal.minimise == "latency" and not only_float else ("float32",)
+    wanted = run.goal.minimise == "latency" or "ram" in run.goal.fit
+    return ("float32", "int8") if wanted and not only_float else ("float32",)
 
 
-def _worth(candidate: Candidate) -> tuple[bool, float]:
-    """Accepted after refused, faster after slower."""
-    return candidate.verdict.accepted, candidate.speedup or 0.0
+def _worth(goal: Goal, candidate: Candidate) -> tuple[bool, float, float]:
+    """Accepted after refused, nearer its limits after farther from them, faster after slower."""
+    excess = max(goal.exceeded(candidate.limited).values(), default=0.0)
+    return candidate.verdict.accepted, -excess, candidate.speedup or 0.0
