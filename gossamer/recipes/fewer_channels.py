@@ -6,7 +6,7 @@ them. How many channels each group keeps, none at all included, and which ones: 
 network is tuned from the last accepted one, distilled from the original. Where latency is the goal, each rung
 is written twice, in float32 and in int8 arithmetic, and both are timed in the runtime: a rung that is not faster than
 the original is refused. Where int8 is the faster one, and only its answers are not good enough, it is trained on its
-own grids and written once more.
+own grids and written once more. Where working memory is limited each is written twice too: int8 takes a quarter of it.
 """
 
 from __future__ import annotations
@@ -113,7 +113,7 @@ def int8_trained(run: Run, folder: Path, name: str, written: list[Candidate], ep
         return written
     inside = folder / "int8-trained"
     if done := Candidate.load(inside):
-        return sorted([*written, done], key=_worth)
+        return _best_last(run, [*written, done])
     pace, epochs = measure_pace(run), max(1, round(INT8_SHARE * epochs))
     if not run.stage(f"time for {folder.name} in int8", lambda: run.has_time_for(epochs * pace.epoch_seconds)):
         run.note(f"'{name}' was not trained in int8: its {epochs} epochs did not fit into the time")
@@ -133,7 +133,7 @@ def int8_trained(run: Run, folder: Path, name: str, written: list[Candidate], ep
     plan = replace(forms[False].plan, int8=True)
     trained = finish(run, inside, f"{name}, int8 trained", network, plan, model=int8)
     run.forget_training(folder)
-    return sorted([*written, trained], key=_worth)
+    return _best_last(run, [*written, trained])
 
 
 def _only_its_answers(floats: Candidate, int8: Candidate) -> bool:
@@ -143,7 +143,7 @@ def _only_its_answers(floats: Candidate, int8: Candidate) -> bool:
 
 
 def _written(run: Run, folder: Path, name: str, network: Network, plan: Plan) -> list[Candidate]:
-    """The network as float32 and, where latency is the goal, as int8; the better one last."""
+    """The network as float32 and, where latency or working memory counts, as int8; the better one last."""
     if "int8" in _variants(run) and largest_weight() < LARGEST:
         run.note(
             f"this processor cuts off sums of two products of bytes, so int8 weights keep to {largest_weight()}; on "
@@ -155,22 +155,28 @@ def _written(run: Run, folder: Path, name: str, network: Network, plan: Plan) ->
         done = Candidate.load(inside)
         int8 = variant == "int8"
         found.append(done or finish(run, inside, f"{name}, {variant}", network, replace(plan, int8=int8)))
-    return sorted(found, key=_worth)
+    return _best_last(run, found)
 
 
 def _load_written(run: Run, folder: Path) -> list[Candidate]:
     """What `_written` returned, if all of it is there."""
     found = [Candidate.load(folder / variant) for variant in _variants(run)]
     complete = [candidate for candidate in found if candidate is not None]
-    return sorted(complete, key=_worth) if len(complete) == len(found) else []
+    return _best_last(run, complete) if len(complete) == len(found) else []
 
 
 def _variants(run: Run) -> tuple[str, ...]:
     # int8 arithmetic has grids of its own, which a file's bits cannot choose; and tables of boards are of float32
     only_float = "bytes" in run.goal.fit or run.settings.latency_table is not None
-    return ("float32", "int8") if run.goal.minimise == "latency" and not only_float else ("float32",)
+    wanted = run.goal.minimise == "latency" or "ram" in run.goal.fit
+    return ("float32", "int8") if wanted and not only_float else ("float32",)
 
 
-def _worth(candidate: Candidate) -> tuple[bool, float]:
-    """Accepted after refused, faster after slower."""
-    return candidate.verdict.accepted, candidate.speedup or 0.0
+def _best_last(run: Run, found: list[Candidate]) -> list[Candidate]:
+    """Accepted after refused, nearer its limits after farther from them, faster after slower."""
+
+    def worth(candidate: Candidate) -> tuple[bool, float, float]:
+        excess = max(run.goal.exceeded(candidate.limited).values(), default=0.0)
+        return candidate.verdict.accepted, -excess, candidate.speedup or 0.0
+
+    return sorted(found, key=worth)
