@@ -11,12 +11,14 @@ constant there is in its place. In evaluation that equals the silenced original 
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
+from torch.utils import _pytree as pytree
 
 from gossamer.graph.calls import RANDOM_FLAGS, Call, bind, is_tensor, operator_name
 from gossamer.graph.cost import KINDS
@@ -52,8 +54,8 @@ def find_emptied(form: Form, calls: Sequence[Call], shape: Callable[[Any], tuple
         if node.op != "call_function":
             continue
         reads = [argument for argument in node.all_input_nodes if argument.op != "get_attr"]
-        call = by_node.get(node)
-        if call is not None and is_tensor(call.result) and 0 in shape(call.result):
+        call, made = by_node.get(node), _made(node, by_node)
+        if made and all(0 in shape(part) for part in made):
             void.add(node)
         elif any(read in void for read in reads):
             if call is not None and call.name in KINDS:
@@ -70,6 +72,14 @@ def find_emptied(form: Form, calls: Sequence[Call], shape: Callable[[Any], tuple
     if any(user.op == "output" for node in found.gone for user in node.users):
         raise ValueError("expected an output that depends on the image, got a constant: keep a channel before it")
     return found
+
+
+def _made(node: fx.Node, by_node: Mapping[fx.Node, Call]) -> list[Any]:
+    """The tensors that a node makes, or, of one that takes a part of several, that part."""
+    if node.target is operator.getitem:
+        whole = next((call for call in map(by_node.get, node.all_input_nodes) if call is not None), None)
+        return [] if whole is None else [whole.result[node.args[1]]]
+    return [part for part in pytree.tree_leaves(by_node[node].result) if is_tensor(part)] if node in by_node else []
 
 
 def without(graph: fx.Graph, found: Emptied, copies: Mapping[fx.Node, fx.Node], names: Sequence[str]) -> None:

@@ -14,7 +14,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal, overload
@@ -178,15 +178,28 @@ class Network:
         """
         return self._prediction.activations(counts)
 
-    def can_end(self, group: str) -> bool:
-        """Whether a group may keep nothing: the network goes on without the branch through it."""
-        found = next(known for known in self.groups if known.name == group)
+    def can_end(self, *groups: str) -> bool:
+        """Whether these groups may all keep nothing: the network goes on without the branches through them."""
+        sizes = {group.name: group.size for group in self.groups}
         try:
-            cut, _ = self._planned("cut", {group: np.zeros(found.size, np.bool_)})
+            cut, _ = self._planned("cut", {name: np.zeros(sizes[name], np.bool_) for name in groups})
             cut.branches(self._forms, cut.tensors(self.tensors))
         except ValueError:
             return False
         return True
+
+    def ending(self, groups: Sequence[str]) -> list[str]:
+        """Those of the groups that may all keep nothing; where not all of them may, the first go before the others.
+
+        Two branches between which the output can choose may each end, but not both.
+        """
+        if not groups or self.can_end(*groups):
+            return list(groups)
+        found: list[str] = []
+        for name in groups:
+            if self.can_end(*found, name):
+                found.append(name)
+        return found
 
     def parameters_if(self, counts: Mapping[str, int]) -> int:
         """The numbers that would be left if each named group kept so many channels; nothing is cut.

@@ -95,6 +95,8 @@ def conv_groups(call: Call, kept: Kept) -> Mapping[str, Any]:
     """
     grouped = call.result if "transpose" in call.name else call.tensor("input")
     inside = kept.shape(call.tensor("weight"))[1]
+    if inside == 0:  # the convolution is about to go with its branch
+        return {}
     groups = kept.shape(grouped)[1] // inside
     if groups == call["groups"]:
         return {}

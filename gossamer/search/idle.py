@@ -23,11 +23,13 @@ def keep_busy(network: Network) -> Keep:
     """What to keep, bool (K,), of each group that has idle channels; nothing only where the branch may end."""
     tensors = network.tensors
     keep: Keep = {}
+    ended: list[str] = []
     for group in network.prunable:
         busy = _any(group.rows(tensors)) & _any(group.columns(tensors))
         most = int(np.bincount(group.part, busy).max())  # each part keeps equally many
-        if most == 0 and not network.can_end(group.name):
-            most = 1
+        if most == 0 and network.can_end(*ended, group.name):
+            ended.append(group.name)
+        most = most or int(group.name not in ended)
         row = group.best(busy.astype(np.float64), most * group.multiple_of)
         if not row.all():
             keep[group.name] = row

@@ -96,12 +96,14 @@ def samples(network: Network, may_end: set[str], multiple: int, seed: int = 0) -
     number = max(FEWEST_SAMPLES, 4 + len(kinds) + len({_kernel(kind) for kind in kinds}))
     yield {group.name: group.size for group in network.prunable}
     for sample in range(number):
-        counts = {}
+        counts: dict[str, int] = {}
+        ended: list[str] = []
         for group in network.prunable:
             share = NARROWEST ** (sample / (number - 1)) * JITTER ** rng.uniform(-1, 1)
             ends = group.name in may_end and rng.random() < ENDED[sample % len(ENDED)]
-            counts[group.name] = 0 if ends else nearest(group, share * group.size, multiple)
-        yield counts
+            counts[group.name] = nearest(group, share * group.size, multiple)
+            ended += [group.name] * ends
+        yield counts | dict.fromkeys(network.ending(ended), 0)
 
 
 def step_of(group: Group, multiple: int) -> int:

@@ -69,10 +69,12 @@ class MemoryModel:
     def narrowest(self) -> dict[str, int]:
         """The counts that need least: the fewest channels in each group, and no branch that can end."""
         counts = {group.name: group.multiple_of for group in self.network.prunable}
+        ended: list[str] = []
         for name in counts:
-            ended = counts | {name: 0}
-            if self.bytes(ended) <= self.bytes(counts) and self.network.can_end(name):
-                counts = ended
+            less = counts | {name: 0}
+            if self.bytes(less) <= self.bytes(counts) and self.network.can_end(*ended, name):
+                counts = less
+                ended.append(name)
         return counts
 
     def _plan(self, sizes: NDArray[np.int64]) -> _Plan:

@@ -72,8 +72,20 @@ class Widths:
             name: [count for count in counts if count < most.get(name, counts[-1])] + [most.get(name, counts[-1])]
             for name, counts in self.options.items()
         }
-        loss = lambda name, count: self.sensitivities[name].loss(count)  # noqa: E731
-        return allocate(options, loss, self.cost, share * self.cost({}))
+
+        def loss(name: str, count: int) -> float:
+            return self.sensitivities[name].loss(count)
+
+        while True:
+            counts = allocate(options, loss, self.cost, share * self.cost({}))
+            if counts is None:
+                return None
+            ended = [name for name, count in counts.items() if count == 0]
+            ended.sort(key=lambda name: (most.get(name) != 0, loss(name, 0)))  # those that have ended stay so
+            if not (refused := set(ended) - set(self.network.ending(ended))):
+                return counts
+            for name in refused:
+                options[name].remove(0)
 
 
 def _options(group: Group, liked: int, may_end: bool) -> list[int]:

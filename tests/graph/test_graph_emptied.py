@@ -171,3 +171,32 @@ def test_a_module_of_the_users_own_class_cannot_lose_a_branch():
     _, network = _network()
     with pytest.raises(ValueError, match="cannot lose a branch"):
         network.cut(_nothing(network, "grow.weight"), into="module")
+
+
+def test_branches_that_may_each_end_need_not_be_able_to_end_together(traced):
+    """Two parts of one layer, all that the output hangs on: one of them must stay."""
+    _, network = traced("upward")
+    both = ["volume.weight[0:5]", "volume.weight[5:10]"]
+    assert all(network.can_end(name) for name in both)
+    assert not network.can_end(*both)
+    assert network.ending(both) == both[:1]
+    assert network.ending(both[::-1]) == both[1:]
+    assert network.ending([]) == []
+    with pytest.raises(ValueError, match="expected an output that depends on the image"):
+        network.cut({group.name: np.zeros(group.size, bool) for group in network.groups if group.name in both})
+
+
+def test_a_part_that_is_to_be_stacked_cannot_end(traced):
+    _, network = traced("two heads")
+    assert not network.can_end("mix.0.weight[0:4]")
+
+
+def test_what_may_end_together_can_be_cut_exactly(pattern):
+    """Whichever comes first: no combination that is said to be possible fails, and each is exact."""
+    _, network = pattern
+    ends = [group.name for group in network.prunable if network.can_end(group.name)]
+    sizes = {group.name: group.size for group in network.groups}
+    for names in (ends, ends[::-1]):
+        keep = {name: np.zeros(sizes[name], bool) for name in network.ending(names)}
+        if keep:
+            assert network.check(network.cut(keep)) < 1e-10
