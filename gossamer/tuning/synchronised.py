@@ -35,7 +35,15 @@ class SynchronisedBatchNorm(TorchFunctionMode):
     def __torch_function__(
         self, function: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
-        """Called by torch for every function."""
+        """Called by torch for every function; ValueError for norms that would learn from a part of the batch alone."""
+        if function is torch.ops.aten.instance_norm.default and args[3] is not None and args[5]:
+            raise ValueError(
+                "expected instance norms without running statistics, got one with them; train in one process"
+            )
+        if function is F.batch_norm and (kwargs or {}).get("training", args[5:6] == (True,)):
+            raise ValueError(
+                "expected batch norms of an exported network, got that of a module; give gossamer.trace of it"
+            )
         if function is torch.ops.aten.batch_norm.default and args[5]:
             x, weight, bias, running_mean, running_var, _, momentum, eps, _ = args
             return _Normalised.apply(x, weight, bias, running_mean, running_var, momentum, eps, self.add)

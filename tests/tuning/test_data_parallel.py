@@ -327,6 +327,22 @@ def test_in_bfloat16_it_is_as_close_as_batch_norm():
     assert own < 1.1 * (back(torch.bfloat16, torch.enable_grad()) - exact).norm()
 
 
+@pytest.mark.parametrize(
+    ("module", "message"),
+    [
+        (nn.BatchNorm2d(3), "expected batch norms of an exported network, got that of a module"),
+        (nn.InstanceNorm2d(3, track_running_stats=True), "expected instance norms without running statistics"),
+    ],
+)
+def test_norms_that_would_see_a_part_of_the_batch_are_refused(module, message):
+    if isinstance(module, nn.InstanceNorm2d):
+        module = trace(module, torch.randn(2, 3, 4, 4)).module
+    with SynchronisedBatchNorm(lambda values: values):
+        module.eval()(torch.randn(2, 3, 4, 4))
+        with pytest.raises(ValueError, match=message):
+            module.train()(torch.randn(2, 3, 4, 4))
+
+
 @pytest.fixture
 def second_of_four(monkeypatch):
     for name, value in {"RANK": "1", "WORLD_SIZE": "4", "MASTER_ADDR": "localhost", "MASTER_PORT": "1"}.items():
