@@ -67,7 +67,7 @@ def state(name: str) -> str:
 
 def delivered(claim: Claim) -> tuple[str, ...]:
     """The files that the claim's command leaves and that are filed."""
-    return DELIVERED[claim.arguments.split(" ", 1)[0]]
+    return (*DELIVERED[claim.arguments.split(" ", 1)[0]], *claim.also)
 
 
 def arguments(claim: Claim) -> list[str]:

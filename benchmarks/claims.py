@@ -15,13 +15,15 @@ from dataclasses import dataclass
 class Claim:
     """One job: the gossamer arguments without --out, what it shows, and the hours it takes on two cores.
 
-    `then`: the arguments of a second call; `{run}` stands for the folder of the first.
+    `then`: the arguments of a second call; `{run}` stands for the folder of the first. `also`: files of the run to be
+    kept beside what every claim keeps.
     """
 
     shows: str
     arguments: str
     hours: float
     then: str | None = None
+    also: tuple[str, ...] = ()
 
 
 _RESNET20 = (
@@ -39,6 +41,8 @@ _LENET = (
     "--no-augment --recipe deep-compression:rates={name}{bits} --tolerance 1 --observed {observed} --epochs {epochs} "
     "--learning-rate {rate} --numerics 'plain float32'"
 )
+_LENET_BN = "--data mnist:{data}/mnist --preset mnist --no-augment --numerics 'plain float32' "
+_BRUTE_FORCE = "--recipe slim-then-sparsify:slimming={0},pruning={0},brute_force=true --observed 0.2 --epochs 1 "
 _STORED = (
     "store {} --weights {{run}}/weights.safetensors --classes 10 --preset {} --error 0.03 --trainable "
     "--out {{run}}/model.gossamer"
@@ -89,6 +93,26 @@ CLAIMS: dict[str, Claim] = {
         "compress --model lenet5 --weights examples/mnist/lenet5.safetensors --data mnist:{data}/mnist --preset mnist "
         "--no-augment --tolerance 1 --observed 0.2 --minimise bytes --epochs 10 --numerics 'plain float32'",
         1.0,
+    ),
+    "lenet5-bn-baseline": Claim(
+        "LeNet-5 with batch norms, trained here",
+        "train --model lenet5_bn --epochs 10 --learning-rate 0.1 --smoothing 0 " + _LENET_BN,
+        0.1,
+        _STORED.format("lenet5_bn", "mnist"),
+    ),
+    "lenet5-brute-force": Claim(
+        "LeNet-5 with batch norms: the staircase beside all of 30 x 30 cells",
+        "compress --model lenet5_bn --weights results/lenet5-bn-baseline/model.gossamer --tolerance 1 "
+        + _BRUTE_FORCE.format(30)
+        + _LENET_BN,
+        3.0,
+        also=("grid.json",),
+    ),
+    "resnet20-brute-force": Claim(
+        "ResNet-20: the staircase beside all of 16 x 16 cells",
+        _RESNET20.replace("--observed 0.4 ", "") + _BRUTE_FORCE.format(16).replace("0.2", "0.5"),
+        7.0,
+        also=("grid.json",),
     ),
     "vgg16-baseline": Claim(
         "VGG-16 with batch norm, trained here on 50,000 images by ResNet-56",

@@ -70,15 +70,15 @@ crop = number("a share of the shorter side above 0, at most 1, such as 0.875", l
 def limit(text: str) -> tuple[str, float]:
     """Reads a limit that a network is to fit into, NAME=NUMBER, with k, M or G and a unit where that helps.
 
-    >>> limit("bytes=200k"), limit("macs=20M"), limit("latency=5ms")
-    (('bytes', 200000.0), ('macs', 20000000.0), ('latency', 5.0))
+    >>> limit("bytes=200k"), limit("macs=20M"), limit("latency=5ms"), limit("ram=512kB")
+    (('bytes', 200000.0), ('macs', 20000000.0), ('latency', 5.0), ('ram', 512000.0))
     """
-    found = re.fullmatch(r"(bytes|macs|latency)=([0-9]+[.]?[0-9]*|[.][0-9]+)([kMG]?)(B|ms)?", text)
+    found = re.fullmatch(r"(bytes|macs|latency|ram)=([0-9]+[.]?[0-9]*|[.][0-9]+)([kMG]?)(B|ms)?", text)
     value = float(found[2]) * {"": 1, "k": 1e3, "M": 1e6, "G": 1e9}[found[3]] if found else 0
-    units = {"bytes": (None, "B"), "macs": (None,), "latency": (None, "ms")}
+    units = {"bytes": (None, "B"), "macs": (None,), "latency": (None, "ms"), "ram": (None, "B")}
     if found is None or not 0 < value < math.inf or found[4] not in units[found[1]]:
         raise argparse.ArgumentTypeError(
-            f"expected limits such as bytes=200k, macs=20M or latency=5ms, got {text}; k is 1,000"
+            f"expected limits such as bytes=200k, macs=20M, latency=5ms or ram=512k, got {text}; k is 1,000"
         )
     return found[1], value
 

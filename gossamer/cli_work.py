@@ -52,7 +52,8 @@ def _compress_options(parser: argparse.ArgumentParser) -> None:
         type=cli_values.limit,
         nargs="+",
         metavar="LIMIT",
-        help="instead of a tolerance: the best quality within bytes=200k, macs=20M, latency=5ms, any of them together",
+        help="instead of a tolerance: the best quality within bytes=200k, macs=20M, latency=5ms, ram=512k (working "
+        "memory of activations), any of them together",
     )
     parser.add_argument(
         "--observed",

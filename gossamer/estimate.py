@@ -2,8 +2,8 @@
 """Estimate: in about a minute, what a network bears without a step of training, and what the data could prove of it.
 
 The parts of the real search, on few images and in a folder that goes away. For bytes: integers by output error and
-bits, ever more strongly. For multiply-adds and milliseconds: channels by the frontier, ever fewer. Each is written and
-measured as a candidate is. Training goes further: what is lost here is where it starts from.
+bits, ever more strongly. For multiply-adds, milliseconds and working memory: channels by the frontier, ever fewer. Each
+is written and measured as a candidate is. Training goes further: what is lost here is where it starts from.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def estimate(task: Task, goal: Goal, settings: Settings | None = None, watch: Wa
     with TemporaryDirectory() as folder:
         network = trace(task.model, task.example, freeze=settings.protect)
         run = Run(Path(folder) / "run", few, hurried, "estimate", network, settings, watch)
-        if goal.minimise == "bytes":
+        if goal.minimise == "bytes" and "ram" not in goal.fit:
             found = [fine_grid(run), *PostTraining(images=CALIBRATING, halvings=1).search(run)]
         else:
             found = narrower(run)

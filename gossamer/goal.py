@@ -14,7 +14,7 @@ from typing import Any, Literal, get_args
 
 Minimise = Literal["bytes", "latency", "macs"]
 Runtime = Literal["onnxruntime", "openvino"]
-_UNITS = {"bytes": "bytes", "latency": "ms", "macs": "multiply-adds"}
+_UNITS = {"bytes": "bytes", "latency": "ms", "macs": "multiply-adds", "ram": "bytes of working memory"}
 
 
 @dataclass(frozen=True)
@@ -25,9 +25,10 @@ class Goal:
     in `runtime`, or multiply-adds. It stops after `hours`, if given. `observed` is the largest drop to be
     seen on the selection split; without it the search takes what it can prove.
 
-    With `fit`, limits of bytes of the file, multiply-adds ("macs") and milliseconds at batch 1 ("latency"), it is the
-    other way round: all of them are kept, and as much quality as can be. Then `tolerance` says nothing, the
-    certificate bounds the drop that came of it, and `minimise` is what is measured beside: latency where it is limited.
+    With `fit`, limits of bytes of the file, multiply-adds ("macs"), milliseconds at batch 1 ("latency") and bytes of
+    working memory ("ram", as in `measure.working_memory`), it is the other way round: all of them are kept, and as much
+    quality as can be. Then `tolerance` says nothing, the certificate bounds the drop that came of it, and `minimise` is
+    what is measured beside: latency where it is limited.
     """
 
     tolerance: float = 0.01
@@ -60,10 +61,9 @@ class Goal:
             self._check_fit()
 
     def _check_fit(self) -> None:
-        known = get_args(Minimise)
         for name, limit in self.fit.items():
-            if name not in known:
-                raise ValueError(f"a network can be fitted into {', '.join(known)}, got '{name}'")
+            if name not in _UNITS:
+                raise ValueError(f"a network can be fitted into {', '.join(_UNITS)}, got '{name}'")
             if not 0 < limit < math.inf:
                 raise ValueError(f"the limit of {name} must be a positive number, got {limit}")
         if self.observed is not None:

@@ -65,7 +65,8 @@ def test_an_estimate_shows_what_needs_no_training(trained, tmp_path, capsys, min
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ("--fit bytes=200X", "expected limits such as bytes=200k, macs=20M or latency=5ms, got bytes=200X; k is 1,000"),
+        ("--fit bytes=200X", "macs=20M, latency=5ms or ram=512k, got bytes=200X; k is 1,000"),
+        ("--fit ram=512ms", "got ram=512ms"),
         ("--fit macs=5ms", "got macs=5ms"),
         ("--fit bytes=200k --tolerance 1", "expected --fit or --tolerance, got both"),
         ("--fit bytes=200k bytes=3", "expected each limit of --fit once"),

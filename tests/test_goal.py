@@ -44,7 +44,8 @@ def test_json_inverts(goal: Goal) -> None:
         ({"runtime": "tensorrt"}, "runtime must be one of onnxruntime, openvino, got 'tensorrt'"),
         ({"hours": 0}, "hours must be positive, got 0"),
         ({"hours": float("inf")}, "hours must be positive, got inf"),
-        ({"fit": {"ram": 1.0}}, "a network can be fitted into bytes, latency, macs, got 'ram'"),
+        ({"fit": {"watts": 1.0}}, "a network can be fitted into bytes, latency, macs, ram, got 'watts'"),
+        ({"fit": {"ram": 0}}, "the limit of ram must be a positive number, got 0"),
         ({"fit": {"bytes": 0}}, "the limit of bytes must be a positive number, got 0"),
         ({"fit": {"bytes": 1e5}, "observed": 0.001}, "expected limits to fit into or an observed drop, got both"),
     ],
@@ -63,10 +64,13 @@ def test_from_json_names_what_it_got(fields: dict[str, Any]) -> None:
 def test_limits_say_what_is_measured_beside() -> None:
     assert Goal(fit={"bytes": 1e5, "latency": 5.0}).minimise == "latency"
     assert Goal(fit={"bytes": 1e5, "macs": 1e6}, minimise="latency").minimise == "macs"
+    assert Goal(fit={"ram": 5e5, "macs": 1e6}).minimise == "macs"
+    assert "within 500000 bytes of working memory at" in str(Goal(fit={"ram": 5e5}))
     assert str(Goal(fit={"bytes": 2e5})) == "best quality within 200000 bytes at 95 % confidence, in onnxruntime"
 
 
 def test_what_is_above_its_limit() -> None:
+    assert Goal(fit={"ram": 1000}).exceeded({"ram": 2500, "bytes": 5000}) == {"ram": 2.5}
     goal = Goal(fit={"bytes": 100, "macs": 10})
     assert goal.exceeded({"bytes": 150, "macs": 10, "latency": None}) == {"bytes": 1.5}
     assert Goal.from_json(json.loads(json.dumps(goal.to_json()))) == goal

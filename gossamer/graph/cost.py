@@ -4,7 +4,7 @@
 Multiply-adds are counted where weights are: in convolutions and linear layers, for one example. The size of every
 tensor dim is a fixed number plus, per group, slots times channels kept (a share of them for the columns of a grouped
 convolution); so a cost is a few products of a matrix with the counts, and a bisection can ask for it thousands of
-times.
+times. The same holds for activations, at batch 1.
 """
 
 from __future__ import annotations
@@ -110,7 +110,9 @@ def _norm(analysis: Analysis, call: Call) -> Norm | None:
 class Prediction:
     """Costs as a function of how many channels each group keeps."""
 
-    def __init__(self, analysis: Analysis, groups: Sequence[Group], used: Sequence[str]) -> None:
+    def __init__(
+        self, analysis: Analysis, groups: Sequence[Group], used: Sequence[str], activations: Sequence[Labelled]
+    ) -> None:
         self._columns = {group.name: column for column, group in enumerate(groups)}
         self._sizes = np.array([group.size for group in groups], np.int64)
         group_of = np.full(len(analysis.classes.pinned), -1)
@@ -122,6 +124,7 @@ class Prediction:
         self._positions = np.array([_positions(call) for call in calls], np.int64)
         self.kinds = tuple(_kind(call) for call in calls)
         self._parameters = self._affine(analysis, [analysis.tensors[name] for name in used], group_of)
+        self._activations = self._affine(analysis, activations, group_of)
 
     def macs(self, counts: Mapping[str, int]) -> int:
         """Multiply-adds for one example when each named group keeps `counts` channels, the others all."""
@@ -134,6 +137,10 @@ class Prediction:
     def parameters(self, counts: Mapping[str, int]) -> int:
         """Numbers stored for inference when each named group keeps `counts` channels, the others all."""
         return int(self._products(self._parameters, counts).sum())
+
+    def activations(self, counts: Mapping[str, int]) -> NDArray[np.int64]:
+        """Numbers in each activation at batch 1, (activations,), when each named group keeps `counts` channels."""
+        return self._products(self._activations, counts)
 
     def _affine(
         self, analysis: Analysis, tensors: Sequence[Labelled], group_of: NDArray[np.int64]

@@ -31,7 +31,9 @@ from gossamer.graph.check import cut_error
 from gossamer.graph.cost import Layer, Prediction, find_layers
 from gossamer.graph.emptied import unread
 from gossamer.graph.export import Form, canonical_names, export_forms
+from gossamer.graph.flow import Flow, find_flow
 from gossamer.graph.groups import Group, find_groups
+from gossamer.graph.labels import Labelled
 from gossamer.graph.surgery import Cut
 from gossamer.graph.traced import TracedModule
 from gossamer.graph.write_back import copied, write_back
@@ -163,6 +165,18 @@ class Network:
     def macs_of_uses_if(self, counts: Mapping[str, int]) -> NDArray[np.int64]:
         """The multiply-adds of each use of a layer, (uses,), if each named group kept so many channels."""
         return self._prediction.macs_of_uses(counts)
+
+    @property
+    def flow(self) -> Flow:
+        """Which operator of the evaluation form makes which activation, and from which."""
+        return self._flow[0]
+
+    def activations_if(self, counts: Mapping[str, int]) -> NDArray[np.int64]:
+        """Numbers in each activation of `flow` at batch 1, (activations,), if each named group kept so many channels.
+
+        Where a group keeps none, activations without channels have none; what is computed from them is counted still.
+        """
+        return self._prediction.activations(counts)
 
     def can_end(self, group: str) -> bool:
         """Whether a group may keep nothing: the network goes on without the branch through it."""
@@ -308,7 +322,13 @@ class Network:
     @cached_property
     def _prediction(self) -> Prediction:
         used = [node.target for node in self._forms[False].graph.nodes if node.op == "get_attr" and node.users]
-        return Prediction(self._analysis, self.groups, list(dict.fromkeys(used)))
+        flow, tensors = self._flow
+        activations = [tensors[name] for name in flow.activations]
+        return Prediction(self._analysis, self.groups, list(dict.fromkeys(used)), activations)
+
+    @cached_property
+    def _flow(self) -> tuple[Flow, dict[str, Labelled]]:
+        return find_flow(self._forms[False].graph, self._analysis.calls[False], self.example)
 
 
 def _checked(group: Group, keep: Keep) -> Keep:

@@ -49,18 +49,33 @@ def settle(
     """
     values = network.tensors
     factors = fold_factors(network.layers, values)
-    norms = Counter(layer.norm.mean for layer in network.layers if layer.norm)
     with torch.no_grad():
         for layer in network.layers:
             if layer.name not in stored:  # a weight that the network computes: it is a constant of the graph
                 continue
             weight = values[layer.name]
             weight.copy_(_like(stored[layer.name], weight) / factors[layer.name])
-            bias = layer.name.removesuffix(".weight") + ".bias"
-            name = layer.norm.bias if layer.norm else bias
-            alone = layer.norm is None or norms[layer.norm.mean] == 1
-            if alone and bias in stored and name in values:
+        for bias, name in _biases(network).items():
+            if bias in stored:
                 values[name] += _like(stored[bias], values[name]) - _like(exported[bias], values[name])
+
+
+def settled_names(network: Network) -> set[str]:
+    """Names of the deployed tensors that `settle` can give to a network, where the exported graph has them."""
+    return {layer.name for layer in network.layers} | _biases(network).keys()
+
+
+def _biases(network: Network) -> dict[str, str]:
+    """The network's own bias for each deployed one: the layer's, or that of a norm which no other layer shares."""
+    norms = Counter(layer.norm.mean for layer in network.layers if layer.norm)
+    found = {}
+    for layer in network.layers:
+        bias = layer.name.removesuffix(".weight") + ".bias"
+        name = layer.norm.bias if layer.norm else bias
+        alone = layer.norm is None or norms[layer.norm.mean] == 1
+        if alone and name in network.tensors:
+            found[bias] = name
+    return found
 
 
 def _like(array: NDArray[np.generic], tensor: Tensor) -> Tensor:

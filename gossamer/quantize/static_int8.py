@@ -32,7 +32,7 @@ from onnx import helper, numpy_helper
 
 from gossamer.quantize.points import place, points_of
 from gossamer.quantize.ranges import METHODS, Histogram
-from gossamer.runtime.onnx_graph import out_axis, reads, write_initializers
+from gossamer.runtime.onnx_graph import number, out_axis, reads, write_initializers
 from gossamer.runtime.saturation import LARGEST, largest_weight
 from gossamer.runtime.session import open_session
 from gossamer.runtime.weights import serialize
@@ -99,6 +99,23 @@ def quantize_int8(
     seen = _observe(proto, sorted(set(sources.values())), batches)
     grids = {source: Grid.over(*METHODS[method](histogram)) for source, histogram in seen.items()}
     _rewrite(graph, weights, sources, grids, set(layers) - floats, units or {}, largest)
+    return serialize(proto)
+
+
+def with_values(int8: bytes, values: Mapping[str, NDArray[np.float32]]) -> bytes:
+    """An int8 network with other integers on its grids: those of `values`, by the names of weights and biases."""
+    proto = onnx.load_from_string(int8)
+    weights = {tensor.name: numpy_helper.to_array(tensor) for tensor in proto.graph.initializer}
+    scales: dict[str, Array] = dict(weights)
+    for node in proto.graph.node:
+        if node.op_type == "Mul" and all(name in scales for name in node.input):  # of a bias
+            scales[node.output[0]] = np.multiply(*(scales[name] for name in node.input))
+        if node.op_type == "DequantizeLinear" and node.input[0] in values:
+            name, axis = node.input[0], int(number(node, "axis", 1))
+            shape = [-1 if k == axis else 1 for k in range(weights[name].ndim)]
+            integers = np.rint(values[name] / np.asarray(scales[node.input[1]], np.float64).reshape(shape))
+            weights[name] = integers.astype(weights[name].dtype)
+    write_initializers(proto.graph, weights)
     return serialize(proto)
 
 

@@ -5,7 +5,8 @@ A rung asks for a share of the original's multiply-adds, or of its milliseconds 
 them. How many channels each group keeps, none at all included, and which ones: `gossamer.search.widths`. The cut
 network is tuned from the last accepted one, distilled from the original. Where latency is the goal, each rung
 is written twice, in float32 and in int8 arithmetic, and both are timed in the runtime: a rung that is not faster than
-the original is refused.
+the original is refused. Where int8 is the faster one, and only its answers are not good enough, it is trained on its
+own grids and written once more. Where working memory is limited each is written twice too: int8 takes a quarter of it.
 """
 
 from __future__ import annotations
@@ -15,14 +16,19 @@ from pathlib import Path
 
 from gossamer.graph import Network
 from gossamer.plan import Plan
+from gossamer.quantize.folding import settle, settled_names
+from gossamer.runtime.export import export_onnx
 from gossamer.runtime.saturation import LARGEST, largest_weight
-from gossamer.search.candidate import Candidate, finish, reopened
+from gossamer.runtime.torch_operators import NotTrainable
+from gossamer.runtime.weights import split_weights
+from gossamer.search.candidate import Candidate, deployed, finish, reopened
 from gossamer.search.ladder import climb
 from gossamer.search.pace import epochs_in_time, measure_pace
 from gossamer.search.run import Run
 from gossamer.search.widths import Widths, narrowed
-from gossamer.tuning import Distillation
+from gossamer.tuning import Distillation, Diverged
 from gossamer.tuning.batch_norm import reestimate_batch_norms
+from gossamer.tuning.quantization_aware import on_int8_grids, trained_int8
 
 
 @dataclass(frozen=True)
@@ -45,6 +51,9 @@ def demand(run: Run, share: float) -> Demand:
 
 SHARES = (0.92, 0.82, 0.7, 0.5, 0.36, 0.26, 0.19, 0.14)
 FIRST = SHARES.index(0.7)  # where too much, the gentler ones are tried
+UNCUT = "uncut"
+INT8_SHARE = 0.25  # of a rung's epochs
+INT8_GENTLY = 0.1  # of the learning rate: the network is a good one already
 
 
 def between(low: Demand, high: Demand) -> Demand:
@@ -57,7 +66,7 @@ def climb_channels(run: Run) -> list[Candidate]:
     pace = measure_pace(run)
 
     seconds = run.seconds_of("first candidate", lambda: uncut_written(run))
-    safe = uncut_written(run)
+    safe = int8_trained(run, run.step_folder(0, UNCUT), UNCUT, uncut_written(run), pace.epochs)
     widths = Widths.of(run, int8=safe[-1].plan.int8)
     return safe + climb(
         run,
@@ -71,7 +80,7 @@ def climb_channels(run: Run) -> list[Candidate]:
 
 def uncut_written(run: Run) -> list[Candidate]:
     """The original in every arithmetic that the goal is about, the better one last."""
-    return _written(run, run.step_folder(0, "uncut"), "uncut", run.network, Plan())
+    return _written(run, run.step_folder(0, UNCUT), UNCUT, run.network, Plan())
 
 
 def cut_and_tuned(
@@ -79,8 +88,8 @@ def cut_and_tuned(
 ) -> list[Candidate]:
     """One rung: cut from `previous` (or the original) to what `demand` asks, tuned and written."""
     folder = run.step_folder(number, demand.name)
-    if finished := _load_written(run, folder, demand.name):
-        return finished
+    if finished := _load_written(run, folder):
+        return int8_trained(run, folder, demand.name, finished, epochs)
     parent = reopened(run, previous) if previous else run.network
     before = previous.plan.keep() if previous else {}
     counts = widths.within(demand.share, {name: int(keep.sum()) for name, keep in before.items()})
@@ -90,11 +99,51 @@ def cut_and_tuned(
     keep, smaller = narrowed(run, parent, counts)
     run.tune(smaller.module, (Distillation(),), measure_pace(run).numerics, epochs, folder, demand.name)
     reestimate_batch_norms(smaller.module, run.calibration_batches())
-    return _written(run, folder, demand.name, smaller, Plan().with_channels(keep))
+    written = _written(run, folder, demand.name, smaller, Plan().with_channels(keep))
+    return int8_trained(run, folder, demand.name, written, epochs)
+
+
+def int8_trained(run: Run, folder: Path, name: str, written: list[Candidate], epochs: int) -> list[Candidate]:
+    """What was written, and the int8 form trained on its grids where that is all it lacks; the better one last.
+
+    It trains for a share of the `epochs` that its rung had.
+    """
+    forms = {candidate.plan.int8: candidate for candidate in written}
+    if not (True in forms and _only_its_answers(forms[False], forms[True])):
+        return written
+    inside = folder / "int8-trained"
+    if done := Candidate.load(inside):
+        return _best_last(run, [*written, done])
+    pace, epochs = measure_pace(run), max(1, round(INT8_SHARE * epochs))
+    if not run.stage(f"time for {folder.name} in int8", lambda: run.has_time_for(epochs * pace.epoch_seconds)):
+        run.note(f"'{name}' was not trained in int8: its {epochs} epochs did not fit into the time")
+        return written
+    network = reopened(run, forms[False])
+    model = export_onnx(network.module, network.example)
+    int8 = deployed(network, run.task, int8=True)
+    try:
+        module = on_int8_grids(model, int8, settled_names(network), largest_weight())
+        numerics = replace(pace.numerics, bfloat16=False)  # whose own rounding is as coarse as that of 8 bits
+        run.tune(module, (Distillation(),), numerics, epochs, folder, f"{name}, int8", "int8", gently=INT8_GENTLY)
+    except (NotTrainable, Diverged) as error:
+        run.note(f"'{name}' was not trained in int8: {error}")
+        return written
+    int8, values = trained_int8(int8, module)
+    settle(network, split_weights(model)[1], values)
+    plan = replace(forms[False].plan, int8=True)
+    trained = finish(run, inside, f"{name}, int8 trained", network, plan, model=int8)
+    run.forget_training(folder)
+    return _best_last(run, [*written, trained])
+
+
+def _only_its_answers(floats: Candidate, int8: Candidate) -> bool:
+    """Whether the int8 form would be the better one, were its answers as good as those in float32."""
+    faster = (int8.speedup or 0.0) > max(1.0, floats.speedup or 0.0)
+    return faster and floats.verdict.accepted and not int8.verdict.accepted
 
 
 def _written(run: Run, folder: Path, name: str, network: Network, plan: Plan) -> list[Candidate]:
-    """The network as float32 and, where latency is the goal, as int8; the better one last."""
+    """The network as float32 and, where latency or working memory counts, as int8; the better one last."""
     if "int8" in _variants(run) and largest_weight() < LARGEST:
         run.note(
             f"this processor cuts off sums of two products of bytes, so int8 weights keep to {largest_weight()}; on "
@@ -106,22 +155,28 @@ def _written(run: Run, folder: Path, name: str, network: Network, plan: Plan) ->
         done = Candidate.load(inside)
         int8 = variant == "int8"
         found.append(done or finish(run, inside, f"{name}, {variant}", network, replace(plan, int8=int8)))
-    return sorted(found, key=_worth)
+    return _best_last(run, found)
 
 
-def _load_written(run: Run, folder: Path, name: str) -> list[Candidate]:
+def _load_written(run: Run, folder: Path) -> list[Candidate]:
     """What `_written` returned, if all of it is there."""
     found = [Candidate.load(folder / variant) for variant in _variants(run)]
     complete = [candidate for candidate in found if candidate is not None]
-    return sorted(complete, key=_worth) if len(complete) == len(found) else []
+    return _best_last(run, complete) if len(complete) == len(found) else []
 
 
 def _variants(run: Run) -> tuple[str, ...]:
     # int8 arithmetic has grids of its own, which a file's bits cannot choose; and tables of boards are of float32
     only_float = "bytes" in run.goal.fit or run.settings.latency_table is not None
-    return ("float32", "int8") if run.goal.minimise == "latency" and not only_float else ("float32",)
+    wanted = run.goal.minimise == "latency" or "ram" in run.goal.fit
+    return ("float32", "int8") if wanted and not only_float else ("float32",)
 
 
-def _worth(candidate: Candidate) -> tuple[bool, float]:
-    """Accepted after refused, faster after slower."""
-    return candidate.verdict.accepted, candidate.speedup or 0.0
+def _best_last(run: Run, found: list[Candidate]) -> list[Candidate]:
+    """Accepted after refused, nearer its limits after farther from them, faster after slower."""
+
+    def worth(candidate: Candidate) -> tuple[bool, float, float]:
+        excess = max(run.goal.exceeded(candidate.limited).values(), default=0.0)
+        return candidate.verdict.accepted, -excess, candidate.speedup or 0.0
+
+    return sorted(found, key=worth)

@@ -1,13 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Fit: the best quality within limits of bytes, multiply-adds and milliseconds, any of them together.
+"""Fit: the best quality within limits of bytes, multiply-adds, milliseconds and working memory, any of them together.
 
-    channels   where multiply-adds or milliseconds are above their limits: by the frontier to what fits, tuned
+    channels   where multiply-adds, milliseconds or working memory are above their limits: by the frontier to what fits,
+               tuned; int8 first, where no bytes are limited, as it needs a quarter of the memory
     bits       where the file is: integers by output error, ever more strongly, until it fits; then trained, from the
                last that did not, on the bits that do
 
-What needs no training is written first, so that something fits early. A network that misses a limit although it was
-aimed within is tried again, aimed lower by what it missed. Everything that fits is a candidate; the best on the
-selection split is delivered.
+What needs no training is written first, so that something fits early. The working memory of a cut is known before it is
+trained; where no cut reaches its limit, nothing is trained. A network that misses a limit although it was aimed within
+is tried again, aimed lower by what it missed. Everything that fits is a candidate; the best on the selection split is
+delivered.
 """
 
 from __future__ import annotations
@@ -15,11 +17,17 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
+from gossamer.measure.working_memory import working_memory
 from gossamer.plan import Plan
+from gossamer.quantize.static_int8 import quantize_int8
 from gossamer.recipes import fewer_bytes, fewer_channels
 from gossamer.recipes.post_training import FIRST, MOST, Rounding, calibration_batches, rounded
-from gossamer.search.candidate import CLAIMS_BYTES, Candidate, coded_layers, limited, reopened
+from gossamer.runtime.export import export_onnx
+from gossamer.search.candidate import CLAIMS_BYTES, Candidate, coded_layers, reopened
+from gossamer.search.latency_table import blindly_cut
+from gossamer.search.memory_model import MemoryModel
 from gossamer.search.pace import epochs_in_time, measure_pace
+from gossamer.search.proof import ToleranceNotMet
 from gossamer.search.run import Run
 from gossamer.search.widths import Widths
 
@@ -28,7 +36,9 @@ AIMED_AT = {
     "bytes": 0.98,
     "latency": 0.95,
     "macs": 1.0,
+    "ram": 1.0,
 }  # of the limit: predicted bytes and milliseconds are a little off
+BY_CUTTING = {"macs": "MACs", "latency": "time", "ram": "working memory"}  # limits that fewer channels keep
 
 Epochs = Callable[[int, str], int]
 
@@ -39,30 +49,37 @@ def fitted(run: Run) -> list[Candidate]:
     seconds = run.seconds_of("first candidate", lambda: fewer_channels.uncut_written(run))
     found = fewer_channels.uncut_written(run)
     epochs_for = epochs_in_time(run, pace, seconds)
-    if _missed(run, found[-1], ("macs", "latency")):
+    if _missed(run, found[-1], tuple(BY_CUTTING)):
         found += narrowed(run, found[-1], epochs_for)
-    if _missed(run, found[-1], ("bytes",)) and not _missed(run, found[-1], ("macs", "latency")):
+    if _missed(run, found[-1], ("bytes",)) and not _missed(run, found[-1], tuple(BY_CUTTING)):
         found += packed(run, 1 + len(found), found[-1], epochs_for)
     return found
 
 
 def narrowed(run: Run, uncut: Candidate, epochs_for: Epochs) -> list[Candidate]:
-    """Cut to the limits of multiply-adds and milliseconds, and tuned."""
+    """Cut to the limits of multiply-adds, milliseconds and working memory, and tuned.
+
+    ToleranceNotMet where the working memory of no cut is within its limit.
+    """
+    memory = _reachable_memory(run, uncut) if "ram" in run.goal.fit else None
     widths = Widths.of(run, int8=uncut.plan.int8)
-    limits = {name: AIMED_AT[name] * limit for name, limit in run.goal.fit.items() if name != "bytes"}
+    limits = {name: AIMED_AT[name] * limit for name, limit in run.goal.fit.items() if name in BY_CUTTING}
     network, found = run.network, widths.cost
 
     def cost(counts: Mapping[str, int]) -> float:
-        """The larger of both costs, each as a share of its limit."""
+        """The largest of the costs, each as a share of its limit."""
         measured: dict[str, float] = {"macs": network.macs_if(counts), run.goal.minimise: found(counts)}
+        if memory is not None:
+            measured["ram"] = memory.bytes(counts)
         return max(measured[name] / limit for name, limit in limits.items())
 
     widths = replace(widths, cost=cost)
     share = 1 / cost({})
+    if memory is not None:
+        share = _lowered(run, widths, share, int8=uncut.plan.int8)
     tried: list[Candidate] = []
     for attempt in range(1, ATTEMPTS + 1):
-        demand = fewer_channels.demand(run, share)
-        demand = replace(demand, of="limits") if len(limits) > 1 else demand
+        demand = fewer_channels.Demand(share, "limits" if len(limits) > 1 else BY_CUTTING[next(iter(limits))])
         if not (epochs := epochs_for(attempt, demand.name)):
             break
         written = fewer_channels.cut_and_tuned(run, widths, attempt, demand, tried[-1] if tried else None, epochs)
@@ -71,6 +88,35 @@ def narrowed(run: Run, uncut: Candidate, epochs_for: Epochs) -> list[Candidate]:
             break
         share /= 1.02 * missed
     return tried
+
+
+def _reachable_memory(run: Run, uncut: Candidate) -> MemoryModel:
+    """What cuts need of working memory, or the error that says that even the smallest needs too much."""
+    assert uncut.ram_bytes is not None, "a goal that limits it has it measured"
+    memory = MemoryModel.of(run.network, uncut.ram_bytes)
+    least, limit = memory.bytes(memory.narrowest()), run.goal.fit["ram"]
+    if least > limit:
+        raise ToleranceNotMet(
+            f"no cut of channels brings the working memory to {limit:,.0f} bytes: with the fewest channels it is "
+            f"{least:,.0f}, and the input alone is {memory.input_bytes:,.0f}; raise the limit of ram"
+        )
+    return memory
+
+
+def _lowered(run: Run, widths: Widths, share: float, *, int8: bool) -> float:
+    """The share, lowered until the working memory of a cut to it, measured on its own graph, is within its limit."""
+    for _ in range(ATTEMPTS):
+        if (counts := widths.within(share, {})) is None:
+            break
+        cut = blindly_cut(run.network, counts)
+        model = export_onnx(cut.module, cut.example)
+        if int8:  # on whatever ranges: sizes do not depend on them
+            model = quantize_int8(model, [run.task.example.numpy()])
+        missed = working_memory(model).bytes / run.goal.fit["ram"]
+        if missed <= 1:
+            break
+        share /= 1.02 * missed
+    return share
 
 
 def packed(run: Run, number: int, base: Candidate, epochs_for: Epochs) -> list[Candidate]:
@@ -110,5 +156,5 @@ def packed(run: Run, number: int, base: Candidate, epochs_for: Epochs) -> list[C
 
 def _missed(run: Run, candidate: Candidate, names: tuple[str, ...]) -> float:
     """How many times the worst of these limits a candidate is, or 0 where it keeps them all."""
-    costs = limited(candidate.sizes.coded, candidate.macs, candidate.latency_ms)
-    return max((times for name, times in run.goal.exceeded(costs).items() if name in names), default=0.0)
+    exceeded = run.goal.exceeded(candidate.limited)
+    return max((times for name, times in exceeded.items() if name in names), default=0.0)

@@ -18,12 +18,15 @@ Differs from the paper:
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from gossamer.files import write_json
 from gossamer.filters import BatchNormScale
 from gossamer.graph import Group, Network
 from gossamer.plan import Plan
@@ -46,7 +49,7 @@ FLOOR = 0.05  # of the channels of a group, so that no layer is emptied
 class SlimThenSparsify:
     """`slimming` x `pruning` cells: s steps leave 1 - s / slimming of the channels, d steps 1 - d / pruning of weights.
 
-    `brute_force` asks about every cell, for comparison.
+    `brute_force` asks about every cell and says what the staircase would have found among them; grid.json has them all.
     """
 
     slimming: int = 10
@@ -68,6 +71,7 @@ class SlimThenSparsify:
         seconds = run.seconds_of("first candidate", lambda: fine_grid(run))
         tried: dict[Cell, Candidate] = {}
         epochs_for = epochs_in_time(run, pace, seconds)
+        slimmed: dict[int, tuple[int, int]] = {}  # weights and all parameters of each slimmed network
 
         def candidate(cell: Cell) -> Candidate:
             if cell not in tried:
@@ -76,22 +80,63 @@ class SlimThenSparsify:
                     raise _OutOfTime
                 if cell[1] and (cell[0], 0) not in tried:
                     candidate((cell[0], 0))
+                run.seconds_of(self._name(cell), lambda: self._cell(run, groups, cell, epochs))
                 tried[cell] = self._cell(run, groups, cell, epochs)
             return tried[cell]
 
-        grid = Grid(
-            self.slimming,
-            self.pruning,
-            keeps=lambda cell: candidate(cell).verdict.accepted,
-            size=lambda cell: float(candidate(cell).nonzeros),
-        )
+        def left(cell: Cell) -> float:
+            """Weights and biases that a cell leaves, known before it is tuned."""
+            slim, pruned = cell
+            if slim not in slimmed:
+                trained = self._trained(run, groups, pace.epochs)
+                network = trained.cut(self._channels(trained, groups, 1 - slim / self.slimming))
+                slimmed[slim] = sum(math.prod(layer.shape) for layer in network.layers), network.parameters
+            weights, parameters = slimmed[slim]
+            return parameters - pruned / self.pruning * weights
+
+        grid = Grid(self.slimming, self.pruning, keeps=lambda cell: candidate(cell).verdict.accepted, size=left)
         try:
             best = brute_force(grid) if self.brute_force else staircase(grid, patience=self.patience)
-            if best is not None:
-                run.note(f"{self._name(best)}: the smallest of {len(grid.asked)} cells asked about")
         except _OutOfTime:
             run.note(f"the search ended for want of time after {len(tried)} of {self.slimming * self.pruning} cells")
+        else:
+            if best is not None:
+                run.note(f"{self._name(best)}: the smallest of {len(grid.asked)} cells asked about")
+            if self.brute_force:
+                self._compare(run, grid, tried)
         return [fine_grid(run), *tried.values()]
+
+    def _compare(self, run: Run, grid: Grid, tried: Mapping[Cell, Candidate]) -> None:
+        """Note and write down what the staircase would have found among the cells that brute force asked about."""
+        walked = Grid(self.slimming, self.pruning, grid.asked.__getitem__, grid.size)
+        found = staircase(walked, patience=self.patience)
+        asked = dict.fromkeys([*walked.asked, *((slim, 0) for slim, _ in walked.asked)])  # made of slimmed networks
+        seconds = {cell: float(run.stages()[f"seconds of {self._name(cell)}"]["value"]) for cell in tried}
+        share = sum(seconds[cell] for cell in asked) / sum(seconds.values())
+        kept = [cell for cell, keeps in grid.asked.items() if keeps]
+        ways = {
+            "brute force": kept,
+            "the staircase": [] if found is None else [found],
+            "slimming alone": [cell for cell in kept if cell[1] == 0],
+            "pruning of weights alone": [cell for cell in kept if cell[0] == 0],
+        }
+        for way, among in ways.items():
+            if among:
+                best = min(among, key=grid.size)
+                run.note(f"{way}: {self._name(best)}, {grid.size(best):,.0f} weights and biases left")
+        run.note(f"the staircase asks about {len(asked)} of {len(tried)} cells, in {100 * share:.1f} % of their time")
+        cells = [
+            {
+                "cell": cell,
+                "accepted": grid.asked[cell],
+                "nonzeros": one.nonzeros,
+                "bytes": one.sizes.coded,
+                "drop": one.verdict.drop,
+                "seconds": seconds[cell],
+            }
+            for cell, one in tried.items()
+        ]
+        write_json(run.folder / "grid.json", {**asdict(self), "cells": cells, "asked": list(asked), "found": found})
 
     def _name(self, cell: Cell) -> str:
         return f"{100 * cell[0] / self.slimming:.3g} % of channels, {100 * cell[1] / self.pruning:.3g} % of weights cut"

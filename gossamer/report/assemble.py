@@ -32,6 +32,7 @@ from gossamer.runtime.latency import interleaved, thread_counts
 from gossamer.runtime.session import available, open_session, precisions
 from gossamer.runtime.weights import split_weights
 from gossamer.search.candidate import Candidate as Finished
+from gossamer.search.candidate import ram_bytes_of
 from gossamer.search.control import dense_control_quality, tuned_epochs
 from gossamer.search.proof import Proof
 from gossamer.search.run import Run
@@ -55,6 +56,7 @@ def assemble(run: Run, candidates: Sequence[Finished], proof: Proof, name: str, 
         sizes(run.network.parameters, original_onnx, 0),
         {runtime: row["original"] for runtime, row in timings["turns"].items()},
         starts["original"],
+        ram_bytes_of(run, original_onnx),
     )
     compressed = _side(
         proof.compressed_quality,
@@ -64,6 +66,7 @@ def assemble(run: Run, candidates: Sequence[Finished], proof: Proof, name: str, 
         chosen.sizes,
         {runtime: row["compressed"] for runtime, row in timings["turns"].items()},
         starts["compressed"],
+        ram_bytes_of(run, chosen.onnx()),
     )
     control = None
     if run.settings.control and tuned_epochs(run):
@@ -150,6 +153,7 @@ def _side(
     found: Sizes,
     latency_ms: Mapping[str, Any],
     start: Mapping[str, Any],
+    ram_bytes: int | None,
 ) -> Side:
     return Side(
         quality=quality,
@@ -160,6 +164,7 @@ def _side(
         latency_ms={runtime: Latency(**row) for runtime, row in latency_ms.items()},
         first_answer_ms=start["ms"],
         peak_memory=start["peak_bytes"],
+        ram_bytes=ram_bytes,
     )
 
 

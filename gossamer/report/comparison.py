@@ -66,9 +66,18 @@ def comparison_rows(report: Report) -> list[Row]:
         row("parameters", lambda side: side.parameters, human_count),
         row("of them not zero", lambda side: side.nonzeros, human_count),
         row("multiply-adds", lambda side: side.macs, human_count, key=report.minimise == "macs"),
+        *_memory_rows(report, row),
         *_latency_rows(report, row),
         *_starting_rows(report, row),
     ]
+
+
+def _memory_rows(report: Report, row: Callable[..., Row]) -> list[Row]:
+    """What activations need on a device; older reports do not say."""
+    if report.compressed.ram_bytes is None:
+        return []
+    limited = "ram" in (report.goal or {}).get("fit", {})
+    return [row("working memory of activations", lambda side: side.ram_bytes, human_bytes, key=limited)]
 
 
 def _starting_rows(report: Report, row: Callable[..., Row]) -> list[Row]:

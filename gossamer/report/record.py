@@ -79,6 +79,7 @@ class Side:
     """One network, measured: the original, the compressed, or the dense control that was tuned as long.
 
     `first_answer_ms`: from its file to its first answer; `peak_memory`: bytes that a process which does that has held.
+    `ram_bytes`: the working memory of its activations on a device (`measure.working_memory`), in records since it is.
     """
 
     quality: float
@@ -89,11 +90,13 @@ class Side:
     latency_ms: Mapping[str, Latency]
     first_answer_ms: float | None = None
     peak_memory: int | None = None
+    ram_bytes: int | None = None
 
     def __post_init__(self) -> None:
         _check_range("quality", self.quality, 0, 1)
         _check_range("macs", self.macs, 0)
         _check_range("nonzeros", self.nonzeros, 0, self.parameters)
+        _check_range("ram_bytes", self.ram_bytes, 0)
 
 
 @dataclass(frozen=True)

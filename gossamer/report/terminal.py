@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 SECONDS_BETWEEN_LINES = 10.0
 IN_LAYERS = ("weights", "units and codebooks")  # parts of the file that the rows of its layers hold
-COSTS = ("file", "smaller", "MACs", "batch 1", "drop, points")  # of candidates while the search goes on
+COSTS = ("file", "smaller", "MACs", "memory", "batch 1", "drop, points")  # of candidates while the search goes on
 LIVE_ROWS = 12  # the newest
 WIDE = 200  # letters of a line where there is no terminal: tables are not squeezed on their way into a file
 
@@ -130,12 +130,13 @@ def _unbeaten(candidate: Finished, found: Sequence[Finished], minimise: str) -> 
 
 
 def _costs(candidate: Finished) -> list[str]:
-    """File, times smaller, multiply-adds and milliseconds as texts."""
+    """File, times smaller, multiply-adds, working memory and milliseconds as texts."""
     size = candidate.sizes
     return [
         human_bytes(size.coded),
         human_ratio(candidate.smaller),
         human_count(candidate.macs),
+        ABSENT if candidate.ram_bytes is None else human_bytes(candidate.ram_bytes),
         ABSENT if candidate.latency_ms is None else human_ms(candidate.latency_ms),
     ]
 

@@ -53,6 +53,9 @@ def gain(report: Report) -> str:
     if compressed.macs and original.macs:
         fewer = _times(original.macs / compressed.macs, "fewer multiply-adds", "more multiply-adds")
     wanted = {"bytes": [smaller], "latency": [faster, smaller], "macs": [fewer, smaller]}[report.minimise]
+    if "ram" in (report.goal or {}).get("fit", {}) and original.ram_bytes and compressed.ram_bytes:
+        ratio = original.ram_bytes / compressed.ram_bytes
+        wanted = [_times(ratio, "less working memory", "more working memory"), *wanted]
     return " and ".join(part for part in wanted if part) or "Measured"
 
 

@@ -23,6 +23,7 @@ from gossamer.files import read_json, write_json
 from gossamer.graph import Layer, Network
 from gossamer.measure.quality import right_examples
 from gossamer.measure.sizes import FLOAT_BYTES, Sizes, sizes, zeros
+from gossamer.measure.working_memory import working_memory
 from gossamer.plan import Plan
 from gossamer.quantize.folding import settle
 from gossamer.quantize.integers import MANTISSA_BITS, Shared, tensors
@@ -44,7 +45,8 @@ CLAIMS_BYTES = 320  # of the certificate and what it is about, deflated: 195 to 
 class Candidate:
     """A finished candidate; sizes in bytes, quality a fraction of the selection split.
 
-    `speedup` and `smaller`: times, against the original, the latter of its float32 values.
+    `speedup` and `smaller`: times, against the original, the latter of its float32 values. `ram_bytes`: working memory
+    (`measure.working_memory`), None where it was not known, or not yet recorded.
     """
 
     name: str
@@ -58,6 +60,7 @@ class Candidate:
     latency_ms: float | None
     speedup: float | None
     smaller: float
+    ram_bytes: int | None = None
 
     def cost(self, minimise: str) -> float:
         """What the goal wants small: bytes of the file, milliseconds, or multiply-adds."""
@@ -65,6 +68,11 @@ class Candidate:
             assert self.latency_ms is not None
             return self.latency_ms
         return float(self.sizes.coded if minimise == "bytes" else self.macs)
+
+    @property
+    def limited(self) -> dict[str, float | None]:
+        """Its costs by the names of a goal's limits."""
+        return limited(self.sizes.coded, self.macs, self.latency_ms, self.ram_bytes)
 
     @property
     def plan(self) -> Plan:
@@ -99,9 +107,20 @@ class Candidate:
         return cls(**{**value, "sizes": Sizes(**value["sizes"]), "verdict": Verdict(**value["verdict"])})
 
 
-def limited(coded: int, macs: int, latency_ms: float | None) -> dict[str, float | None]:
+def limited(coded: int, macs: int, latency_ms: float | None, ram_bytes: int | None) -> dict[str, float | None]:
     """Costs by the names of a goal's limits; of bytes, with what the certificate adds to the file."""
-    return {"bytes": coded + CLAIMS_BYTES, "macs": macs, "latency": latency_ms}
+    return {"bytes": coded + CLAIMS_BYTES, "macs": macs, "latency": latency_ms, "ram": ram_bytes}
+
+
+def ram_bytes_of(run: Run, model: bytes) -> int | None:
+    """The working memory of a network in ONNX; None, and a note, where it is not known and nobody limits it."""
+    try:
+        return working_memory(model).bytes
+    except ValueError as error:
+        if "ram" in run.goal.fit:
+            raise
+        run.note(f"the working memory is not told: {error}")
+        return None
 
 
 def finished(run: Run) -> list[Candidate]:
@@ -137,23 +156,25 @@ def finish(
     units: Units | None = None,
     shared: Mapping[str, Shared] | None = None,
     choice: container.Choice = smallest,
+    model: bytes | None = None,
 ) -> Candidate:
     """Write a network to its file, reopen the file, and measure it on the selection split.
 
     `units` gives the grid of each deployed weight, `shared` its codebook; with `plan.int8` the grids are those of
-    int8 arithmetic. `choice` codes the integers.
+    int8 arithmetic. `choice` codes the integers. `model`: the network in ONNX, where it is not simply exported.
     """
     task, goal = run.task, run.goal
-    model = write_network(folder, network, plan, task, units, shared, choice)
+    model = write_network(folder, network, plan, task, units, shared, choice, model)
     right = right_examples(task, task.selection, model, goal.runtime)
     safest_flips = run.stage("flips of the safest", lambda: float(np.mean(run.original_right() != right)))
     found = sizes(network.parameters, model, (folder / "model.gossamer").stat().st_size)
+    ram_bytes = ram_bytes_of(run, model)
     latency_ms = speedup = None
     if goal.minimise == "latency":
         table = board_of(run)
         latency_ms, speedup = run.latency(model) if table is None else predicted(run, table, plan)
     if goal.fit:
-        costs = limited(found.coded, network.macs, latency_ms)
+        costs = limited(found.coded, network.macs, latency_ms, ram_bytes)
         verdict = judge_fit(goal, run.original_right(), right, costs)
     else:
         verdict = judge(goal, run.original_right(), right, len(task.test), run.look, safest_flips)
@@ -172,6 +193,7 @@ def finish(
         latency_ms=latency_ms,
         speedup=speedup,
         smaller=FLOAT_BYTES * run.network.parameters / found.coded,
+        ram_bytes=ram_bytes,
     )
     candidate.save()
     run.watch.candidate(candidate.name, asdict(candidate))
@@ -186,12 +208,13 @@ def write_network(
     units: Units | None = None,
     shared: Mapping[str, Shared] | None = None,
     choice: container.Choice = smallest,
+    model: bytes | None = None,
 ) -> bytes:
     """Write plan, weights and file of a network; returns the ONNX bytes decoded from that file.
 
     Where the file rounds them, the network's own weights and biases become those of the file.
     """
-    graph, weights = split_weights(deployed(network, task, int8=plan.int8))
+    graph, weights = split_weights(model or deployed(network, task, int8=plan.int8))
     if lost := sorted({*(units or {}), *(shared or {})} - set(weights)):
         raise ValueError(f"expected the weight '{lost[0]}' in the exported graph, but it is not there under its name")
     rounded = units is not None or shared is not None

@@ -26,7 +26,7 @@ class Verdict:
 def judge_fit(
     goal: Goal, original: NDArray[np.bool_], candidate: NDArray[np.bool_], costs: Mapping[str, float | None]
 ) -> Verdict:
-    """Whether a candidate of these bytes, macs and milliseconds ("latency") keeps the goal's limits; drop as it is."""
+    """Whether a candidate of these costs, by the names of the goal's limits, keeps them; drop as it is."""
     counts = Counts.of(original, candidate)
     times = goal.exceeded(costs)
     note = ", ".join(f"{name} {ratio:.3g} times the limit" for name, ratio in times.items())

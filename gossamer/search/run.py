@@ -251,17 +251,18 @@ class Run:
         name: str,
         phase: str = "",
         weight_decay: float = tuning.Settings.weight_decay,
+        gently: float = 1.0,
     ) -> dict[str, Tensor]:
         """Train a candidate in place; goes on from the step's checkpoint if there is one.
 
         The original is its teacher where a plug wants one. `phase` tells apart the trainings of a step that has
-        several. Returns the weights that its forward pass uses. Only training happens on the run's device: module
-        and weights come back to the CPU.
+        several; `gently` multiplies the learning rate. Returns the weights that its forward pass uses. Only training
+        happens on the run's device: module and weights come back to the CPU.
         """
         settings = tuning.Settings(
             epochs=epochs,
             batch_size=self.settings.batch_size,
-            learning_rate=self.settings.learning_rate,
+            learning_rate=gently * self.settings.learning_rate,
             weight_decay=weight_decay,
             augment=self.settings.augment,
             seed=self.settings.seed,

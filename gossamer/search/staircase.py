@@ -27,7 +27,7 @@ Cell = tuple[int, int]  #: steps of slimming, steps of weight pruning
 
 @dataclass
 class Grid:
-    """S x D cells; `keeps` and `size` are asked about each cell once."""
+    """S x D cells; `keeps` is asked about each cell once, `size` as often as one likes: it costs nothing."""
 
     slimming: int
     pruning: int

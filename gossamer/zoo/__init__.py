@@ -43,10 +43,13 @@ def _densenet40(classes: int = 10) -> nn.Module:
     return CifarDenseNet(40, 12, classes)
 
 
-def _lenet5(classes: int = 10) -> nn.Module:
-    from gossamer.zoo.lenet import LeNet5
+def _lenet5(batch_norm: bool) -> Callable[..., nn.Module]:
+    def build(classes: int = 10) -> nn.Module:
+        from gossamer.zoo.lenet import LeNet5
 
-    return LeNet5(classes)
+        return LeNet5(classes, batch_norm)
+
+    return build
 
 
 def _lenet300100(classes: int = 10) -> nn.Module:
@@ -65,6 +68,7 @@ ZOO: dict[str, Callable[..., nn.Module]] = {
     "vgg19_bn": _vgg(19),
     "mobilenetv2": _mobilenetv2,
     "densenet40": _densenet40,
-    "lenet5": _lenet5,
+    "lenet5": _lenet5(batch_norm=False),
+    "lenet5_bn": _lenet5(batch_norm=True),
     "lenet300100": _lenet300100,
 }

@@ -8,6 +8,8 @@ import pytest
 import gossamer
 from gossamer.certify import recheck
 from gossamer.goal import Goal
+from gossamer.measure.working_memory import working_memory
+from gossamer.search.memory_model import MemoryModel
 from gossamer.search.proof import ToleranceNotMet
 from gossamer.search.run import Settings
 
@@ -48,6 +50,53 @@ def test_what_fits_already_is_only_written(fit):
 def test_what_cannot_fit_is_said(fit):
     with pytest.raises(ToleranceNotMet, match=r"no candidate fits into the limits \(.*bytes .* times the limit"):
         fit(bytes=100)
+
+
+# --- working memory: the small network reads and makes 16 channels of 8 x 8 in its second convolution -----------------
+
+
+def test_int8_takes_a_quarter_of_the_memory_and_is_tried_before_channels_are_cut(fit):
+    result = fit(ram=4096)
+    assert result.report.chosen == "uncut, int8"
+    assert [candidate.ram_bytes for candidate in result.candidates] == [4 * 64 * (16 + 16), 64 * (16 + 16)]
+    assert [candidate.verdict.note for candidate in result.candidates] == ["ram 2 times the limit", ""]
+    before, after = result.report.original, result.report.compressed
+    assert (before.ram_bytes, after.ram_bytes) == (8192, 2048)
+    assert working_memory((result.folder / "model.onnx").read_bytes()).bytes == after.ram_bytes
+    page = (result.folder / "report.html").read_text(encoding="utf-8")
+    assert "4.00\N{MULTIPLICATION SIGN} less working memory" in page
+    assert "working memory of activations" in page
+
+
+def test_channels_are_cut_to_working_memory_and_bytes_together(fit):
+    result = fit(ram=4000, bytes=100_000)
+    after = result.report.compressed
+    assert after.ram_bytes == working_memory((result.folder / "model.onnx").read_bytes()).bytes <= 4000
+    assert after.ram_bytes > 3000, "more was cut than had to be"
+    assert all("int8" not in candidate.name for candidate in result.candidates), "the bits of a file need floats"
+    assert after.quality > 0.9
+
+
+@pytest.mark.parametrize(("limits", "least"), [({"ram": 200}, (3 + 1) * 64), ({"ram": 800, "bytes": 1e6}, 4 * 4 * 64)])
+def test_memory_that_no_cut_reaches_is_said_before_anything_is_trained(fit, tmp_path, limits, least):
+    """The input has 3 channels, and the first convolution keeps one."""
+    message = (
+        f"no cut of channels brings the working memory to {limits['ram']} bytes: with the fewest .* it is {least:,}"
+    )
+    with pytest.raises(ToleranceNotMet, match=message):
+        fit(**limits)
+    steps = {path.name for path in (tmp_path / "run" / "steps").iterdir()}
+    assert steps == {"00-uncut"}
+    assert not (tmp_path / "run" / "stages" / "sensitivities.json").exists()
+
+
+def test_a_cut_that_needs_more_than_predicted_is_lowered_before_it_is_trained(fit, monkeypatch):
+    """Where the model is off (here: by a third), the graph of the cut is measured, and the share follows."""
+    exact = MemoryModel.bytes
+    monkeypatch.setattr(MemoryModel, "bytes", lambda self, counts: exact(self, counts) * (0.75 if counts else 1))
+    result = fit(ram=4000, bytes=100_000)
+    assert result.report.compressed.ram_bytes <= 4000
+    assert len(result.candidates) == 2, "it was trained once"
 
 
 def test_recipes_that_search_within_a_tolerance_refuse(fit):

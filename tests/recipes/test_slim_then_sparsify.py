@@ -9,7 +9,9 @@ import torch
 from torch import nn
 
 import gossamer
+from benchmarks import staircase_table
 from gossamer import container
+from gossamer.files import read_json
 from gossamer.goal import Goal
 from gossamer.graph import trace
 from gossamer.recipes import recipe_named
@@ -54,6 +56,23 @@ def test_the_staircase_finds_what_brute_force_finds_with_fewer_cells(both):
     }
     assert best["staircase"].nonzeros <= 1.35 * best["brute force"].nonzeros, "at most a step of the grid larger"
     assert best["staircase"].nonzeros < 0.6 * both[0].candidates[0].parameters
+
+
+def test_brute_force_says_what_the_staircase_would_have_found(both):
+    """On the same grid with the same images, trained alike: what the staircase by itself asked about and found."""
+    quick, control = both
+    grid = read_json(control.folder / "grid.json")
+    assert len(grid["cells"]) == 9
+    assert len(grid["asked"]) == len(cells(quick))
+    (chosen,) = [note for note in quick.report.notes if "cells asked about" in note]
+    (found,) = [note for note in control.report.notes if note.startswith("the staircase: ")]
+    assert found.removeprefix("the staircase: ").startswith(chosen.partition(":")[0])
+    assert any(
+        note.startswith(f"the staircase asks about {len(grid['asked'])} of 9 cells") for note in control.report.notes
+    )
+    table = staircase_table.section("x", "Small", staircase_table.Asked.of(control.folder / "grid.json"))
+    assert f"| {len(grid['asked'])} |" in table
+    assert "| 9 | 100.0 % |" in table
 
 
 def test_a_cell_holds_what_its_name_says(both):

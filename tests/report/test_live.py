@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import io
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from rich.console import Console
@@ -71,3 +71,14 @@ def test_the_unbeaten_are_marked():
     Console(file=out, width=160).print(live_table(FOUND, "bytes", ""))
     marked = [line.split()[1] for line in out.getvalue().splitlines() if line.strip().startswith("* ")]
     assert marked == ["careful", "bold", "too"]
+
+
+def test_working_memory_is_a_column_and_candidates_written_before_it_are_read():
+    without = {name: value for name, value in asdict(FOUND[0]).items() if name != "ram_bytes"}
+    old, new = Candidate.of(without), replace(FOUND[0], ram_bytes=196_608)
+    assert old.ram_bytes is None
+    out = io.StringIO()
+    Console(file=out, width=160).print(live_table([old, new], "bytes", ""))
+    lines = [line for line in out.getvalue().splitlines() if "careful" in line]
+    assert "197 kB" not in lines[0]
+    assert "40.0 M 197 kB" in " ".join(lines[1].split())

@@ -35,6 +35,22 @@ def test_headline_of_macs(minimal: Report) -> None:
     assert headline(minimal).startswith("2.13x fewer multiply-adds and 14.2x smaller at +0.04 points; ")
 
 
+def test_working_memory_has_a_row_where_it_was_recorded_and_leads_where_it_was_limited(full: Report) -> None:
+    assert not [row for row in comparison_rows(full) if row.label.startswith("working memory")], "older reports"
+    both = replace(
+        full,
+        original=replace(full.original, ram_bytes=196_608),
+        compressed=replace(full.compressed, ram_bytes=49_152),
+    )
+    assert Report.from_json(both.to_json()) == both
+    (row,) = [row for row in comparison_rows(both) if row.label == "working memory of activations"]
+    assert (row.original, row.compressed, row.change, row.key) == ("197 kB", "49.2 kB", "4.00x", False)
+    assert "memory" not in headline(both)
+    limited = replace(both, goal={"fit": {"ram": 50_000}})
+    assert headline(limited).startswith("4.00x less working memory and 14.2x smaller at ")
+    assert [row.label for row in comparison_rows(limited) if row.key][-1] == "working memory of activations"
+
+
 def test_worse_is_called_worse(fast: Report) -> None:
     swapped = replace(fast, original=fast.compressed, compressed=fast.original, parts=None)
     assert headline(swapped).startswith("1.55x slower in ONNX Runtime at +0.78 points")

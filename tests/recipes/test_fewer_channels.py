@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: Apache-2.0
+"""int8 is trained where its answers are all that speaks against it, and then only."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from gossamer.goal import Goal
+from gossamer.graph import trace
+from gossamer.plan import Plan
+from gossamer.quantize.static_int8 import quantize_int8, with_values
+from gossamer.recipes import fewer_channels
+from gossamer.recipes.fewer_channels import int8_trained
+from gossamer.runtime.torch_operators import OPERATORS
+from gossamer.search import candidate
+from gossamer.search.run import Run, Settings
+from gossamer.search.watch import Watch
+
+SETTINGS = Settings(epochs=8, batch_size=32, learning_rate=0.1, augment=False, numerics="plain float32")
+SPOILED = {"fc.bias": np.array([100, 0, 0, 0], np.float32)}
+
+
+@pytest.fixture
+def run(user_task, trained, tmp_path, monkeypatch):
+    """A run whose int8 is twice as fast as its float32, and rounded so badly that it takes all images for one class."""
+    task = user_task(trained)
+    monkeypatch.setattr(Run, "latency", lambda self, model: (1.0, 2.0) if b"QuantizeLinear" in model else (2.0, 1.0))
+    monkeypatch.setattr(candidate, "quantize_int8", lambda *given: with_values(quantize_int8(*given), SPOILED))
+    goal = Goal(tolerance=0.04, observed=0.02, minimise="latency")
+    network = trace(task.model, task.example)
+    return Run(tmp_path / "run", task, goal, "auto", network, SETTINGS, Watch())
+
+
+def written(run):
+    return fewer_channels._written(run, run.step_folder(0, "uncut"), "uncut", run.network, Plan())
+
+
+def test_int8_that_rounding_spoils_is_trained(run):
+    before = written(run)
+    assert [c.verdict.accepted for c in before if c.plan.int8] == [False]
+    after = int8_trained(run, before[0].folder.parent, "uncut", before, 16)
+    assert len(after) == len(before) + 1
+    best = after[-1]
+    assert best.name == "uncut, int8 trained"
+    assert best.plan.int8
+    assert best.verdict.accepted
+    assert best.quality > 0.9
+    assert not list((run.folder / "steps").rglob("training*"))
+    again = int8_trained(run, before[0].folder.parent, "uncut", before, 16)
+    assert again == after  # read back, not trained again
+
+
+@pytest.mark.parametrize("change", ["float32 is refused too", "int8 is no faster", "int8 is good enough"])
+def test_it_is_not_trained_where_that_is_no_use(run, change):
+    before = written(run)
+    floats = next(c for c in before if not c.plan.int8)
+    int8 = next(c for c in before if c.plan.int8)
+    if change == "float32 is refused too":
+        floats = replace(floats, verdict=replace(floats.verdict, accepted=False))
+    elif change == "int8 is no faster":
+        int8 = replace(int8, speedup=0.9)
+    else:
+        int8 = replace(int8, verdict=replace(int8.verdict, accepted=True))
+    assert int8_trained(run, floats.folder.parent, "uncut", [floats, int8], 16) == [floats, int8]
+
+
+def test_without_time_it_is_said(run, monkeypatch):
+    before = written(run)
+    monkeypatch.setattr(Run, "has_time_for", lambda self, seconds: False)
+    assert int8_trained(run, before[0].folder.parent, "uncut", before, 16) == before
+    assert run.notes[-1:] == ["'uncut' was not trained in int8: its 4 epochs did not fit into the time"]
+
+
+def test_operators_that_cannot_be_trained_through_are_named(run, monkeypatch):
+    monkeypatch.delitem(OPERATORS, "AveragePool")
+    before = written(run)
+    assert int8_trained(run, before[0].folder.parent, "uncut", before, 16) == before
+    assert run.notes[-1].startswith("'uncut' was not trained in int8: expected operators that can be trained through")
+    assert "'AveragePool'" in run.notes[-1]
