@@ -44,8 +44,9 @@ def run_train(options: argparse.Namespace) -> int:
     from gossamer.described_task import trained_model
     from gossamer.report.live import TerminalWatch
     from gossamer.train import train
-    from gossamer.tuning import Settings
+    from gossamer.tuning import Settings, data_parallel
     from gossamer.tuning.memory import keep_freed_memory
+    from gossamer.tuning.processes import rank
 
     if options.out is None:
         raise ValueError("expected a folder for the weights, got none; give --out FOLDER")
@@ -55,6 +56,7 @@ def run_train(options: argparse.Namespace) -> int:
         raise ValueError(
             f"expected the weights of the teacher {options.teacher}, got none; give --teacher-weights FILE"
         )
+    options.quiet |= rank() > 0
     torch.manual_seed(options.seed)  # of the initial weights
     settings = Settings(
         epochs=options.epochs,
@@ -74,16 +76,21 @@ def run_train(options: argparse.Namespace) -> int:
     if steps < FEW_STEPS:
         watch.say(f"warning: {steps} steps of training in all are few; take {FEW_IMAGES}")
     keep_freed_memory()
-    quality = train(
-        task,
-        settings,
-        out=options.out,
-        device=options.device,
-        smoothing=options.smoothing,
-        numerics=options.numerics,
-        teacher=teacher,
-        watch=watch,
-    )
-    print(f"quality on the selection split {100 * quality:.2f} %")
-    print(options.out / "weights.safetensors")
+
+    def work() -> float:
+        return train(
+            task,
+            settings,
+            out=options.out,
+            device=options.device,
+            smoothing=options.smoothing,
+            numerics=options.numerics,
+            teacher=teacher,
+            watch=watch,
+        )
+
+    quality = data_parallel(work, task, options.device)
+    if quality is not None:  # otherwise rank 0 tells
+        print(f"quality on the selection split {100 * quality:.2f} %")
+        print(options.out / "weights.safetensors")
     return 0

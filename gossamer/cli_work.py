@@ -9,7 +9,7 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from gossamer import cli_values
 from gossamer.data.preprocess import INTERPOLATIONS
@@ -218,46 +218,67 @@ def run_estimate(options: argparse.Namespace) -> int:
 
 @contextmanager
 def terminated_as_interrupted() -> Iterator[None]:
-    """SIGTERM, which batch systems send when time is up, is a Ctrl-C here: the best until then is delivered."""
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    """SIGTERM, which batch systems send when time is up, is a Ctrl-C here: the best until then is delivered.
+
+    Under torchrun, which kills its processes soon after either of them, both only stop.
+    """
+    from gossamer.tuning.processes import launched
+
+    def stop(*_: object) -> NoReturn:
+        raise SystemExit("stopped; the same command goes on from here")
+
+    handlers = (
+        {signal.SIGINT: stop, signal.SIGTERM: stop} if launched() else {signal.SIGTERM: signal.default_int_handler}
+    )
+    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, earlier in before.items():
+            signal.signal(number, earlier)
 
 
 def run_compress(options: argparse.Namespace) -> int:
     """`gossamer compress`: search, prove, deliver; ends with a table."""
-    from gossamer.compress import compress
-    from gossamer.report.live import TerminalWatch
-    from gossamer.report.terminal import candidates_table, comparison_table, console
+    from gossamer.tuning import data_parallel
     from gossamer.tuning.memory import keep_freed_memory
+    from gossamer.tuning.processes import rank
 
+    options.quiet |= rank() > 0
     goal = goal_of(options)
     if options.out is None and not options.dry_run:
         raise ValueError("expected a folder for the run, got none; give --out FOLDER")
     settings = settings_of(options)
     task = task_of(options)
-    watch = TerminalWatch(quiet=options.quiet, minimise=goal.minimise)
+    keep_freed_memory()
+    with terminated_as_interrupted():
+        status = data_parallel(lambda: _compressed(options, goal, settings, task), task, settings.device)
+    return status or 0  # of other ranks than 0, None
+
+
+def _compressed(options: argparse.Namespace, goal: Goal, settings: Settings, task: Task) -> int:
+    """What the options ask for, or with --dry-run what that would be; returns the exit status."""
+    from gossamer.compress import compress
+    from gossamer.report.live import TerminalWatch
+    from gossamer.report.terminal import candidates_table, comparison_table, console
+
     if options.dry_run:
         from gossamer.search.outlook import outlook
 
         for line in outlook(task, goal, settings):
             print(line)
         return 0
-    keep_freed_memory()
-    with terminated_as_interrupted():
-        result = compress(
-            task,
-            goal,
-            options.recipe,
-            out=options.out,
-            settings=settings,
-            name=options.model or task.name,
-            ledger=options.ledger,
-            watch=watch,
-            command=options.command_line,
-        )
+    result = compress(
+        task,
+        goal,
+        options.recipe,
+        out=options.out,
+        settings=settings,
+        name=options.model or task.name,
+        ledger=options.ledger,
+        watch=TerminalWatch(quiet=options.quiet, minimise=goal.minimise),
+        command=options.command_line,
+    )
     if not options.quiet:
         console().print(candidates_table(result.report.candidates, result.report.chosen))
         console().print(comparison_table(result.report))

@@ -19,10 +19,12 @@ from gossamer.files import read_json, sha256, write_json
 from gossamer.graph import Network
 from gossamer.search.watch import Watch
 from gossamer.task import Task
+from gossamer.tuning.processes import present
 
 
 def claim_folder(folder: Path, asked: Mapping[str, Any], watch: Watch) -> None:
     """Start in an empty folder, or go on in that of the same work; refuse any other and touch nothing in it."""
+    present()  # refuses several processes that would write into one folder, each as if it were alone
     wanted = json.loads(json.dumps(asked))
     path = folder / "run.json"
     if path.exists():

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from gossamer.tuning.batch_norm import reestimate_batch_norms as reestimate_batch_norms
 from gossamer.tuning.batch_norm_l1 import BatchNormL1 as BatchNormL1
+from gossamer.tuning.data_parallel import data_parallel as data_parallel
 from gossamer.tuning.distillation import Distillation as Distillation
 from gossamer.tuning.fixed_zeros import FixedZeros as FixedZeros
 from gossamer.tuning.loop import Diverged as Diverged

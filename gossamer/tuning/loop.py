@@ -2,7 +2,7 @@
 """The one training loop: baselines, fine-tuning after a cut, and whatever plugs into it.
 
 It is resumable to the same result: every epoch draws its randomness from (seed, epoch) alone, and a checkpoint
-after each epoch holds weights, momentum and plug state.
+after each epoch holds weights, momentum and plug state. Several processes may share its steps (`processes`).
 """
 
 from __future__ import annotations
@@ -22,9 +22,11 @@ from gossamer.tuning.checkpoint import load_training, save_training
 from gossamer.tuning.limits import check_training
 from gossamer.tuning.numerics import Numerics
 from gossamer.tuning.plug import Batch, Clock, Learned, Plug, learned_by
+from gossamer.tuning.processes import OneProcess, present
 
 Progress = Callable[[int, int, str], None]
 """Called with (steps done, all steps, a word on the loss)."""
+OTHER_DROPOUT = 1_000_003  # between the seeds of two ranks: their parts of a batch must not be thinned out alike
 
 
 class Diverged(ArithmeticError):
@@ -58,6 +60,20 @@ class Settings:
         return self.learning_rate * warm * 0.5 * (1 + math.cos(math.pi * fraction))
 
 
+@dataclass
+class Training:
+    """A training between two epochs; pickled whole, its optimizer keeps to the weights of its module and its plugs."""
+
+    module: nn.Module
+    settings: Settings
+    plugs: Sequence[Plug]
+    teacher: nn.Module | None
+    numerics: Numerics
+    device: str
+    optimizer: torch.optim.SGD
+    history: list[float]
+
+
 def tune(
     module: nn.Module,
     task: Task,
@@ -73,33 +89,50 @@ def tune(
     """Train `module` in place on the task's training split; returns the mean loss of each epoch.
 
     With `checkpoint`, an interrupted call made again with the same arguments goes on after the last whole epoch.
-    Raises Diverged when the loss is not finite.
+    Inside `data_parallel` all its processes take part. Raises Diverged when the loss is not finite.
     """
+    processes = present()
     numerics = numerics or Numerics()
     for network in (module, teacher):
         if network is not None:
             network.to(device)
             numerics.lay_out(network)
-    weights: dict[str, Tensor] = dict(module.named_parameters()) | dict(module.named_buffers())
     learned = learned_by(plugs).values()
     for own in learned:
         own.tensor.data = own.tensor.data.to(device)
     optimizer = _optimizer(module, learned, settings)
     history = load_training(checkpoint, module, optimizer, plugs) if checkpoint else []
-    batch_size = min(settings.batch_size, len(task.train))
+    training = Training(module, settings, plugs, teacher, numerics, device, optimizer, history)
+    with processes.sharing(training, task, _batch_size(settings, task)):
+        go_through(training, task, processes, checkpoint, progress)
+    module.eval()
+    return history
+
+
+def go_through(
+    training: Training,
+    task: Task,
+    processes: OneProcess,
+    checkpoint: Path | None = None,
+    progress: Progress | None = None,
+) -> None:
+    """The epochs that a training still lacks; its history grows by each."""
+    module, settings, plugs, optimizer = training.module, training.settings, training.plugs, training.optimizer
+    weights: dict[str, Tensor] = dict(module.named_parameters()) | dict(module.named_buffers())
+    batch_size = _batch_size(settings, task)
     steps_per_epoch = len(task.train) // batch_size  # other examples are left over in the next epoch
     steps = settings.epochs * steps_per_epoch
 
-    for epoch in range(len(history), settings.epochs):
+    for epoch in range(len(training.history), settings.epochs):
         seed = settings.seed * 100_003 + epoch
-        torch.manual_seed(seed)  # dropout
+        torch.manual_seed(seed + OTHER_DROPOUT * processes.rank)
         batches = task.batches(
             task.train,
             batch_size,
             generator=torch.Generator().manual_seed(seed),
             augment=settings.augment,
             cutout=settings.cutout,
-            device=device,
+            device=training.device,
         )
         total = 0.0
         for index, (inputs, targets) in zip(range(steps_per_epoch), batches, strict=False):
@@ -108,11 +141,8 @@ def tune(
                 group["lr"] = group["rate"] * settings.learning_rate_at(clock.fraction)
             for plug in plugs:
                 plug.before_step(clock, weights)
-            batch = Batch(numerics.lay_out_input(inputs), targets)
-            optimizer.zero_grad()
-            with numerics.convolutions():
-                loss = _loss(module, task, batch, weights, plugs, teacher, numerics)
-                loss.backward()  # type: ignore[no-untyped-call]
+            with processes.step():
+                loss = _backward(training, task, processes, Batch(inputs, targets), weights)
             for plug in plugs:
                 plug.after_backward(weights)
             optimizer.step()
@@ -133,11 +163,9 @@ def tune(
                 f"expected finite weights, got others after epoch {epoch + 1} of {settings.epochs}; "
                 f"lower the learning rate (now {settings.learning_rate})"
             )
-        history.append(total / steps_per_epoch)
+        training.history.append(total / steps_per_epoch)
         if checkpoint:
-            save_training(checkpoint, module, optimizer, plugs, history)
-    module.eval()
-    return history
+            save_training(checkpoint, module, optimizer, plugs, training.history)
 
 
 def effective_weights(module: nn.Module, plugs: Sequence[Plug]) -> dict[str, Tensor]:
@@ -154,16 +182,26 @@ def _transformed(weights: Mapping[str, Tensor], plugs: Sequence[Plug]) -> dict[s
     return {name: value for name, value in changed.items() if value is not weights[name]}
 
 
-def _loss(
-    module: nn.Module,
-    task: Task,
-    batch: Batch,
-    weights: Mapping[str, Tensor],
-    plugs: Sequence[Plug],
-    teacher: nn.Module | None,
-    numerics: Numerics,
+def _batch_size(settings: Settings, task: Task) -> int:
+    return min(settings.batch_size, len(task.train))
+
+
+def _backward(
+    training: Training, task: Task, processes: OneProcess, batch: Batch, weights: Mapping[str, Tensor]
 ) -> Tensor:
+    """Gradients of the batch's loss for everything that is learned; returns the loss, ()."""
+    training.optimizer.zero_grad()
+    part, share = processes.part(Batch(training.numerics.lay_out_input(batch.inputs), batch.targets))
+    with training.numerics.convolutions(), processes.norms():
+        loss = share * _loss(training, task, part, weights)
+        loss.backward()  # type: ignore[no-untyped-call]
+    trained = [parameter for group in training.optimizer.param_groups for parameter in group["params"]]
+    return processes.add_up(loss.detach(), [*trained, *(leaf for plug in training.plugs for leaf in plug.leaves())])
+
+
+def _loss(training: Training, task: Task, batch: Batch, weights: Mapping[str, Tensor]) -> Tensor:
     """The sum of the plugs' losses, or the task's own where no plug gives one, and of their penalties."""
+    module, plugs, teacher, numerics = training.module, training.plugs, training.teacher, training.numerics
     module.train()
     with numerics.autocast(batch.inputs.device.type):
         teacher_outputs = None

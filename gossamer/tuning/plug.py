@@ -55,6 +55,10 @@ class Plug:
         """What the plug learns, by name; in `state` as well. The loop trains these very tensors, in place."""
         return {}
 
+    def leaves(self) -> Iterable[Tensor]:
+        """Leaf tensors that the plug itself trains in `after_backward`, by the gradients that it finds there."""
+        return ()
+
     def before_step(self, clock: Clock, weights: Mapping[str, Tensor]) -> None:
         """Called before each step with the raw (untransformed) parameters and buffers."""
 
@@ -63,7 +67,7 @@ class Plug:
         return weights
 
     def loss(self, outputs: Tensor, teacher_outputs: Tensor | None, batch: Batch) -> Tensor | None:
-        """What to train on instead of the task's own loss, or None."""
+        """What to train on instead of the task's own loss, a mean over the batch's examples, or None."""
         return None
 
     def penalty(self) -> Tensor | None:

@@ -22,7 +22,7 @@ Differs from the papers:
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import torch
 from torch import Tensor
@@ -86,6 +86,10 @@ class RatePenalty(Plug):
         return weight * self.factors[name].to(weight.device) / step
 
     # -- the points of the loop --------------------------------------------------------------------------------
+
+    def leaves(self) -> Iterable[Tensor]:
+        """The logarithms of the steps."""
+        return self.steps.values()
 
     def before_step(self, clock: Clock, weights: Mapping[str, Tensor]) -> None:
         """First grids at the start; new tables every `refresh` steps and at each epoch's first."""
