@@ -8,6 +8,7 @@ import itertools
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -17,6 +18,7 @@ from gossamer.data.preprocess import INTERPOLATIONS
 if TYPE_CHECKING:
     from gossamer.goal import Goal
     from gossamer.search.run import Settings
+    from gossamer.search.workers import Workers
     from gossamer.task import Task
 
 
@@ -84,6 +86,11 @@ def _compress_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--ledger", type=Path, help="where looks at test splits are counted; default: one file per user"
     )
+    parser.add_argument(
+        "--workers",
+        metavar="NUMBER|ADDRESS",
+        help="trials that need not wait for each other are made by so many processes, or by the Ray cluster at ADDRESS",
+    )
     parser.add_argument("--control", action="store_true", help="also tune the dense network as long, to compare with")
     add_run_options(parser)
 
@@ -138,19 +145,14 @@ def task_of(options: argparse.Namespace) -> Task:
     from gossamer.report.live import TerminalWatch
 
     with TerminalWatch(quiet=options.quiet).bar("reading images") as step:
-        return task_from(
-            data=options.data,
-            model=options.model,
-            weights=options.weights,
-            preset=options.preset,
-            mean=tuple(options.mean) if options.mean else None,
-            std=tuple(options.std) if options.std else None,
-            size=options.size,
-            crop=options.crop,
-            interpolation=options.interpolation,
-            seen=options.seen,
-            progress=lambda done, total: step(done, total, ""),
-        )
+        return task_from(**described(options), progress=lambda done, total: step(done, total, ""))
+
+
+def described(options: argparse.Namespace) -> dict[str, Any]:
+    """The words of the options that describe a task."""
+    names = ("data", "model", "weights", "preset", "size", "crop", "interpolation", "seen")
+    words = {name: getattr(options, name) for name in names}
+    return words | {name: tuple(given) if (given := getattr(options, name)) else None for name in ("mean", "std")}
 
 
 def goal_of(options: argparse.Namespace) -> Goal:
@@ -256,6 +258,19 @@ def run_compress(options: argparse.Namespace) -> int:
     return status or 0  # of other ranks than 0, None
 
 
+@contextmanager
+def _workers(options: argparse.Namespace) -> Iterator[Workers | None]:
+    """Those that the options ask for."""
+    if options.workers is None:
+        yield None
+        return
+    from gossamer.described_task import task_from
+    from gossamer.search.workers import Workers
+
+    with Workers(options.workers, partial(task_from, **described(options))) as workers:
+        yield workers
+
+
 def _compressed(options: argparse.Namespace, goal: Goal, settings: Settings, task: Task) -> int:
     """What the options ask for, or with --dry-run what that would be; returns the exit status."""
     from gossamer.compress import compress
@@ -268,17 +283,19 @@ def _compressed(options: argparse.Namespace, goal: Goal, settings: Settings, tas
         for line in outlook(task, goal, settings):
             print(line)
         return 0
-    result = compress(
-        task,
-        goal,
-        options.recipe,
-        out=options.out,
-        settings=settings,
-        name=options.model or task.name,
-        ledger=options.ledger,
-        watch=TerminalWatch(quiet=options.quiet, minimise=goal.minimise),
-        command=options.command_line,
-    )
+    with _workers(options) as workers:
+        result = compress(
+            task,
+            goal,
+            options.recipe,
+            out=options.out,
+            settings=settings,
+            name=options.model or task.name,
+            ledger=options.ledger,
+            watch=TerminalWatch(quiet=options.quiet, minimise=goal.minimise),
+            command=options.command_line,
+            workers=workers,
+        )
     if not options.quiet:
         console().print(candidates_table(result.report.candidates, result.report.chosen))
         console().print(comparison_table(result.report))

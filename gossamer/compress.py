@@ -21,7 +21,7 @@ from gossamer.files import read_json, write_atomically, write_json, written_asid
 from gossamer.goal import Goal
 from gossamer.graph import Network, trace
 from gossamer.plan import Plan
-from gossamer.recipes import Recipe, recipe_named
+from gossamer.recipes import Recipe, recipe_named, spreads
 from gossamer.report.assemble import assemble
 from gossamer.report.page import write_page
 from gossamer.report.record import Report
@@ -31,6 +31,7 @@ from gossamer.search.outlook import provable
 from gossamer.search.proof import Proof, prove
 from gossamer.search.run import Run, Settings
 from gossamer.search.watch import Watch
+from gossamer.search.workers import Workers
 from gossamer.task import Task
 from gossamer.tuning.checkpoint import load_weights
 
@@ -56,21 +57,29 @@ def compress(
     ledger: Path | None = None,
     watch: Watch | None = None,
     command: str = "",
+    workers: Workers | None = None,
 ) -> Result:
     """Search, prove, deliver. Interrupted at any moment, the same call goes on where it was.
 
     A KeyboardInterrupt (Ctrl-C) during the search ends it: what was best until then is proven and delivered.
 
-    `recipe`: a name of `gossamer.recipes.RECIPES`, with options as in "deep-compression:fc_bits=6".
+    `recipe`: a name of `gossamer.recipes.RECIPES`, with options as in "deep-compression:fc_bits=6". `workers` make its
+    trials, where it has some that need not wait for each other.
 
     Writes model.gossamer, model.onnx, plan.json, report.json and report.html into `out`. Raises ToleranceNotMet
     when no candidate keeps the promise on the selection split (the best one is on disk), ValueError for bad input.
     """
     chosen = recipe_named(recipe)
+    if workers and not spreads(chosen):
+        raise ValueError(
+            f"expected a recipe whose trials need not wait for each other, such as slim-then-sparsify with "
+            f"brute_force=true, got '{recipe}'; leave out workers (torchrun shares each training between processes)"
+        )
     settings, watch = settings or Settings(), watch or Watch()
     looks = Ledger.open(ledger or default_ledger())
     network = trace(task.model, task.example, freeze=settings.protect)
-    run = Run(Path(out), task, goal, recipe, network, settings, watch, looks.next_look(task.test.sha256))
+    look = looks.next_look(task.test.sha256)
+    run = Run(Path(out), task, goal, recipe, network, settings, watch, look, workers)
     for line in provable(task, goal, run.look):
         watch.say(line)
     candidates = searched(run, chosen)

@@ -63,6 +63,11 @@ class SlimThenSparsify:
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} of slim-then-sparsify must be at least 1, got {getattr(self, name)}")
 
+    @property
+    def spreads(self) -> bool:
+        """The cells of brute force do not wait for each other; the staircase decides by one where it goes next."""
+        return self.brute_force
+
     def search(self, run: Run) -> list[Candidate]:
         """Every candidate in the order tried, the original on a fine grid first."""
         run.goal.must_be_bytes("slim-then-sparsify")
@@ -80,8 +85,9 @@ class SlimThenSparsify:
                     raise _OutOfTime
                 if cell[1] and (cell[0], 0) not in tried:
                     candidate((cell[0], 0))
-                run.seconds_of(self._name(cell), lambda: self._cell(run, groups, cell, epochs))
-                tried[cell] = self._cell(run, groups, cell, epochs)
+                if run.workers:
+                    run.workers.take(run, (*cell, pace.epochs), self._name(cell))
+                tried[cell] = self.trial(run, (*cell, epochs))
             return tried[cell]
 
         def left(cell: Cell) -> float:
@@ -94,6 +100,14 @@ class SlimThenSparsify:
             weights, parameters = slimmed[slim]
             return parameters - pruned / self.pruning * weights
 
+        if run.workers:
+            self._trained(run, groups, pace.epochs)
+            trials: dict[tuple[int, ...], list[tuple[int, ...]]] = {
+                (slim, pruned, pace.epochs): [(slim, 0, pace.epochs)] if pruned else []
+                for slim in range(self.slimming)
+                for pruned in range(self.pruning)
+            }
+            run.workers.begin(run, self, trials, ("stages", "penalised", "original.onnx"))
         grid = Grid(self.slimming, self.pruning, keeps=lambda cell: candidate(cell).verdict.accepted, size=left)
         try:
             best = brute_force(grid) if self.brute_force else staircase(grid, patience=self.patience)
@@ -105,6 +119,14 @@ class SlimThenSparsify:
             if self.brute_force:
                 self._compare(run, grid, tried)
         return [fine_grid(run), *tried.values()]
+
+    def trial(self, run: Run, key: tuple[int, ...]) -> Candidate:
+        """A cell: its steps of slimming and of pruning, and epochs; remembered is how long it took."""
+        *cell, epochs = key
+        slim, pruned = cell
+        groups = slimmable(run.network)
+        run.seconds_of(self._name((slim, pruned)), lambda: self._cell(run, groups, (slim, pruned), epochs))
+        return self._cell(run, groups, (slim, pruned), epochs)
 
     def _compare(self, run: Run, grid: Grid, tried: Mapping[Cell, Candidate]) -> None:
         """Note and write down what the staircase would have found among the cells that brute force asked about."""

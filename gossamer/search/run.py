@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -42,6 +42,9 @@ from gossamer.search.watch import Watch
 from gossamer.task import Task
 from gossamer.tuning import Numerics, Plug
 from gossamer.tuning.limits import check_device, check_training
+
+if TYPE_CHECKING:
+    from gossamer.search.workers import Workers
 
 RUN_VERSION = 1
 TICK_SECONDS = 20
@@ -92,9 +95,10 @@ class Run:
         settings: Settings,
         watch: Watch,
         look: int = 1,
+        workers: Workers | None = None,
     ) -> None:
         self.folder, self.task, self.goal, self.recipe = folder, task, goal, recipe
-        self.network, self.settings, self.watch = network, settings, watch
+        self.network, self.settings, self.watch, self.workers = network, settings, watch, workers
         asked = {"version": RUN_VERSION, "recipe": recipe, "goal": goal.to_json(), "settings": asdict(settings)}
         claim_folder(folder, asked | identity(task, network), watch)
         self.notes: list[str] = self._read("notes.json", list(task.notes))

@@ -1,0 +1,163 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Workers: the trials of a search on several processes or machines at once, by Ray (https://docs.ray.io).
+
+A trial is a step of a search that needs nothing but files of the run, those of other trials included: the cells of a
+grid that is asked about everywhere. A worker makes it in a folder of its own, and its files go into the run's folder as
+if they had been made there. The search itself stays one process, which asks for one trial after the other and waits
+where it has to; so it decides what it would have decided alone. Ray gives the trial of a worker that died to another.
+
+Every machine needs the data and weights under the same paths.
+"""
+
+from __future__ import annotations
+
+import importlib
+import uuid
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from types import TracebackType
+from typing import Any, Protocol
+
+from gossamer.files import write_atomically
+from gossamer.goal import Goal
+from gossamer.graph import trace
+from gossamer.search.run import Run, Settings
+from gossamer.search.watch import Watch
+from gossamer.task import Task
+
+Key = tuple[int, ...]
+Files = dict[str, bytes]
+OWN = ("run.json", "seconds.json", "notes.json")  # what a run says of itself stays where it is
+LAST = "measurement.json"  # with it a candidate is complete
+ATTEMPTS = 3  # more, at a trial whose worker dies
+SECONDS_BETWEEN_LOOKS = 1.0
+
+_tasks: dict[str, Task] = {}  # of this worker: images are read once
+
+
+class Spread(Protocol):
+    """A recipe with trials that need not wait for each other."""
+
+    def trial(self, run: Run, key: Key) -> object:
+        """Make one trial in the folder of `run`."""
+        ...
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a worker must know to make trials of a run."""
+
+    make_task: Callable[[], Task]
+    goal: Goal
+    recipe: str
+    settings: Settings
+    look: int
+    name: str = field(default_factory=lambda: uuid.uuid4().hex)
+
+    def run_in(self, folder: Path) -> Run:
+        """A run of the worker's own."""
+        if self.name not in _tasks:
+            _tasks.clear()
+            _tasks[self.name] = self.make_task()
+        task = _tasks[self.name]
+        network = trace(task.model, task.example, freeze=self.settings.protect)
+        return Run(folder, task, self.goal, self.recipe, network, self.settings, Watch(), self.look)
+
+
+class Workers:
+    """A Ray cluster: so many processes of this machine ("4"), or the address of one that is up ("ray://host:10001").
+
+    `make_task` reads the task in a worker; it is pickled. ValueError where Ray is not installed.
+    """
+
+    def __init__(self, where: str, make_task: Callable[[], Task]) -> None:
+        self._ray, self._make_task = _ray(), make_task
+        self._begun: dict[Key, Any] = {}
+        quiet = {"log_to_driver": False, "include_dashboard": False, "configure_logging": False}
+        if where.isdigit():
+            self._ray.init(num_cpus=int(where), **quiet)
+        else:
+            self._ray.init(address=where, log_to_driver=False)
+
+    def __enter__(self) -> Workers:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """What is still at work is given up."""
+        self._ray.shutdown()
+
+    def begin(self, run: Run, recipe: Spread, trials: Mapping[Key, Sequence[Key]], needed: Iterable[str]) -> None:
+        """Start trials, each with those that it starts from, which come before it.
+
+        All get the files `needed` from the run's folder; a folder stands for what is in it.
+        """
+        remote = self._ray.remote(max_retries=ATTEMPTS, num_cpus=1)(work)
+        asked = Asked(self._make_task, run.goal, run.recipe, run.settings, run.look)
+        told, files = self._ray.put((asked, recipe)), self._ray.put(_read(run.folder, needed))
+        for key, before in trials.items():
+            self._begun[key] = remote.remote(told, key, files, *(self._begun[earlier] for earlier in before))
+
+    def take(self, run: Run, key: Key, name: str) -> None:
+        """Wait for a trial and put its files into the run's folder, once; whatever it raised is raised here.
+
+        ConnectionError where a worker died at each attempt.
+        """
+        if key not in self._begun:
+            return
+        waited, every = self._begun.pop(key), list(self._begun.values())
+        with run.watch.bar(f"workers: {name}") as step:
+            while not self._ray.wait([waited], timeout=SECONDS_BETWEEN_LOOKS)[0]:
+                ready = self._ray.wait(every, num_returns=len(every), timeout=0)[0] if every else []
+                step(len(ready), len(every) + 1, "trials that are finished")
+        try:
+            notes, files = self._ray.get(waited)
+        except self._ray.exceptions.RayTaskError as error:
+            raise error.cause from error
+        except self._ray.exceptions.WorkerCrashedError as error:
+            raise ConnectionError(
+                f"expected a worker to finish the trial '{name}', but {ATTEMPTS + 1} died at it (out of memory?); the "
+                "same command goes on from here"
+            ) from error
+        _write(run.folder, files)
+        for note in notes:
+            run.note(note)
+
+
+def work(told: tuple[Asked, Spread], key: Key, files: Files, *before: tuple[Sequence[str], Files]) -> Any:
+    """In a worker: make a trial from the files of the run and those of other trials; its notes, and its own files."""
+    asked, recipe = told
+    with TemporaryDirectory() as folder:
+        run = asked.run_in(Path(folder) / "run")
+        for part in (files, *(found for _, found in before)):
+            _write(run.folder, part)
+        given = set(_names(run.folder))
+        recipe.trial(run, key)
+        return run.notes, _read(run.folder, [name for name in _names(run.folder) if name not in given])
+
+
+def _names(folder: Path) -> list[str]:
+    """Every file below a folder by its path from there, what a run says of itself left out."""
+    found = (str(path.relative_to(folder)) for path in sorted(folder.rglob("*")) if path.is_file())
+    return [name for name in found if name not in OWN]
+
+
+def _read(folder: Path, wanted: Iterable[str]) -> Files:
+    wanted = list(wanted)
+    names = [name for name in _names(folder) if any(Path(name).is_relative_to(each) for each in wanted)]
+    return {name: (folder / name).read_bytes() for name in names}
+
+
+def _write(folder: Path, files: Files) -> None:
+    for name in sorted(files, key=lambda name: Path(name).name == LAST):
+        write_atomically(folder / name, files[name])
+
+
+def _ray() -> Any:
+    try:
+        return importlib.import_module("ray")
+    except ImportError as error:
+        raise ValueError('ray is not installed; pip install "gossamer-cnn[ray]"') from error

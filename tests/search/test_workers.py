@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Two workers of a local cluster find what one process finds, also when one of them is killed in the middle."""
+
+from __future__ import annotations
+
+import os
+import signal
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+import gossamer
+from gossamer.goal import Goal
+from gossamer.search import workers as module
+from gossamer.search.run import Settings
+from gossamer.search.workers import Workers
+
+SETTINGS = Settings(epochs=1, batch_size=64, augment=False, numerics="plain float32")
+RECIPE = "slim-then-sparsify:slimming=2,pruning=2,brute_force=true"
+
+
+def compressed(task, out: Path, workers: Workers | None = None):
+    goal = Goal(0.04, observed=0.015)
+    return gossamer.compress(
+        task, goal, RECIPE, out=out, settings=SETTINGS, ledger=out.with_suffix(".json"), workers=workers
+    )
+
+
+def found(result):
+    """Everything that may not depend on who made it."""
+    return [
+        (
+            c.name,
+            c.nonzeros,
+            c.sizes,
+            c.verdict,
+            (result.folder / "steps" / c.folder.name / "model.gossamer").read_bytes(),
+        )
+        for c in result.candidates
+    ]
+
+
+def test_the_same_as_one_process_though_a_worker_is_killed(user_task, trained, tmp_path, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # as Ray has it: sums in another order are other sums
+    killed = tmp_path / "killed"
+
+    def dying_once():
+        if not killed.exists():
+            killed.write_text(str(os.getpid()))
+            os.kill(os.getpid(), signal.SIGKILL)
+        return user_task(trained)
+
+    alone = compressed(user_task(trained), tmp_path / "alone")
+    with Workers("2", dying_once) as workers:
+        together = compressed(user_task(trained), tmp_path / "together", workers)
+    assert killed.exists()
+    assert found(together) == found(alone)
+    assert together.report.chosen == alone.report.chosen
+    assert len(together.candidates) == 5
+
+
+def test_what_a_trial_raises_is_raised_here(user_task, trained, tmp_path):
+    def missing():
+        raise ValueError("expected the data here too, found none")
+
+    with Workers("1", missing) as workers, pytest.raises(ValueError, match=r"^expected the data here too, found none$"):
+        compressed(user_task(trained), tmp_path / "run", workers)
+
+
+def test_trials_that_wait_for_each_other_are_refused(user_task, trained, tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "_ray", lambda: pytest.MonkeyPatch)  # never asked
+    workers = object.__new__(Workers)
+    for recipe in ("auto", "slim-then-sparsify"):
+        with pytest.raises(ValueError, match="expected a recipe whose trials need not wait for each other"):
+            gossamer.compress(user_task(trained), Goal(), recipe, out=tmp_path / "run", workers=workers)
+    assert not (tmp_path / "run").exists()
+
+
+def test_without_ray_it_is_said_how_to_get_it(monkeypatch):
+    def absent(name):
+        raise ModuleNotFoundError(f"No module named '{name}'")
+
+    monkeypatch.setattr(module.importlib, "import_module", absent)
+    with pytest.raises(ValueError, match=r'ray is not installed; pip install "gossamer-cnn\[ray\]"'):
+        Workers("2", partial(int))
