@@ -46,7 +46,7 @@ def main() -> int:
         return 0
     if options.verb == "list":
         for name, claim in CLAIMS.items():
-            print(f"{state(name):<12} {claim.hours:5.1f} h  {name:<24} {claim.shows}")
+            print(f"{state(name):<12} {claim.hours:5.1f} h  {name:<28} {claim.shows}")
         return 0
     names = options.names or [name for name in CLAIMS if state(name) != "finished"]
     os.nice(19)
