@@ -53,9 +53,9 @@ class Asked:
         )
 
     def smallest(self, cells: Iterable[Cell]) -> Cell | None:
-        """Of those that keep the promise, the one with the fewest weights left."""
+        """Of those that keep the promise, the one with the fewest weights left, as the search counts them."""
         kept = [cell for cell in cells if self.cells[cell]["accepted"]]
-        return min(kept, key=lambda cell: int(self.cells[cell]["nonzeros"]), default=None)
+        return min(kept, key=lambda cell: float(self.cells[cell]["left"]), default=None)
 
     def seconds(self, cells: Iterable[Cell]) -> float:
         """What these cells took."""

@@ -21,7 +21,7 @@ from gossamer.files import read_json, write_atomically, write_json, written_asid
 from gossamer.goal import Goal
 from gossamer.graph import Network, trace
 from gossamer.plan import Plan
-from gossamer.recipes import Recipe, recipe_named, spreads
+from gossamer.recipes import Recipe, recipe_named
 from gossamer.report.assemble import assemble
 from gossamer.report.page import write_page
 from gossamer.report.record import Report
@@ -31,7 +31,7 @@ from gossamer.search.outlook import provable
 from gossamer.search.proof import Proof, prove
 from gossamer.search.run import Run, Settings
 from gossamer.search.watch import Watch
-from gossamer.search.workers import Workers
+from gossamer.search.workers import Spread, Workers
 from gossamer.task import Task
 from gossamer.tuning.checkpoint import load_weights
 
@@ -70,7 +70,7 @@ def compress(
     when no candidate keeps the promise on the selection split (the best one is on disk), ValueError for bad input.
     """
     chosen = recipe_named(recipe)
-    if workers and not spreads(chosen):
+    if workers and not (isinstance(chosen, Spread) and chosen.spreads):
         raise ValueError(
             f"expected a recipe whose trials need not wait for each other, such as slim-then-sparsify with "
             f"brute_force=true, got '{recipe}'; leave out workers (torchrun shares each training between processes)"
@@ -83,6 +83,8 @@ def compress(
     for line in provable(task, goal, run.look):
         watch.say(line)
     candidates = searched(run, chosen)
+    if workers:
+        workers.give_up()
     proof = prove(run, candidates, looks)
     report = deliver(run.folder, proof, assemble(run, candidates, proof, name, command))
     return Result(run.folder, report, proof.certificate, candidates)

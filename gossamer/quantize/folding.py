@@ -36,6 +36,9 @@ def _factor(layer: Layer, weights: Mapping[str, Tensor]) -> Tensor:
     scale = weights[norm.weight] if norm.weight else torch.ones_like(weights[norm.var])
     factor = (scale * torch.rsqrt(weights[norm.var] + norm.eps)).detach().clone()
     factor[factor == 0] = 1.0  # a dead channel: dividing by its factor on the way back must stay possible
+    if layer.kind == "conv_transpose" and layer.groups > 1:  # (inputs, outputs of a group, ...): each group has its own
+        rows = factor.reshape(layer.groups, -1).repeat_interleave(len(weight) // layer.groups, 0)
+        return rows.reshape(*weight.shape[:2], *shape[2:])
     shape[1 if layer.kind == "conv_transpose" else 0] = -1
     return factor.reshape(shape)
 
@@ -53,11 +56,21 @@ def settle(
         for layer in network.layers:
             if layer.name not in stored:  # a weight that the network computes: it is a constant of the graph
                 continue
-            weight = values[layer.name]
-            weight.copy_(_like(stored[layer.name], weight) / factors[layer.name])
+            weight, factor = values[layer.name], factors[layer.name]
+            turned = _turned(exported[layer.name], weight * factor)
+            weight.copy_(_like(stored[layer.name].T if turned else stored[layer.name], weight) / factor)
         for bias, name in _biases(network).items():
             if bias in stored:
                 values[name] += _like(stored[bias], values[name]) - _like(exported[bias], values[name])
+
+
+def _turned(exported: NDArray[np.generic], folded: Tensor) -> bool:
+    """Whether a weight is deployed transposed: a product of matrices reads (inputs, outputs)."""
+    if exported.ndim != 2 or exported.shape != folded.shape[::-1]:
+        return False
+    here, there = (_like(array, folded) for array in (exported, exported.T))
+    square = exported.shape == folded.shape
+    return not square or bool((there - folded).abs().sum() < (here - folded).abs().sum())
 
 
 def settled_names(network: Network) -> set[str]:

@@ -114,7 +114,8 @@ def with_values(int8: bytes, values: Mapping[str, NDArray[np.float32]]) -> bytes
             name, axis = node.input[0], int(number(node, "axis", 1))
             shape = [-1 if k == axis else 1 for k in range(weights[name].ndim)]
             integers = np.rint(values[name] / np.asarray(scales[node.input[1]], np.float64).reshape(shape))
-            weights[name] = integers.astype(weights[name].dtype)
+            ends = np.iinfo(weights[name].dtype)
+            weights[name] = np.clip(integers, ends.min, ends.max).astype(weights[name].dtype)
     write_initializers(proto.graph, weights)
     return serialize(proto)
 

@@ -26,11 +26,6 @@ class Recipe(Protocol):
         ...
 
 
-def spreads(recipe: Recipe) -> bool:
-    """Whether a recipe has trials that need not wait for each other, for workers (`gossamer.search.workers`)."""
-    return bool(getattr(recipe, "spreads", False))
-
-
 RECIPES = {
     "auto": Auto,
     "deep-compression": DeepCompression,

@@ -11,22 +11,28 @@ own grids and written once more. Where working memory is limited each is written
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
 
 from gossamer.graph import Network
 from gossamer.plan import Plan
 from gossamer.quantize.folding import settle, settled_names
+from gossamer.runtime.as_torch import OnnxModule
 from gossamer.runtime.export import export_onnx
 from gossamer.runtime.saturation import LARGEST, largest_weight
 from gossamer.runtime.torch_operators import NotTrainable
 from gossamer.runtime.weights import split_weights
 from gossamer.search.candidate import Candidate, deployed, finish, reopened
 from gossamer.search.ladder import climb
-from gossamer.search.pace import epochs_in_time, measure_pace
+from gossamer.search.pace import epochs_in_time, measure_pace, step_seconds, trial_size
 from gossamer.search.run import Run
 from gossamer.search.widths import Widths, narrowed
-from gossamer.tuning import Distillation, Diverged
+from gossamer.tuning import Distillation, Diverged, Numerics
 from gossamer.tuning.batch_norm import reestimate_batch_norms
 from gossamer.tuning.quantization_aware import on_int8_grids, trained_int8
 
@@ -41,7 +47,7 @@ class Demand:
     @property
     def name(self) -> str:
         """Percent of the multiply-adds, or of the time."""
-        return f"{100 * self.share:.0f} % of the {self.of}"
+        return f"{100 * self.share:.3g} % of the {self.of}"
 
 
 def demand(run: Run, share: float) -> Demand:
@@ -54,6 +60,7 @@ FIRST = SHARES.index(0.7)  # where too much, the gentler ones are tried
 UNCUT = "uncut"
 INT8_SHARE = 0.25  # of a rung's epochs
 INT8_GENTLY = 0.1  # of the learning rate: the network is a good one already
+SETTLED = 1e-3  # relative error of weights that were put back into a network
 
 
 def between(low: Demand, high: Demand) -> Demand:
@@ -114,26 +121,47 @@ def int8_trained(run: Run, folder: Path, name: str, written: list[Candidate], ep
     inside = folder / "int8-trained"
     if done := Candidate.load(inside):
         return _best_last(run, [*written, done])
-    pace, epochs = measure_pace(run), max(1, round(INT8_SHARE * epochs))
-    if not run.stage(f"time for {folder.name} in int8", lambda: run.has_time_for(epochs * pace.epoch_seconds)):
-        run.note(f"'{name}' was not trained in int8: its {epochs} epochs did not fit into the time")
-        return written
+    epochs = max(1, round(INT8_SHARE * epochs))
     network = reopened(run, forms[False])
     model = export_onnx(network.module, network.example)
     int8 = deployed(network, run.task, int8=True)
+    numerics = replace(measure_pace(run).numerics, bfloat16=False)  # whose own rounding is as coarse as that of 8 bits
     try:
-        module = on_int8_grids(model, int8, settled_names(network), largest_weight())
-        numerics = replace(pace.numerics, bfloat16=False)  # whose own rounding is as coarse as that of 8 bits
+        module = on_int8_grids(model, int8, settled_names(network), largest_weight(), network.example[0])
+        if not run.stage(f"time for {folder.name} in int8", lambda: _has_time(run, module, numerics, epochs)):
+            run.note(f"'{name}' was not trained in int8: its {epochs} epochs did not fit into the time")
+            return written
         run.tune(module, (Distillation(),), numerics, epochs, folder, f"{name}, int8", "int8", gently=INT8_GENTLY)
+        int8, values = trained_int8(int8, module)
+        settle(network, split_weights(model)[1], values)
+        _check_settled(network, values)
     except (NotTrainable, Diverged) as error:
         run.note(f"'{name}' was not trained in int8: {error}")
+        run.forget_training(folder)
         return written
-    int8, values = trained_int8(int8, module)
-    settle(network, split_weights(model)[1], values)
     plan = replace(forms[False].plan, int8=True)
     trained = finish(run, inside, f"{name}, int8 trained", network, plan, model=int8)
     run.forget_training(folder)
     return _best_last(run, [*written, trained])
+
+
+def _has_time(run: Run, module: OnnxModule, numerics: Numerics, epochs: int) -> bool:
+    """Whether so many epochs, the candidate after them and as many epochs of the dense control fit into the time."""
+    if run.goal.hours is None:
+        return True
+    size = trial_size(run.task, run.settings)
+    step = step_seconds(run.task, copy.deepcopy(module), run.network, run.settings, numerics, (Distillation(),), size)
+    epoch = len(run.task.train) / size * step
+    written = float(run.stages()["seconds of first candidate"]["value"])
+    return run.has_time_for(epochs * epoch * (2 if run.settings.control else 1) + 2 * written)
+
+
+def _check_settled(network: Network, values: Mapping[str, NDArray[np.float32]]) -> None:
+    """What was trained must be what the network exports now, or what is cut from it next would be another network."""
+    again = split_weights(export_onnx(network.module, network.example))[1]
+    for name, value in values.items():
+        if np.abs(np.asarray(again[name], np.float32) - value).max() > SETTLED * max(float(np.abs(value).max()), 1e-30):
+            raise NotTrainable(f"expected weights that can be put back into the network, '{name}' cannot")
 
 
 def _only_its_answers(floats: Candidate, int8: Candidate) -> bool:

@@ -21,6 +21,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -80,34 +81,32 @@ class SlimThenSparsify:
 
         def candidate(cell: Cell) -> Candidate:
             if cell not in tried:
-                epochs = epochs_for(len(tried) + 2, self._name(cell))  # the training under the penalty is the first
+                if run.workers:  # which were told how long before
+                    epochs = pace.epochs if run.has_time_for(0) else 0
+                else:
+                    epochs = epochs_for(len(tried) + 2, self._name(cell))  # the training under the penalty is the first
                 if epochs == 0:
                     raise _OutOfTime
                 if cell[1] and (cell[0], 0) not in tried:
                     candidate((cell[0], 0))
-                if run.workers:
-                    run.workers.take(run, (*cell, pace.epochs), self._name(cell))
+                taken = run.workers is not None and run.workers.take(run, (*cell, epochs), self._name(cell))
                 tried[cell] = self.trial(run, (*cell, epochs))
+                if taken:
+                    run.watch.candidate(tried[cell].name, asdict(tried[cell]))
             return tried[cell]
 
         def left(cell: Cell) -> float:
             """Weights and biases that a cell leaves, known before it is tuned."""
             slim, pruned = cell
             if slim not in slimmed:
-                trained = self._trained(run, groups, pace.epochs)
+                trained = self._trained(run, groups)
                 network = trained.cut(self._channels(trained, groups, 1 - slim / self.slimming))
                 slimmed[slim] = sum(math.prod(layer.shape) for layer in network.layers), network.parameters
             weights, parameters = slimmed[slim]
             return parameters - pruned / self.pruning * weights
 
         if run.workers:
-            self._trained(run, groups, pace.epochs)
-            trials: dict[tuple[int, ...], list[tuple[int, ...]]] = {
-                (slim, pruned, pace.epochs): [(slim, 0, pace.epochs)] if pruned else []
-                for slim in range(self.slimming)
-                for pruned in range(self.pruning)
-            }
-            run.workers.begin(run, self, trials, ("stages", "penalised", "original.onnx"))
+            self._begin(run, groups, pace.epochs)
         grid = Grid(self.slimming, self.pruning, keeps=lambda cell: candidate(cell).verdict.accepted, size=left)
         try:
             best = brute_force(grid) if self.brute_force else staircase(grid, patience=self.patience)
@@ -119,6 +118,23 @@ class SlimThenSparsify:
             if self.brute_force:
                 self._compare(run, grid, tried)
         return [fine_grid(run), *tried.values()]
+
+    def _begin(self, run: Run, groups: list[Group], epochs: int) -> None:
+        """Let workers make the cells that are not finished; those that are sparse start from the slimmed ones."""
+        assert run.workers is not None
+        self._trained(run, groups)
+        cells = [(slim, pruned) for slim in range(self.slimming) for pruned in range(self.pruning)]
+        waiting = [cell for cell in cells if Candidate.load(self._folder(run, cell)) is None]
+        made = [self._folder(run, (slim, 0)) for slim in range(self.slimming) if (slim, 0) not in waiting]
+        trials: dict[tuple[int, ...], list[tuple[int, ...]]] = {
+            (slim, pruned, epochs): [(slim, 0, epochs)] if pruned and (slim, 0) in waiting else []
+            for slim, pruned in waiting
+        }
+        needed = [str(folder.relative_to(run.folder)) for folder in made]
+        run.workers.begin(run, self, trials, ("stages", "penalised", "original.onnx", *needed))
+
+    def _folder(self, run: Run, cell: Cell) -> Path:
+        return run.step_folder(1 + cell[0] * self.pruning + cell[1], self._name(cell))
 
     def trial(self, run: Run, key: tuple[int, ...]) -> Candidate:
         """A cell: its steps of slimming and of pruning, and epochs; remembered is how long it took."""
@@ -151,6 +167,7 @@ class SlimThenSparsify:
             {
                 "cell": cell,
                 "accepted": grid.asked[cell],
+                "left": grid.size(cell),
                 "nonzeros": one.nonzeros,
                 "bytes": one.sizes.coded,
                 "drop": one.verdict.drop,
@@ -166,17 +183,16 @@ class SlimThenSparsify:
     def _cell(self, run: Run, groups: list[Group], cell: Cell, epochs: int) -> Candidate:
         """A slimmed network, or a sparse one made from it."""
         name = self._name(cell)
-        folder = run.step_folder(1 + cell[0] * self.pruning + cell[1], name)
+        folder = self._folder(run, cell)
         if done := Candidate.load(folder):
             return done
-        trained = self._trained(run, groups, epochs)
+        trained = self._trained(run, groups)
         keep = self._channels(trained, groups, 1 - cell[0] / self.slimming)
         network = trained.cut(keep) if cell[0] else trained
         plan = Plan().with_channels(keep if cell[0] else {})
         zeros: dict[str, torch.Tensor] = {}
         if cell[1]:
-            slimmed = run.step_folder(1 + cell[0] * self.pruning, self._name((cell[0], 0)))
-            load_weights(slimmed / "weights.safetensors", network.module)
+            load_weights(self._folder(run, (cell[0], 0)) / "weights.safetensors", network.module)
             values = network.module.state_dict()
             weights = {layer.name: values[layer.name].numpy() for layer in network.layers}
             kept = Magnitude("global").keep(weights, cell[1] / self.pruning)
@@ -189,14 +205,15 @@ class SlimThenSparsify:
         run.forget_training(folder)
         return on_fine_grid(run, folder, name, network, plan)
 
-    def _trained(self, run: Run, groups: list[Group], epochs: int) -> Network:
+    def _trained(self, run: Run, groups: list[Group]) -> Network:
         """The original after training under the penalty, done once."""
         network, folder = run.network.copy(), run.folder / "penalised"
         done = folder / "weights.safetensors"
         if not done.exists():
             scales = [member.tensor for group in groups for member in group.members if member.role == "scale"]
             plugs = (BatchNormL1(scales, self.penalty),)
-            run.tune(network.module, plugs, measure_pace(run).numerics, epochs, folder, "under the penalty")
+            pace = measure_pace(run)
+            run.tune(network.module, plugs, pace.numerics, pace.epochs, folder, "under the penalty")
             save_weights(done, network.module)
             run.forget_training(folder)
         load_weights(done, network.module)

@@ -17,13 +17,15 @@ from torch import Tensor, nn
 
 from gossamer.runtime.torch_operators import NotTrainable, Operator, along, rounded
 
+LARGEST_BIAS = 2**30  # an integer: sums of products are added to it in 32 bits
+
 
 class OnnxModule(nn.Module):
     """A network with one input and one output, the batch first in both; NotTrainable where that cannot be.
 
     `trained`: float values by the names of initializers, which become parameters; all others stay as they are. Where
     the initializer holds the integers of a grid, its parameter is rounded to that grid in every pass: an int8 weight
-    to [-m, m], m being `largest`.
+    to [-m, m], m being `largest`, a bias to what leaves room for sums in 32 bits.
     """
 
     def __init__(self, model: bytes, trained: Mapping[str, NDArray[np.float32]] | None = None, largest: int = 127):
@@ -40,7 +42,7 @@ class OnnxModule(nn.Module):
         kinds = {tensor.name: tensor.data_type for tensor in graph.initializer if tensor.name in trained}
         self._integers = {name for name, kind in kinds.items() if kind != TensorProto.FLOAT}
         self._bytes = {name for name, kind in kinds.items() if kind == TensorProto.INT8}
-        self._attributes = {tensor.name: tensor.name.replace(".", "/") for tensor in graph.initializer}
+        self._attributes = {tensor.name: f"tensor/{tensor.name.replace('.', '/')}" for tensor in graph.initializer}
         if unknown := sorted(trained.keys() - self._attributes.keys()):
             raise ValueError(f"expected names of the network's initializers, got '{unknown[0]}'")
         for tensor in graph.initializer:
@@ -85,6 +87,5 @@ class OnnxModule(nn.Module):
         """What the dequantized integers of a parameter are; the zero point of weights and biases is zero."""
         step = along(scale, x, op.get("axis", 1))
         integers = rounded(x / step)
-        if op.inputs[0] in self._bytes:
-            integers = integers.clamp(-self._largest, self._largest)
-        return integers * step
+        largest = self._largest if op.inputs[0] in self._bytes else LARGEST_BIAS
+        return integers.clamp(-largest, largest) * step

@@ -143,7 +143,10 @@ def _resize(op: Operator, x: Tensor, *asked: Tensor | None) -> Tensor:
         size = sizes.tolist()[2:]
     else:
         assert scales is not None
-        size = [int(n * scale) for n, scale in zip(x.shape[2:], scales.tolist()[2:], strict=True)]
+        wanted = [n * scale for n, scale in zip(x.shape[2:], scales.tolist()[2:], strict=True)]
+        size = [round(n) for n in wanted]
+        if any(abs(n - whole) > 1e-3 for n, whole in zip(wanted, size, strict=True)):
+            raise NotTrainable(f"expected a resize to whole sizes, got {wanted}")  # then scale is not size by size
     mode, place = op.get("mode", "nearest"), op.get("coordinate_transformation_mode", "half_pixel")
     if mode == "nearest" and place == "asymmetric" and op.get("nearest_mode", "round_prefer_floor") == "floor":
         return F.interpolate(x, size)

@@ -125,7 +125,9 @@ def ram_bytes_of(run: Run, model: bytes) -> int | None:
 
 def finished(run: Run) -> list[Candidate]:
     """Every candidate that stands on disk, in the order of the steps."""
-    folders = sorted(path.parent for path in (run.folder / "steps").rglob("measurement.json"))
+    steps = run.folder / "steps"
+    folders = [path.parent for path in steps.rglob("measurement.json")]
+    folders.sort(key=lambda folder: (int(folder.relative_to(steps).parts[0].partition("-")[0]), str(folder)))
     return [candidate for folder in folders if (candidate := Candidate.load(folder)) is not None]
 
 

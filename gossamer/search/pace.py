@@ -16,6 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 import torch
+from torch import nn
 
 from gossamer import tuning
 from gossamer.coding.costs import costs
@@ -121,9 +122,13 @@ def epoch_time(
 def tuning_seconds(task: Task, network: Network, goal: Goal, settings: Settings, numerics: Numerics) -> float:
     """Seconds of one epoch of tuning, from a few steps: the images' share and the plugs' share, which is per step."""
     size = trial_size(task, settings)
-    without = step_seconds(task, network, settings, numerics, (Distillation(),), size)
+
+    def step(plugs: Sequence[Plug]) -> float:
+        return step_seconds(task, network.copy().module, network, settings, numerics, plugs, size)
+
+    without = step((Distillation(),))
     plugs = usual_plugs(network, goal)
-    added = step_seconds(task, network, settings, numerics, plugs, size) - without if len(plugs) > 1 else 0.0
+    added = step(plugs) - without if len(plugs) > 1 else 0.0
     images, batch = len(task.train), min(settings.batch_size, len(task.train))
     return images / size * without + images / batch * max(0.0, added)
 
@@ -143,9 +148,15 @@ def usual_plugs(network: Network, goal: Goal) -> tuple[Plug, ...]:
 
 
 def step_seconds(
-    task: Task, network: Network, settings: Settings, numerics: Numerics, plugs: Sequence[Plug], size: int
+    task: Task,
+    module: nn.Module,
+    teacher: Network,
+    settings: Settings,
+    numerics: Numerics,
+    plugs: Sequence[Plug],
+    size: int,
 ) -> float:
-    """Seconds of one step of the real loop with `size` images a batch; the network is left as it is."""
+    """Seconds of one step of the real loop with `size` images a batch; the module is used up, the teacher is not."""
     marks: list[float] = []
 
     def progress(done: int, total: int, words: str) -> None:
@@ -156,10 +167,10 @@ def step_seconds(
     trial = tuning.Settings(
         epochs=TRIAL_STEPS + 1, batch_size=size, learning_rate=1e-6, augment=settings.augment, seed=settings.seed
     )
-    module, teacher = network.copy().module, copy.deepcopy(network.module)
+    taught_by = copy.deepcopy(teacher.module)
     with suppress(_Enough):
         tuning.tune(
-            module, task, trial, plugs, teacher=teacher, numerics=numerics, device=settings.device, progress=progress
+            module, task, trial, plugs, teacher=taught_by, numerics=numerics, device=settings.device, progress=progress
         )
     return (marks[-1] - marks[0]) / (len(marks) - 1)
 

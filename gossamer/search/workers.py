@@ -6,26 +6,31 @@ grid that is asked about everywhere. A worker makes it in a folder of its own, a
 if they had been made there. The search itself stays one process, which asks for one trial after the other and waits
 where it has to; so it decides what it would have decided alone. Ray gives the trial of a worker that died to another.
 
-Every machine needs the data and weights under the same paths.
+Every machine needs the data and weights under the same absolute paths. A trial is computed on one core, so what comes
+out is to the bit what one process gives that has one thread.
 """
 
 from __future__ import annotations
 
 import importlib
+import signal
+import threading
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import TracebackType
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from gossamer.files import write_atomically
 from gossamer.goal import Goal
 from gossamer.graph import trace
+from gossamer.search.claim import identity
 from gossamer.search.run import Run, Settings
 from gossamer.search.watch import Watch
 from gossamer.task import Task
+from gossamer.tuning.processes import launched
 
 Key = tuple[int, ...]
 Files = dict[str, bytes]
@@ -37,8 +42,14 @@ SECONDS_BETWEEN_LOOKS = 1.0
 _tasks: dict[str, Task] = {}  # of this worker: images are read once
 
 
+@runtime_checkable
 class Spread(Protocol):
-    """A recipe with trials that need not wait for each other."""
+    """A recipe with trials; they need not wait for each other where `spreads` says so."""
+
+    @property
+    def spreads(self) -> bool:
+        """Whether they can be made at the same time."""
+        ...
 
     def trial(self, run: Run, key: Key) -> object:
         """Make one trial in the folder of `run`."""
@@ -54,32 +65,44 @@ class Asked:
     recipe: str
     settings: Settings
     look: int
+    identity: Mapping[str, Any]
     name: str = field(default_factory=lambda: uuid.uuid4().hex)
 
     def run_in(self, folder: Path) -> Run:
-        """A run of the worker's own."""
+        """A run of the worker's own; ValueError where it is about other data or another network."""
         if self.name not in _tasks:
             _tasks.clear()
             _tasks[self.name] = self.make_task()
         task = _tasks[self.name]
         network = trace(task.model, task.example, freeze=self.settings.protect)
+        if identity(task, network) != self.identity:
+            raise ValueError("expected the same network and data in every worker, got others; see to the paths")
         return Run(folder, task, self.goal, self.recipe, network, self.settings, Watch(), self.look)
 
 
 class Workers:
     """A Ray cluster: so many processes of this machine ("4"), or the address of one that is up ("ray://host:10001").
 
-    `make_task` reads the task in a worker; it is pickled. ValueError where Ray is not installed.
+    `make_task` reads the task in a worker; it is pickled. ValueError where Ray is not installed, for a number below 1,
+    and under torchrun.
     """
 
     def __init__(self, where: str, make_task: Callable[[], Task]) -> None:
+        if launched():
+            raise ValueError("expected workers or torchrun, got both; torchrun shares each training, leave out one")
+        number = int(where) if where.lstrip("-").isdigit() else None
+        if number is not None and number < 1:
+            raise ValueError(f"expected a number of workers of at least 1, or an address of Ray, got {where}")
         self._ray, self._make_task = _ray(), make_task
         self._begun: dict[Key, Any] = {}
         quiet = {"log_to_driver": False, "include_dashboard": False, "configure_logging": False}
-        if where.isdigit():
-            self._ray.init(num_cpus=int(where), **quiet)
+        before = signal.getsignal(signal.SIGTERM)
+        if number is not None:
+            self._ray.init(num_cpus=number, **quiet)
         else:
             self._ray.init(address=where, log_to_driver=False)
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, before)  # Ray puts its own in place, which delivers nothing
 
     def __enter__(self) -> Workers:
         return self
@@ -95,19 +118,27 @@ class Workers:
 
         All get the files `needed` from the run's folder; a folder stands for what is in it.
         """
-        remote = self._ray.remote(max_retries=ATTEMPTS, num_cpus=1)(work)
-        asked = Asked(self._make_task, run.goal, run.recipe, run.settings, run.look)
+        gpus = int(run.settings.device.startswith("cuda"))
+        remote = self._ray.remote(max_retries=ATTEMPTS, num_cpus=1, num_gpus=gpus)(work)
+        about = identity(run.task, run.network)
+        asked = Asked(self._make_task, run.goal, run.recipe, run.settings, run.look, about)
         told, files = self._ray.put((asked, recipe)), self._ray.put(_read(run.folder, needed))
         for key, before in trials.items():
             self._begun[key] = remote.remote(told, key, files, *(self._begun[earlier] for earlier in before))
 
-    def take(self, run: Run, key: Key, name: str) -> None:
-        """Wait for a trial and put its files into the run's folder, once; whatever it raised is raised here.
+    def give_up(self) -> None:
+        """End the trials that nobody has taken."""
+        for begun in self._begun.values():
+            self._ray.cancel(begun, force=True)
+        self._begun.clear()
 
-        ConnectionError where a worker died at each attempt.
+    def take(self, run: Run, key: Key, name: str) -> bool:
+        """Wait for a trial and put its files into the run's folder, once; whether it had been begun.
+
+        Whatever it raised is raised here; ConnectionError where its worker died at each attempt, or the cluster did.
         """
         if key not in self._begun:
-            return
+            return False
         waited, every = self._begun.pop(key), list(self._begun.values())
         with run.watch.bar(f"workers: {name}") as step:
             while not self._ray.wait([waited], timeout=SECONDS_BETWEEN_LOOKS)[0]:
@@ -117,14 +148,16 @@ class Workers:
             notes, files = self._ray.get(waited)
         except self._ray.exceptions.RayTaskError as error:
             raise error.cause from error
-        except self._ray.exceptions.WorkerCrashedError as error:
+        except self._ray.exceptions.RayError as error:
             raise ConnectionError(
-                f"expected a worker to finish the trial '{name}', but {ATTEMPTS + 1} died at it (out of memory?); the "
-                "same command goes on from here"
+                f"expected a worker to finish the trial '{name}', but it was lost {ATTEMPTS + 1} times "
+                f"({type(error).__name__}); the same command goes on from here"
             ) from error
         _write(run.folder, files)
         for note in notes:
-            run.note(note)
+            if note not in run.notes:
+                run.note(note)
+        return True
 
 
 def work(told: tuple[Asked, Spread], key: Key, files: Files, *before: tuple[Sequence[str], Files]) -> Any:

@@ -174,7 +174,7 @@ class Processes(OneProcess):
         """What rank 0 wants."""
         word = torch.tensor(int(wanted))
         with self._answering():
-            dist.broadcast(word, src=0)
+            dist.broadcast(word, src=0, group=self._waiting)  # rank 0 pauses between steps while others measure
         return bool(word)
 
     def part(self, batch: Batch) -> Part:

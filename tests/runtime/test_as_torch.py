@@ -10,12 +10,12 @@ from onnx import numpy_helper, parser
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from gossamer.quantize.static_int8 import quantize_int8
+from gossamer.quantize.static_int8 import quantize_int8, with_values
 from gossamer.runtime.as_torch import OnnxModule
 from gossamer.runtime.export import export_onnx
 from gossamer.runtime.session import open_session
 from gossamer.runtime.torch_operators import OPERATORS
-from gossamer.runtime.weights import serialize, split_weights
+from gossamer.runtime.weights import join_weights, serialize, split_weights
 
 
 def differs(model: bytes, x: np.ndarray) -> float:
@@ -54,9 +54,7 @@ CASES: dict[str, tuple[str, int, dict[str, np.ndarray]]] = {
         4,
         {
             "w": drawn(6, 2, 3, 2),
-            "bb": drawn(
-                6,
-            ),
+            "bb": drawn(6),
         },
     ),
     "Conv, padded on one side": ("y = Conv<pads=[0,1,1,0]>(x, w)", 4, {"w": drawn(5, 4, 2, 2)}),
@@ -65,9 +63,7 @@ CASES: dict[str, tuple[str, int, dict[str, np.ndarray]]] = {
         4,
         {
             "w": drawn(4, 3, 3, 3),
-            "bb": drawn(
-                6,
-            ),
+            "bb": drawn(6),
         },
     ),
     "Gemm": (
@@ -75,9 +71,7 @@ CASES: dict[str, tuple[str, int, dict[str, np.ndarray]]] = {
         2,
         {
             "w": drawn(5, 168),
-            "bb": drawn(
-                5,
-            ),
+            "bb": drawn(5),
         },
     ),
     "MatMul": ("y = MatMul(x, w)", 4, {"w": drawn(6, 5)}),
@@ -98,30 +92,18 @@ CASES: dict[str, tuple[str, int, dict[str, np.ndarray]]] = {
         "y = BatchNormalization<epsilon=0.01>(x, w, bb, mmm, vvvv)",
         4,
         {
-            "w": drawn(
-                4,
-            ),
-            "bb": drawn(
-                4,
-            ),
-            "mmm": drawn(
-                4,
-            ),
-            "vvvv": drawn(
-                4,
-            ),
+            "w": drawn(4),
+            "bb": drawn(4),
+            "mmm": drawn(4),
+            "vvvv": drawn(4),
         },
     ),
     "LayerNormalization": (
         "y = LayerNormalization<axis=-1, epsilon=0.01>(x, w, bb)",
         4,
         {
-            "w": drawn(
-                6,
-            ),
-            "bb": drawn(
-                6,
-            ),
+            "w": drawn(6),
+            "bb": drawn(6),
         },
     ),
     "MaxPool": ("y = MaxPool<kernel_shape=[3,2], strides=[2,2], pads=[1,0,1,0], ceil_mode=1>(x)", 4, {}),
@@ -256,3 +238,19 @@ def test_integers_stand_for_parameters_that_learn(exported, images):
 def test_a_name_that_the_graph_lacks_is_refused(exported):
     with pytest.raises(ValueError, match="initializers, got 'other\\.weight'"):
         OnnxModule(exported, {"other.weight": np.zeros(3, np.float32)})
+
+
+def test_biases_stay_where_sums_have_room(exported, images):
+    """Of a dead filter the grid is so fine that the bias is as large an integer as can be: it cannot grow."""
+    weights = {name: values.copy() for name, values in split_weights(exported)[1].items()}
+    weights["point.weight"][:] = 0
+    model = join_weights(split_weights(exported)[0], weights)
+    int8 = quantize_int8(model, [images], largest=64)
+    module = OnnxModule(int8, weights, largest=64)
+    with torch.no_grad():
+        module.value("point.bias").mul_(5)
+    values = {name: value.numpy() for name, value in module.on_grids().items()}
+    assert np.abs(values["point.bias"]).max() <= 1.001 * np.abs(weights["point.bias"]).max()
+    written = with_values(int8, values)
+    assert differs(written, images) < 0.02
+    assert np.abs(open_session(written).run(images)[0] - module(torch.from_numpy(images)).detach().numpy()).max() < 0.1

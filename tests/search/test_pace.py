@@ -45,7 +45,9 @@ def test_a_trial_is_a_few_real_steps_and_leaves_the_network_alone(task):
     counter = Counter()
     for size in (16, len(task.train)):  # many steps an epoch, and one
         counter.steps = 0
-        assert step_seconds(task, network, Settings(), PLAIN, (counter, Distillation()), size) > 0
+        assert (
+            step_seconds(task, network.copy().module, network, Settings(), PLAIN, (counter, Distillation()), size) > 0
+        )
         assert counter.steps == module.TRIAL_STEPS + 1
     assert all(torch.equal(value, before[name]) for name, value in network.module.state_dict().items())
 
@@ -53,7 +55,7 @@ def test_a_trial_is_a_few_real_steps_and_leaves_the_network_alone(task):
 def test_plugs_cost_per_step_and_images_per_image(task, monkeypatch):
     """0.3 s a step with the plugs and 0.1 s without, 64 images each; an epoch has 384 images, 3 steps of 128."""
     monkeypatch.setattr(module, "TRIAL_PIXELS", 64 * 64)
-    monkeypatch.setattr(module, "step_seconds", lambda *given: 0.3 if len(given[4]) > 1 else 0.1)
+    monkeypatch.setattr(module, "step_seconds", lambda *given: 0.3 if len(given[5]) > 1 else 0.1)
     network = trace(task.model, task.example)
     settings = Settings(numerics="plain float32", batch_size=128)
     _, seconds, _ = epoch_time(task, network, Goal(), settings)

@@ -58,6 +58,19 @@ def test_the_same_as_one_process_though_a_worker_is_killed(user_task, trained, t
     assert found(together) == found(alone)
     assert together.report.chosen == alone.report.chosen
     assert len(together.candidates) == 5
+    (together.folder / "steps" / together.candidates[-1].folder.name / "measurement.json").unlink()
+    asked = Counting("1", partial(user_task, trained))
+    with asked as workers:  # the same command again makes what is missing, and nothing else
+        assert found(compressed(user_task(trained), tmp_path / "together", workers)) == found(alone)
+    assert asked.begun == [(1, 1, 1)]
+
+
+class Counting(Workers):
+    """Remembers what it was asked for."""
+
+    def begin(self, run, recipe, trials, needed):
+        self.begun = list(trials)
+        super().begin(run, recipe, trials, needed)
 
 
 def test_what_a_trial_raises_is_raised_here(user_task, trained, tmp_path):
@@ -75,6 +88,15 @@ def test_trials_that_wait_for_each_other_are_refused(user_task, trained, tmp_pat
         with pytest.raises(ValueError, match="expected a recipe whose trials need not wait for each other"):
             gossamer.compress(user_task(trained), Goal(), recipe, out=tmp_path / "run", workers=workers)
     assert not (tmp_path / "run").exists()
+
+
+def test_what_makes_no_cluster_is_refused(monkeypatch):
+    with pytest.raises(ValueError, match="expected a number of workers of at least 1, or an address of Ray, got 0"):
+        Workers("0", partial(int))
+    for name, value in {"RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "here"}.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(ValueError, match="expected workers or torchrun, got both"):
+        Workers("2", partial(int))
 
 
 def test_without_ray_it_is_said_how_to_get_it(monkeypatch):

@@ -32,7 +32,7 @@ def rounded(user_task, trained):
 @pytest.fixture(scope="module")
 def taught(rounded):
     task, network, model, int8 = rounded
-    module = on_int8_grids(model, int8, settled_names(network), COARSE)
+    module = on_int8_grids(model, int8, settled_names(network), COARSE, task.example)
     settings = Settings(epochs=6, batch_size=32, learning_rate=0.02, augment=False)
     tune(module, task, settings, (Distillation(),), teacher=network.copy().module, numerics=Numerics())
     return module
@@ -76,6 +76,6 @@ def test_the_network_takes_on_what_was_trained(rounded, taught):
 
 def test_integers_of_their_own_values_stay(rounded):
     """Written back untrained, the file is the same."""
-    _, network, model, int8 = rounded
-    module = on_int8_grids(model, int8, settled_names(network), COARSE)
+    task, network, model, int8 = rounded
+    module = on_int8_grids(model, int8, settled_names(network), COARSE, task.example)
     assert trained_int8(int8, module)[0] == int8 == with_values(int8, {})
