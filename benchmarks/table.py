@@ -6,6 +6,7 @@ python -m benchmarks table           writes it between the two marks in README.m
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.claims import CLAIMS
@@ -22,15 +23,10 @@ HEAD = (
 
 
 def results_table() -> str:
-    """One row a finished claim, and a line on the machine."""
-    rows, machines = [], {}
-    for name in CLAIMS:
-        path = ROOT / "results" / name / "report.json"
-        if path.exists():
-            for report in read_reports(path):
-                rows.append(_row(name, report))
-                machines[_machine(report)] = None
-    return HEAD + "".join(rows) + "\n" + "".join(f"{machine}\n" for machine in machines)
+    """One row a finished claim, and what the numbers mean."""
+    paths = {name: ROOT / "results" / name / "report.json" for name in CLAIMS}
+    found = [(name, report) for name, path in paths.items() if path.exists() for report in read_reports(path)]
+    return HEAD + "".join(_row(name, report) for name, report in found) + f"\n{_words([r for _, r in found])}\n"
 
 
 def _row(name: str, report: Report) -> str:
@@ -53,15 +49,18 @@ def _row(name: str, report: Report) -> str:
     return f"| {' | '.join(cells)} |\n"
 
 
-def _machine(report: Report) -> str:
-    known = report.environment
-    threads = next(iter(report.compressed.latency_ms.values())).threads
-    versions = ", ".join(f"{key} {known[key]}" for key in ("torch", "onnxruntime", "openvino") if known.get(key))
+def _words(reports: Sequence[Report]) -> str:
+    """What holds for all rows, with what differs between them put together."""
+    images = sorted({report.certificate["n"] for report in reports})
+    confidence = {f"{100 * report.certificate['confidence']:g}" for report in reports}
+    threads = {str(next(iter(report.compressed.latency_ms.values())).threads) for report in reports}
+    processors = sorted({str(report.environment.get("cpu", "an unknown processor")) for report in reports})
     return (
-        f"Accuracy on {report.certificate['n']:,} test images that nothing was chosen on; the drop is excluded at "
-        f"{100 * report.certificate['confidence']:g} % confidence; times are medians of interleaved runs on "
-        f"{threads} thread of {known.get('cpu', 'an unknown processor')} ({versions}), float32 original against "
-        "the delivered file in the same runtime; sizes are whole files against 4 bytes a parameter."
+        f"Accuracy on {' or '.join(f'{n:,}' for n in images)} test images that nothing was chosen on; the drop is "
+        f"excluded at {' or '.join(confidence)} % confidence; times are medians of interleaved runs on "
+        f"{' or '.join(threads)} thread, float32 original against the delivered file in the same runtime; sizes are "
+        "whole files against 4 bytes a parameter. Each folder's environment.json names versions and machine "
+        f"({', '.join(processors)})."
     )
 
 
