@@ -59,7 +59,7 @@ SHARES = (0.92, 0.82, 0.7, 0.5, 0.36, 0.26, 0.19, 0.14)
 FIRST = SHARES.index(0.7)  # where too much, the gentler ones are tried
 UNCUT = "uncut"
 INT8_SHARE = 0.25  # of a rung's epochs
-INT8_GENTLY = 0.1  # of the learning rate: the network is a good one already
+INT8_GENTLY = 0.01  # of the learning rate: no batch norm holds what is trained, ResNet-20 diverged at 0.1
 SETTLED = 1e-3  # relative error of weights that were put back into a network
 
 
