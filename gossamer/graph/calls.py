@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, fx
+from torch.utils import _pytree as pytree
 
 from gossamer.graph.labels import Labelled, Labels, compact
 
@@ -248,6 +249,11 @@ def operator_name(node: fx.Node) -> str:
     """`relu` for aten.relu_.default: the operator without overload and without the mark of in-place variants."""
     assert isinstance(node.target, torch._ops.OpOverload)
     return str(node.target._schema.name).removeprefix("aten::").removesuffix("_")
+
+
+def tensors_of(call: Call) -> list[Labelled]:
+    """The tensors that a call makes, those of a list one after the other."""
+    return [part for part in pytree.tree_leaves(call.result) if is_tensor(part)]
 
 
 def is_tensor(value: Any) -> TypeGuard[Labelled]:

@@ -18,11 +18,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
-from torch.utils import _pytree as pytree
 
-from gossamer.graph.calls import RANDOM_FLAGS, Call, bind, is_tensor, operator_name
+from gossamer.graph.calls import RANDOM_FLAGS, Call, bind, operator_name, tensors_of
 from gossamer.graph.cost import KINDS
 from gossamer.graph.export import Form
+from gossamer.graph.labels import Labelled
 
 Fetch = Callable[[str], Tensor]
 _BROADCASTING = ("add", "sub", "mul")
@@ -74,12 +74,12 @@ def find_emptied(form: Form, calls: Sequence[Call], shape: Callable[[Any], tuple
     return found
 
 
-def _made(node: fx.Node, by_node: Mapping[fx.Node, Call]) -> list[Any]:
+def _made(node: fx.Node, by_node: Mapping[fx.Node, Call]) -> list[Labelled]:
     """The tensors that a node makes, or, of one that takes a part of several, that part."""
     if node.target is operator.getitem:
         whole = next((call for call in map(by_node.get, node.all_input_nodes) if call is not None), None)
         return [] if whole is None else [whole.result[node.args[1]]]
-    return [part for part in pytree.tree_leaves(by_node[node].result) if is_tensor(part)] if node in by_node else []
+    return tensors_of(by_node[node]) if node in by_node else []
 
 
 def without(graph: fx.Graph, found: Emptied, copies: Mapping[fx.Node, fx.Node], names: Sequence[str]) -> None:

@@ -9,9 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor, fx
-from torch.utils import _pytree as pytree
 
-from gossamer.graph.calls import Call, is_tensor
+from gossamer.graph.calls import Call, tensors_of
 from gossamer.graph.labels import Labelled
 
 
@@ -69,7 +68,7 @@ def find_flow(graph: fx.Graph, calls: Sequence[Call], example: Sequence[Any]) ->
 
 def _made(call: Call) -> Iterator[tuple[str, Labelled]]:
     """The tensors that a call makes, by name."""
-    found = [part for part in pytree.tree_leaves(call.result) if is_tensor(part)]
+    found = tensors_of(call)
     for number, part in enumerate(found):
         yield call.node.name if len(found) == 1 else f"{call.node.name}.{number}", part
 

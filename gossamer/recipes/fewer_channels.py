@@ -27,7 +27,7 @@ from gossamer.runtime.export import export_onnx
 from gossamer.runtime.saturation import LARGEST, largest_weight
 from gossamer.runtime.torch_operators import NotTrainable
 from gossamer.runtime.weights import split_weights
-from gossamer.search.candidate import Candidate, deployed, finish, reopened
+from gossamer.search.candidate import Candidate, finish, in_int8, reopened
 from gossamer.search.ladder import climb
 from gossamer.search.pace import epochs_in_time, measure_pace, step_seconds, trial_size
 from gossamer.search.run import Run
@@ -124,7 +124,7 @@ def int8_trained(run: Run, folder: Path, name: str, written: list[Candidate], ep
     epochs = max(1, round(INT8_SHARE * epochs))
     network = reopened(run, forms[False])
     model = export_onnx(network.module, network.example)
-    int8 = deployed(network, run.task, int8=True)
+    int8 = in_int8(model, run.task)
     numerics = replace(measure_pace(run).numerics, bfloat16=False)  # whose own rounding is as coarse as that of 8 bits
     try:
         module = on_int8_grids(model, int8, settled_names(network), largest_weight(), network.example[0])

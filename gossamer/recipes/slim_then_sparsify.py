@@ -149,7 +149,8 @@ class SlimThenSparsify:
         walked = Grid(self.slimming, self.pruning, grid.asked.__getitem__, grid.size)
         found = staircase(walked, patience=self.patience)
         asked = dict.fromkeys([*walked.asked, *((slim, 0) for slim, _ in walked.asked)])  # made of slimmed networks
-        seconds = {cell: float(run.stages()[f"seconds of {self._name(cell)}"]["value"]) for cell in tried}
+        stages = run.stages()
+        seconds = {cell: float(stages[f"seconds of {self._name(cell)}"]["value"]) for cell in tried}
         share = sum(seconds[cell] for cell in asked) / sum(seconds.values())
         kept = [cell for cell, keeps in grid.asked.items() if keeps]
         ways = {

@@ -239,7 +239,10 @@ def write_network(
 def deployed(network: Network, task: Task, *, int8: bool) -> bytes:
     """The network in ONNX, in float32 or in int8 arithmetic."""
     model = export_onnx(network.module, network.example)
-    if not int8:
-        return model
+    return in_int8(model, task) if int8 else model
+
+
+def in_int8(model: bytes, task: Task) -> bytes:
+    """A network in ONNX with int8 arithmetic, its ranges those of the calibration split."""
     images = (images for images, _ in task.numpy_batches(task.calibration, CALIBRATION_BATCH))
     return quantize_int8(model, images)
