@@ -77,10 +77,14 @@ class Goal:
         times = {name: (costs[name] or 0.0) / limit for name, limit in self.fit.items()}
         return {name: ratio for name, ratio in times.items() if ratio > 1}
 
-    def must_be_bytes(self, recipe: str) -> None:
-        """Refuse another goal for a recipe that makes files small within a tolerance and nothing else."""
+    def must_be_a_tolerance(self, recipe: str) -> None:
+        """Refuse limits for a recipe that knows none."""
         if self.fit:
             raise ValueError(f"{recipe} searches within a tolerance, not within limits; use the recipe auto to fit")
+
+    def must_be_bytes(self, recipe: str) -> None:
+        """Refuse another goal for a recipe that makes files small within a tolerance and nothing else."""
+        self.must_be_a_tolerance(recipe)
         if self.minimise != "bytes":
             raise ValueError(
                 f"{recipe} makes files small, not arithmetic fast, but {self.minimise} is to be minimised; "

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gossamer.filters.matrices import FloatArray, GroupMatrices
+from gossamer.filters.matrices import FloatArray, GroupMatrices, mean_of_tied
 
 
 @dataclass(frozen=True)
@@ -26,8 +26,4 @@ class L1Norm:
 
     def score(self, group: GroupMatrices) -> FloatArray:
         """Group of K channels -> (K,), higher is kept, mean 1."""
-        if not group.rows:
-            return np.ones(group.size)
-        layers = [np.abs(rows).sum(axis=1, dtype=np.float64) for rows in group.rows]
-        mean: FloatArray = np.mean([sums / (sums.mean() or 1.0) for sums in layers], axis=0)
-        return mean
+        return mean_of_tied((np.abs(rows).sum(axis=1, dtype=np.float64) for rows in group.rows), group.size)

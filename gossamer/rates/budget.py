@@ -12,20 +12,23 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-Scores = Mapping[str, NDArray[np.floating]]
+Facts = Mapping[str, NDArray[np.floating]]
+"""What a rule looks at, by group of K channels: by its `needs` their scores, (K,), or their filters, (K, features)."""
 
 
 class Rule(Protocol):
-    """How many channels each group keeps, given scores and one dial."""
+    """How many channels each group keeps, given one dial, and what the rule `needs` to see: "scores" or "filters"."""
 
-    def counts(self, scores: Scores, share: float) -> dict[str, int]:
-        """Channels kept per group when `share` of all are kept."""
+    needs: str
+
+    def counts(self, facts: Facts, share: float) -> dict[str, int]:
+        """Channels kept per group: all at `share` 1, and ever fewer below."""
         ...
 
 
 def counts_within(
     rule: Rule,
-    scores: Scores,
+    facts: Facts,
     cost: Callable[[Mapping[str, int]], float],
     budget: float,
     multiples: Mapping[str, int] | None = None,
@@ -36,9 +39,9 @@ def counts_within(
     """
 
     def rounded(share: float) -> dict[str, int]:
-        counts = rule.counts(scores, share)
+        counts = rule.counts(facts, share)
         return {
-            name: _round_up(count, scores[name].size, (multiples or {}).get(name, 1)) for name, count in counts.items()
+            name: _round_up(count, len(facts[name]), (multiples or {}).get(name, 1)) for name, count in counts.items()
         }
 
     low, high = 0.0, 1.0
@@ -48,6 +51,16 @@ def counts_within(
         middle = (low + high) / 2
         low, high = (middle, high) if cost(rounded(middle)) <= budget else (low, middle)
     return rounded(low)
+
+
+def as_counts(rates: Mapping[str, float], facts: Facts) -> dict[str, int]:
+    """Shares kept per group -> channels kept per group, at least one."""
+    return {name: max(1, round(rate * len(facts[name]))) for name, rate in rates.items()}
+
+
+def power(share: float) -> float:
+    """A dial for rules that raise rates in (0, 1] to a power: 0 at share 1, 1 at a half, infinite at 0."""
+    return (1 - share) / share if share > 0 else np.inf
 
 
 def _round_up(count: int, size: int, multiple: int) -> int:

@@ -13,11 +13,11 @@ Differs from the paper:
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+
+from gossamer.rates.budget import Facts
 
 
 @dataclass(frozen=True)
@@ -31,8 +31,11 @@ class Global:
     floor: float = 0.25
     scaled: bool = False
 
-    def counts(self, scores: Mapping[str, NDArray[np.floating]], share: float) -> dict[str, int]:
+    needs = "scores"
+
+    def counts(self, facts: Facts, share: float) -> dict[str, int]:
         """Scores per group (K,) and the share kept -> channels kept per group, at least one."""
+        scores = dict(facts)
         if not scores:
             return {}
         if self.scaled:

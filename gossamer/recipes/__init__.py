@@ -10,8 +10,15 @@ from dataclasses import fields
 from typing import Any, Protocol
 
 from gossamer.near import meant
+from gossamer.recipes.adversarial_selection import AdversarialSelection as AdversarialSelection
 from gossamer.recipes.auto import Auto as Auto
 from gossamer.recipes.deep_compression import DeepCompression as DeepCompression
+from gossamer.recipes.filter_pruning import FilterPruning as FilterPruning
+from gossamer.recipes.greedy_car import GreedyCar as GreedyCar
+from gossamer.recipes.importance_weights import ImportanceWeights as ImportanceWeights
+from gossamer.recipes.information_richness import InformationRichness as InformationRichness
+from gossamer.recipes.layer_entropy import LayerEntropy as LayerEntropy
+from gossamer.recipes.network_slimming import NetworkSlimming as NetworkSlimming
 from gossamer.recipes.post_training import PostTraining as PostTraining
 from gossamer.recipes.slim_then_sparsify import SlimThenSparsify as SlimThenSparsify
 from gossamer.search.candidate import Candidate
@@ -31,6 +38,13 @@ RECIPES = {
     "deep-compression": DeepCompression,
     "post-training": PostTraining,
     "slim-then-sparsify": SlimThenSparsify,
+    "filter-pruning": FilterPruning,
+    "network-slimming": NetworkSlimming,
+    "importance-weights": ImportanceWeights,
+    "greedy-car": GreedyCar,
+    "adversarial-selection": AdversarialSelection,
+    "layer-entropy": LayerEntropy,
+    "information-richness": InformationRichness,
 }
 
 

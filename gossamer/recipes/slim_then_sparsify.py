@@ -33,6 +33,7 @@ from gossamer.graph import Group, Network
 from gossamer.plan import Plan
 from gossamer.rates import Global
 from gossamer.recipes.fewer_bytes import fine_grid, on_fine_grid
+from gossamer.recipes.network_slimming import FLOOR, slimmable
 from gossamer.search.candidate import Candidate
 from gossamer.search.pace import epochs_in_time, measure_pace
 from gossamer.search.run import Run
@@ -42,8 +43,6 @@ from gossamer.tuning import BatchNormL1, Distillation, FixedZeros
 from gossamer.tuning.batch_norm import reestimate_batch_norms
 from gossamer.tuning.checkpoint import load_weights, save_weights
 from gossamer.weights import Magnitude
-
-FLOOR = 0.05  # of the channels of a group, so that no layer is emptied
 
 
 @dataclass(frozen=True)
@@ -226,22 +225,6 @@ class SlimThenSparsify:
         scores = {group.name: BatchNormScale().score(matrices_of(group, tensors)) for group in groups}
         counts = Global(floor=FLOOR).counts(scores, share)
         return {group.name: group.best(scores[group.name], _whole(counts[group.name], group)) for group in groups}
-
-
-def slimmable(network: Network) -> list[Group]:
-    """The groups that a batch norm scales and that no sum ties to other layers."""
-    tensors = network.module.state_dict()
-    groups = [
-        group
-        for group in network.groups
-        if group.removable and group.exact and len(group.rows(tensors)) == 1 and group.scales(tensors)
-    ]
-    if not groups:
-        raise ValueError(
-            "expected batch norms behind layers whose channels can be cut, as network slimming needs them, found none; "
-            "take another recipe"
-        )
-    return groups
 
 
 def _whole(count: int, group: Group) -> int:

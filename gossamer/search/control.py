@@ -11,7 +11,7 @@ from gossamer.measure.quality import right_examples
 from gossamer.runtime.export import export_onnx
 from gossamer.search.pace import measure_pace
 from gossamer.search.run import Run
-from gossamer.tuning import Distillation, Diverged
+from gossamer.tuning import Distillation, Diverged, Grafting
 
 
 def tuned_epochs(run: Run) -> int:
@@ -33,7 +33,9 @@ def dense_control_quality(run: Run) -> float | None:
         plugs = (Distillation(),) if manner["taught"] else ()
         decay = manner["weight_decay"]
         try:
-            run.tune(network.module, plugs, numerics, epochs, folder, "dense control", weight_decay=decay)
+            grafting = Grafting() if manner["grafted"] else None
+            name = "dense control"
+            run.tune(network.module, plugs, numerics, epochs, folder, name, weight_decay=decay, grafting=grafting)
         except Diverged as error:
             run.note(f"there is no dense control to compare with: its tuning failed ({error})")
             return None

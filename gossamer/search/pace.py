@@ -67,12 +67,13 @@ def measure_pace(run: Run) -> Pace:
     return Pace(**stored | {"numerics": Numerics.parse(stored["numerics"])})
 
 
-def epochs_in_time(run: Run, pace: Pace, candidate_seconds: float) -> Callable[[int, str], int]:
+def epochs_in_time(run: Run, pace: Pace, candidate_seconds: float, copies: int = 1) -> Callable[[int, str], int]:
     """How many epochs rung number n, from 1 on, may train so that all that comes after it still fits into the hours.
 
     `candidate_seconds` is what writing and measuring the candidates of one rung took. Where the pace says no, it is
     measured once more: the machine may have been busy. Then epochs are taken away, unless a number of them was
-    asked for. 0, and a note, when nothing fits. Remembered by the run: started again, it comes to the same.
+    asked for. `copies` are trained beside each other. 0, and a note, when nothing fits. Remembered by the run: started
+    again, it comes to the same.
     """
 
     def fitting(number: int, epoch_seconds: float) -> int:
@@ -83,9 +84,10 @@ def epochs_in_time(run: Run, pace: Pace, candidate_seconds: float) -> Callable[[
         return 0
 
     def decide(number: int, name: str) -> int:
-        epochs, epoch_seconds = fitting(number, pace.epoch_seconds), pace.epoch_seconds
+        epoch_seconds = copies * pace.epoch_seconds
+        epochs = fitting(number, epoch_seconds)
         if epochs < pace.epochs:
-            epoch_seconds = tuning_seconds(run.task, run.network, run.goal, run.settings, pace.numerics)
+            epoch_seconds = copies * tuning_seconds(run.task, run.network, run.goal, run.settings, pace.numerics)
             epochs = max(epochs, fitting(number, epoch_seconds))
         minutes = seconds_needed(run, number, pace.epochs, epoch_seconds, candidate_seconds) / 60
         if epochs == 0:

@@ -40,7 +40,7 @@ from gossamer.runtime.weights import split_weights
 from gossamer.search.claim import claim_folder, identity
 from gossamer.search.watch import Watch
 from gossamer.task import Task
-from gossamer.tuning import Numerics, Plug
+from gossamer.tuning import Grafting, Numerics, Plug
 from gossamer.tuning.limits import check_device, check_training
 
 if TYPE_CHECKING:
@@ -256,11 +256,13 @@ class Run:
         phase: str = "",
         weight_decay: float = tuning.Settings.weight_decay,
         gently: float = 1.0,
+        grafting: Grafting | None = None,
     ) -> dict[str, Tensor]:
         """Train a candidate in place; goes on from the step's checkpoint if there is one.
 
         The original is its teacher where a plug wants one. `phase` tells apart the trainings of a step that has
-        several; `gently` multiplies the learning rate. Returns the weights that its forward pass uses. Only training
+        several; `gently` multiplies the learning rate. `grafting`: beside copies of itself; the candidate becomes the
+        copy that is best on the selection split. Returns the weights that its forward pass uses. Only training
         happens on the run's device: module and weights come back to the CPU.
         """
         settings = tuning.Settings(
@@ -280,20 +282,27 @@ class Run:
                 if time.monotonic() - self._ticked > TICK_SECONDS:
                     self.tick()
 
-            losses = tuning.tune(
-                module,
-                self.task,
-                settings,
-                plugs,
-                teacher=copy.deepcopy(self.network.module) if taught else None,
-                numerics=numerics,
-                checkpoint=folder / CHECKPOINT.format(f"-{phase}" if phase else ""),
-                device=self.settings.device,
-                progress=progress,
-            )
+            how: dict[str, Any] = {
+                "teacher": copy.deepcopy(self.network.module) if taught else None,
+                "numerics": numerics,
+                "checkpoint": folder / CHECKPOINT.format(f"-{phase}" if phase else ""),
+                "device": self.settings.device,
+                "progress": progress,
+            }
+            if grafting is None:
+                losses = tuning.tune(module, self.task, settings, plugs, **how)
+            else:
+                copies, losses = tuning.graft(module, self.task, settings, plugs, grafting, **how)
+                module.load_state_dict(max(copies, key=self._selection_quality).state_dict())
         if folder.parent.name == "steps":
-            self.stage("manner of tuning", lambda: {"taught": taught, "weight_decay": weight_decay})
+            manner = {"taught": taught, "weight_decay": weight_decay, "grafted": grafting is not None}
+            self.stage("manner of tuning", lambda: manner)
             self.stage(f"{folder.name} {phase} losses".replace("  ", " "), lambda: losses)
         effective = {name: value.cpu() for name, value in tuning.effective_weights(module, plugs).items()}
         module.to("cpu")
         return effective
+
+    def _selection_quality(self, module: nn.Module) -> float:
+        return float(
+            right_examples(self.task, self.task.selection, export_onnx(module.cpu(), self.network.example)).mean()
+        )

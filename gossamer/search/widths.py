@@ -169,6 +169,15 @@ def choose_channels(original: Network, parent: Network, counts: Mapping[str, int
     return {name: row for name, row in keep.items() if not row.all()}, smaller
 
 
+def in_original(original: Network, parent: Network, inside: Mapping[str, NDArray[np.bool_]]) -> Keep:
+    """What is kept of the original's groups when `parent`, a cut of it, is cut to `inside`, by its own groups."""
+    keep = {group.name: np.zeros(group.size, np.bool_) for group in original.groups}
+    for name, channels in original.channels_of(parent).items():
+        for place, (group, there) in enumerate(channels):
+            keep[group][there] = inside[name][place] if name in inside else True
+    return {name: row for name, row in keep.items() if not row.all()}
+
+
 def scores_of(network: Network) -> dict[str, NDArray[np.floating]]:
     """What each channel of each group that may be cut is worth beside the others of its group, (K,)."""
     tensors = network.module.state_dict()

@@ -3,11 +3,15 @@
 
 from __future__ import annotations
 
+from gossamer.tuning.adversarial_alignment import AdversarialAlignment as AdversarialAlignment
 from gossamer.tuning.batch_norm import reestimate_batch_norms as reestimate_batch_norms
 from gossamer.tuning.batch_norm_l1 import BatchNormL1 as BatchNormL1
 from gossamer.tuning.data_parallel import data_parallel as data_parallel
 from gossamer.tuning.distillation import Distillation as Distillation
 from gossamer.tuning.fixed_zeros import FixedZeros as FixedZeros
+from gossamer.tuning.grafting import Grafting as Grafting
+from gossamer.tuning.grafting import graft as graft
+from gossamer.tuning.importance_weights import ImportanceWeights as ImportanceWeights
 from gossamer.tuning.loop import Diverged as Diverged
 from gossamer.tuning.loop import Settings as Settings
 from gossamer.tuning.loop import effective_weights as effective_weights
@@ -29,4 +33,7 @@ METHODS = {
     "trained-codebook": TrainedCodebook,
     "rate-penalty": RatePenalty,
     "batch-norm-l1": BatchNormL1,
+    "importance-weights": ImportanceWeights,
+    "grafting": Grafting,
+    "adversarial-alignment": AdversarialAlignment,
 }

@@ -2,7 +2,8 @@
 """Checkpoints: one safetensors file an epoch, whole or absent, opened without executing anything.
 
 Keys are prefixed by what they belong to: `weights/NAME`, `momentum/NAME` (of what a plug learns
-`momentum/plug0/NAME`), `plug0/NAME`; the training history is JSON in the file's metadata.
+`momentum/plug0/NAME`), `plug0/NAME`, those of a second network trained beside the first `copy1/...`; the histories are
+JSON in the file's metadata.
 """
 
 from __future__ import annotations
@@ -10,12 +11,12 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Protocol
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save  # save_file makes files that only their owner may read
 from torch import Tensor, nn
-from torch.optim import Optimizer
 
 from gossamer.files import write_atomically
 from gossamer.tuning.plug import Plug, learned_by
@@ -31,40 +32,61 @@ def load_weights(path: Path, module: nn.Module) -> None:
     _put(_read(path)[0], module, path)
 
 
-def save_training(
-    path: Path, module: nn.Module, optimizer: Optimizer, plugs: Sequence[Plug], history: Sequence[float]
-) -> None:
-    """Write everything that training needs to go on to the same result; `history` holds a loss an epoch."""
-    tensors: dict[str, Tensor] = {f"weights/{name}": value for name, value in module.state_dict().items()}
-    for name, parameter in _trained(module, plugs).items():
-        buffer = optimizer.state.get(parameter, {}).get("momentum_buffer")
+class Trained(Protocol):
+    """What a training is made of (`loop.Training`)."""
+
+    module: nn.Module
+    optimizer: torch.optim.SGD
+    plugs: Sequence[Plug]
+    history: list[float]
+
+
+def save_training(path: Path, *copies: Trained) -> None:
+    """Write everything that trainings beside each other need to go on to the same result, all or nothing."""
+    tensors: dict[str, Tensor] = {}
+    for number, training in enumerate(copies):
+        tensors |= {f"{_copy(number)}{name}": value for name, value in _tensors(training).items()}
+    contiguous = {name: value.detach().contiguous() for name, value in tensors.items()}
+    histories = [list(training.history) for training in copies]
+    write_atomically(path, save(contiguous, metadata={"histories": json.dumps(histories)}))
+
+
+def load_training(path: Path, *copies: Trained) -> None:
+    """Take back what `save_training` wrote, histories too. A missing file is a start from nothing."""
+    if not path.exists():
+        return
+    tensors, metadata = _read(path)
+    for number, (training, history) in enumerate(zip(copies, json.loads(metadata["histories"]), strict=True)):
+        own = _part(tensors, _copy(number)) if number else tensors
+        _put(_part(own, "weights/"), training.module, path)
+        momentum = _part(own, "momentum/")
+        for name, parameter in _trained(training.module, training.plugs).items():
+            if name in momentum:
+                like_parameter = torch.empty_like(parameter, requires_grad=False)  # keeps the memory layout
+                like_parameter.copy_(momentum[name])
+                training.optimizer.state[parameter]["momentum_buffer"] = like_parameter
+        for index, plug in enumerate(training.plugs):
+            plug.load_state(_part(own, f"plug{index}/"))
+        training.history[:] = [float(loss) for loss in history]
+
+
+def _copy(number: int) -> str:
+    return f"copy{number}/" if number else ""
+
+
+def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name[len(prefix) :]: value for name, value in tensors.items() if name.startswith(prefix)}
+
+
+def _tensors(training: Trained) -> dict[str, Tensor]:
+    tensors: dict[str, Tensor] = {f"weights/{name}": value for name, value in training.module.state_dict().items()}
+    for name, parameter in _trained(training.module, training.plugs).items():
+        buffer = training.optimizer.state.get(parameter, {}).get("momentum_buffer")
         if buffer is not None:
             tensors[f"momentum/{name}"] = buffer
-    for index, plug in enumerate(plugs):
+    for index, plug in enumerate(training.plugs):
         tensors |= {f"plug{index}/{name}": value for name, value in plug.state().items()}
-    contiguous = {name: value.detach().contiguous() for name, value in tensors.items()}
-    write_atomically(path, save(contiguous, metadata={"history": json.dumps(list(history))}))
-
-
-def load_training(path: Path, module: nn.Module, optimizer: Optimizer, plugs: Sequence[Plug]) -> list[float]:
-    """Take back what `save_training` wrote; returns the history. A missing file is a start from nothing: []."""
-    if not path.exists():
-        return []
-    tensors, metadata = _read(path)
-
-    def part(prefix: str) -> dict[str, Tensor]:
-        return {name[len(prefix) :]: value for name, value in tensors.items() if name.startswith(prefix)}
-
-    _put(part("weights/"), module, path)
-    momentum = part("momentum/")
-    for name, parameter in _trained(module, plugs).items():
-        if name in momentum:
-            like_parameter = torch.empty_like(parameter, requires_grad=False)  # keeps the memory layout
-            like_parameter.copy_(momentum[name])
-            optimizer.state[parameter]["momentum_buffer"] = like_parameter
-    for index, plug in enumerate(plugs):
-        plug.load_state(part(f"plug{index}/"))
-    return [float(loss) for loss in json.loads(metadata["history"])]
+    return tensors
 
 
 def _trained(module: nn.Module, plugs: Sequence[Plug]) -> dict[str, Tensor]:

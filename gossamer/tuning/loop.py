@@ -91,7 +91,26 @@ def tune(
     With `checkpoint`, an interrupted call made again with the same arguments goes on after the last whole epoch.
     Inside `data_parallel` all its processes take part. Raises Diverged when the loss is not finite.
     """
+    training = begin(module, task, settings, plugs, teacher, numerics, device)
+    if checkpoint:
+        load_training(checkpoint, training)
     processes = present()
+    with processes.sharing(training, task, batch_size(settings, task)):
+        go_through(training, task, processes, checkpoint, progress)
+    module.eval()
+    return training.history
+
+
+def begin(
+    module: nn.Module,
+    task: Task,
+    settings: Settings,
+    plugs: Sequence[Plug],
+    teacher: nn.Module | None,
+    numerics: Numerics | None,
+    device: str,
+) -> Training:
+    """A training before its first epoch; network, teacher and what plugs learn are on the device."""
     numerics = numerics or Numerics()
     for network in (module, teacher):
         if network is not None:
@@ -100,13 +119,7 @@ def tune(
     learned = learned_by(plugs).values()
     for own in learned:
         own.tensor.data = own.tensor.data.to(device)
-    optimizer = _optimizer(module, learned, settings)
-    history = load_training(checkpoint, module, optimizer, plugs) if checkpoint else []
-    training = Training(module, settings, plugs, teacher, numerics, device, optimizer, history)
-    with processes.sharing(training, task, _batch_size(settings, task)):
-        go_through(training, task, processes, checkpoint, progress)
-    module.eval()
-    return history
+    return Training(module, settings, plugs, teacher, numerics, device, _optimizer(module, learned, settings), [])
 
 
 def go_through(
@@ -115,20 +128,21 @@ def go_through(
     processes: OneProcess,
     checkpoint: Path | None = None,
     progress: Progress | None = None,
+    until: int | None = None,
 ) -> None:
-    """The epochs that a training still lacks; its history grows by each."""
+    """The epochs that a training still lacks, or those before epoch `until`; its history grows by each."""
     module, settings, plugs, optimizer = training.module, training.settings, training.plugs, training.optimizer
     weights: dict[str, Tensor] = dict(module.named_parameters()) | dict(module.named_buffers())
-    batch_size = _batch_size(settings, task)
-    steps_per_epoch = len(task.train) // batch_size  # other examples are left over in the next epoch
+    size = batch_size(settings, task)
+    steps_per_epoch = len(task.train) // size  # other examples are left over in the next epoch
     steps = settings.epochs * steps_per_epoch
 
-    for epoch in range(len(training.history), settings.epochs):
+    for epoch in range(len(training.history), settings.epochs if until is None else until):
         seed = settings.seed * 100_003 + epoch
         torch.manual_seed(seed + OTHER_DROPOUT * processes.rank)
         batches = task.batches(
             task.train,
-            batch_size,
+            size,
             generator=torch.Generator().manual_seed(seed),
             augment=settings.augment,
             cutout=settings.cutout,
@@ -165,7 +179,7 @@ def go_through(
             )
         training.history.append(total / steps_per_epoch)
         if checkpoint:
-            save_training(checkpoint, module, optimizer, plugs, training.history)
+            save_training(checkpoint, training)
 
 
 def effective_weights(module: nn.Module, plugs: Sequence[Plug]) -> dict[str, Tensor]:
@@ -182,7 +196,8 @@ def _transformed(weights: Mapping[str, Tensor], plugs: Sequence[Plug]) -> dict[s
     return {name: value for name, value in changed.items() if value is not weights[name]}
 
 
-def _batch_size(settings: Settings, task: Task) -> int:
+def batch_size(settings: Settings, task: Task) -> int:
+    """Examples in a batch."""
     return min(settings.batch_size, len(task.train))
 
 

@@ -28,18 +28,21 @@ FEWEST_CHANNELS = 128  # in and out: below, moving costs what it saves
 LARGEST_MAP, SMALLEST_MAP = 24, 4  # height and width: larger ones are moved too long, in smaller ones tiles lie empty
 AT_ONCE = 2**15  # numbers of each of the 36 places
 
-_B = torch.tensor(
-    [[4, 0, -5, 0, 1, 0], [0, -4, -4, 1, 1, 0], [0, 4, -4, -1, 1, 0]]
-    + [[0, -2, -1, 2, 1, 0], [0, 2, -1, -2, 1, 0], [0, 4, 0, -5, 0, 1]],
-    dtype=torch.float64,
+
+def _matrix(*rows: tuple[int, ...]) -> Tensor:
+    return torch.tensor(rows, dtype=torch.float64)
+
+
+_B = _matrix(
+    (4, 0, -5, 0, 1, 0),
+    (0, -4, -4, 1, 1, 0),
+    (0, 4, -4, -1, 1, 0),
+    (0, -2, -1, 2, 1, 0),
+    (0, 2, -1, -2, 1, 0),
+    (0, 4, 0, -5, 0, 1),
 )
-_G = torch.tensor(
-    [[6, 0, 0], [-4, -4, -4], [-4, 4, -4], [1, 2, 4], [1, -2, 4], [0, 0, 24]],
-    dtype=torch.float64,
-) / torch.tensor([24.0])
-_A = torch.tensor(
-    [[1, 1, 1, 1, 1, 0], [0, 1, -1, 2, -2, 0], [0, 1, 1, 4, 4, 0], [0, 1, -1, 8, -8, 1]], dtype=torch.float64
-)
+_G = _matrix((6, 0, 0), (-4, -4, -4), (-4, 4, -4), (1, 2, 4), (1, -2, 4), (0, 0, 24)) / 24
+_A = _matrix((1, 1, 1, 1, 1, 0), (0, 1, -1, 2, -2, 0), (0, 1, 1, 4, 4, 0), (0, 1, -1, 8, -8, 1))
 INPUTS, KERNELS, OUTPUTS = (torch.kron(m, m).float() for m in (_B, _G, _A))  # (36, 36), (36, 9), (16, 36)
 
 
@@ -57,7 +60,8 @@ def gains(
     if not usual or x.ndim != 4 or weight.shape[2:] != (3, 3) or x.dtype != torch.float32 or x.device.type != "cpu":
         return False
     height, width = (x.shape[2 + d] + 2 * padding[d] - 2 for d in range(2))
-    return min(weight.shape[:2]) >= FEWEST_CHANNELS and SMALLEST_MAP <= min(height, width) and max(height, width) <= LARGEST_MAP
+    fits = min(height, width) >= SMALLEST_MAP and max(height, width) <= LARGEST_MAP
+    return fits and min(weight.shape[:2]) >= FEWEST_CHANNELS
 
 
 def _tiles(x: Tensor, padding: Sequence[int]) -> tuple[Tensor, int, int]:

@@ -15,7 +15,7 @@ from gossamer.files import read_json
 from gossamer.goal import Goal
 from gossamer.graph import trace
 from gossamer.recipes import recipe_named
-from gossamer.recipes.slim_then_sparsify import slimmable
+from gossamer.recipes.network_slimming import slimmable
 from gossamer.search.run import Settings
 from gossamer.tuning import BatchNormL1
 

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from torch import nn
@@ -14,15 +16,16 @@ def network(width: int = 4, bias: bool = True) -> nn.Module:
     return nn.Sequential(nn.Linear(3, width), nn.Linear(width, 2, bias=bias))
 
 
-def optimizer(module: nn.Module) -> torch.optim.SGD:
-    return torch.optim.SGD(module.parameters(), lr=0.1)
+def training(module: nn.Module, loss: float = 0.5) -> SimpleNamespace:
+    optimizer = torch.optim.SGD(module.parameters(), lr=0.1)
+    return SimpleNamespace(module=module, optimizer=optimizer, plugs=(), history=[loss])
 
 
 def test_whoever_may_read_a_file_of_this_folder_may_read_these(tmp_path):
     (tmp_path / "usual.txt").write_text("")
     module = network()
     save_weights(tmp_path / "weights.safetensors", module)
-    save_training(tmp_path / "training.safetensors", module, optimizer(module), (), [0.5])
+    save_training(tmp_path / "training.safetensors", training(module))
     modes = {path.stat().st_mode for path in tmp_path.iterdir()}
     assert len(list(tmp_path.iterdir())) == 3
     assert len(modes) == 1
@@ -39,8 +42,19 @@ def test_whoever_may_read_a_file_of_this_folder_may_read_these(tmp_path):
 def test_another_network_is_one_sentence(tmp_path, other, message):
     module = network()
     save_weights(tmp_path / "weights.safetensors", module)
-    save_training(tmp_path / "training.safetensors", module, optimizer(module), (), [0.5])
+    save_training(tmp_path / "training.safetensors", training(module))
     with pytest.raises(ValueError, match=r"expected weights of this network in .*weights.safetensors, " + message):
         load_weights(tmp_path / "weights.safetensors", other)
     with pytest.raises(ValueError, match=r"expected weights of this network in .*training.safetensors, " + message):
-        load_training(tmp_path / "training.safetensors", other, optimizer(other), ())
+        load_training(tmp_path / "training.safetensors", training(other))
+
+
+def test_trainings_beside_each_other_are_one_file(tmp_path):
+    first, second = (training(network(), loss) for loss in (0.5, 0.25))
+    save_training(tmp_path / "training.safetensors", first, second)
+    again = [training(network(), 9.0) for _ in range(2)]
+    load_training(tmp_path / "training.safetensors", *again)
+    for before, after in zip((first, second), again, strict=True):
+        assert before.history == after.history
+        for one, other in zip(before.module.parameters(), after.module.parameters(), strict=True):
+            assert torch.equal(one, other)

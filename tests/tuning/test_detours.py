@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Convolutions of small maps as products of matrices: the same numbers, where they gain and nowhere else."""
+"""Convolutions taken another way: the same numbers, where that gains and nowhere else."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from gossamer.tuning import small_maps
+from gossamer.tuning import small_maps, winograd
 from gossamer.tuning.detours import Detours
 
 CASES = {
@@ -112,3 +112,42 @@ def test_the_backward_pass_of_strided_depthwise_convolutions_keeps_its_values(la
     for value, wanted in zip(gradients(x, weight, bias, Detours(), **options), exact, strict=True):
         assert value.dtype == torch.bfloat16
         assert (value.double() - wanted).abs().max() < 0.01 * wanted.abs().max()
+
+
+@pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
+@pytest.mark.parametrize(("size", "padding"), [((8, 5), 1), ((4, 4), 1), ((7, 9), 0), ((6, 6), (2, 1))])
+def test_winograd_is_the_convolution(layout, size, padding, monkeypatch):
+    """Tiles that do not come out even, and images in several lots."""
+    torch.manual_seed(0)
+    monkeypatch.setattr(winograd, "AT_ONCE", 2 * 128 * 6)
+    x = torch.randn(5, 128, *size).contiguous(memory_format=layout)
+    weight = torch.randn(130, 128, 3, 3).contiguous(memory_format=layout) / 34
+    bias = torch.randn(130)
+    seen = []
+    monkeypatch.setattr(winograd, "backward", lambda *args, real=winograd.backward: seen.append(1) or real(*args))
+    expected = gradients(x.double(), weight.double(), bias.double(), torch.enable_grad(), padding=padding)
+    found = gradients(x, weight, bias, Detours(), padding=padding)
+    assert seen
+    for one, other in zip(expected, found, strict=True):
+        assert one.shape == other.shape
+        assert ((one - other).abs().max() < 1e-5 * one.abs().max()).item()
+
+
+@pytest.mark.parametrize(
+    ("inputs", "options", "changes"),
+    [
+        (127, {"padding": 1}, {}),
+        (128, {"padding": 1, "stride": 2}, {}),
+        (128, {"padding": 2, "dilation": 2}, {}),
+        (128, {"padding": 1}, {"dtype": torch.float64}),
+        (128, {}, {"size": 27}),
+        (128, {}, {"size": 5}),
+    ],
+    ids=["few channels", "stride", "dilation", "float64", "a large map", "a small map"],
+)
+def test_winograd_leaves_others_alone(inputs, options, changes, monkeypatch):
+    monkeypatch.setattr(winograd, "forward", lambda *args: pytest.fail("it was taken"))
+    dtype = changes.get("dtype", torch.float32)
+    x = torch.randn(2, inputs, changes.get("size", 8), 8, dtype=dtype)
+    weight, bias = torch.randn(128, inputs, 3, 3, dtype=dtype), torch.randn(128, dtype=dtype)
+    gradients(x, weight, bias, Detours(), **options)

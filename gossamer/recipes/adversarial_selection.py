@@ -1,0 +1,164 @@
+# SPDX-License-Identifier: Apache-2.0
+"""adversarial-selection: channels get factors, trained against a discriminator; one of the epochs' networks is chosen.
+
+Paper: Y. Wei, Y. Chen (AMAS), Circuits, Systems, and Signal Processing 40, 2021, 4127-4143,
+doi 10.1007/s00034-021-01668-y, after S. Lin et al. (GAL), CVPR 2019, arXiv 1903.09291.
+
+    align    the network, its channels times factors, learns the original's outputs, without labels
+             (`gossamer.tuning.adversarial_alignment`); after each epoch: channels off, and quality
+    choose   the epoch of the best harmonic mean of both            (`gossamer.rates.harmonic_mean`)
+    tune     what is left, with labels or by distillation
+
+Differs from the paper: reconstructed from its abstract; what is read into it is listed in these two files.
+1. Rungs pull the factors harder and harder, each from the original; the selection split decides which is kept.
+2. `tuning` "distillation" stands for its adversarial fine-tuning.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from gossamer.graph import Group, Network
+from gossamer.measure.quality import right_examples
+from gossamer.plan import Plan
+from gossamer.rates import HarmonicMean
+from gossamer.recipes.cut_filters import TUNINGS, without
+from gossamer.recipes.fewer_channels import uncut_written
+from gossamer.runtime.export import export_onnx
+from gossamer.search.candidate import Candidate, finish
+from gossamer.search.evidence import untied
+from gossamer.search.ladder import climb
+from gossamer.search.pace import epochs_in_time, measure_pace
+from gossamer.search.run import Run
+from gossamer.tuning import AdversarialAlignment, Distillation
+from gossamer.tuning.batch_norm import reestimate_batch_norms
+from gossamer.tuning.gates import fold_in, reading
+
+PULLS = (0.7, 0.85, 1.0, 1.15, 1.3, 1.5, 1.75, 2.0)
+
+
+@dataclass(frozen=True)
+class Pull:
+    """A rung: how far factors that no loss holds are pulled down from 1."""
+
+    pull: float
+
+    @property
+    def name(self) -> str:
+        """The pull."""
+        return f"pull {self.pull:.3g}"
+
+
+@dataclass(frozen=True)
+class AdversarialSelection:
+    """`pull`: one alone, 0 for the ladder. `aligning`: share of the epochs; `mean`: how both indicators meet."""
+
+    pull: float = 0.0
+    aligning: float = 0.5
+    fidelity: float = 1.0
+    mean: str = "harmonic"
+    tuning: str = "labels"
+
+    def __post_init__(self) -> None:
+        if not 0 < self.aligning < 1:
+            raise ValueError(f"aligning of adversarial-selection must be in (0, 1), got {self.aligning}")
+        if self.tuning not in TUNINGS[:2]:
+            raise ValueError(f"tuning must be one of {', '.join(TUNINGS[:2])}, got '{self.tuning}'")
+        if self.pull < 0:
+            raise ValueError(f"pull of adversarial-selection must be positive, or 0 for a ladder, got {self.pull}")
+        HarmonicMean(self.mean)
+
+    def search(self, run: Run) -> list[Candidate]:
+        """Every candidate in the order tried, from conservative to aggressive."""
+        run.goal.must_be_a_tolerance("adversarial-selection")
+        pace = measure_pace(run)
+        seconds = run.seconds_of("first candidate", lambda: uncut_written(run))
+        return uncut_written(run) + climb(
+            run,
+            [Pull(pull) for pull in ((self.pull,) if self.pull else PULLS)],
+            lambda number, rung, previous, epochs: [self._rung(run, number, rung, epochs)],
+            between=lambda low, high: Pull((low.pull + high.pull) / 2),
+            epochs_for=epochs_in_time(run, pace, seconds),
+        )
+
+    def _rung(self, run: Run, number: int, rung: Pull, epochs: int) -> Candidate:
+        """Align, choose an epoch, cut, tune."""
+        folder, numerics = run.step_folder(number, rung.name), measure_pace(run).numerics
+        if done := Candidate.load(folder):
+            return done
+        network, groups = run.network.copy(), untied(run.network)
+        aligning = max(1, round(self.aligning * epochs))
+
+        def keep_epoch(epoch: int, weights: Mapping[str, Tensor], factors: Mapping[str, Tensor]) -> None:
+            folder.mkdir(parents=True, exist_ok=True)
+            stored = {f"weights/{name}": value for name, value in weights.items()}
+            stored |= {f"factors/{name}": value for name, value in factors.items()}
+            save_file(
+                {name: value.detach().cpu().contiguous() for name, value in stored.items()}, _epoch(folder, epoch)
+            )
+
+        plug = AdversarialAlignment(
+            groups, len(run.task.classes), rung.pull, self.fidelity, seed=run.settings.seed, after_epoch=keep_epoch
+        )
+        run.tune(network.module, (plug,), numerics, aligning, folder, f"{rung.name}, aligned", "aligning")
+        network = self._chosen(run, rung, folder, network, groups, aligning)
+        plugs = (Distillation(),) if self.tuning == "distillation" else ()
+        if epochs > aligning:
+            run.tune(network.module, plugs, numerics, epochs - aligning, folder, rung.name)
+            reestimate_batch_norms(network.module, run.calibration_batches())
+        for epoch in range(1, aligning + 1):
+            _epoch(folder, epoch).unlink(missing_ok=True)
+        return finish(run, folder, rung.name, network, Plan().with_channels(network.kept))
+
+    def _chosen(
+        self, run: Run, rung: Pull, folder: Path, network: Network, groups: Sequence[Group], epochs: int
+    ) -> Network:
+        """The network of the epoch that is both much pruned and good, without the channels that are off."""
+
+        def reached(epoch: int) -> Network:
+            """As it was after an epoch, its factors folded into what reads the channels."""
+            stored = load_file(_epoch(folder, epoch))
+            found = network.copy()
+            state = {name.partition("/")[2]: value for name, value in stored.items() if name.startswith("weights/")}
+            found.module.load_state_dict(state)
+            for group in groups:
+                fold_in(found.tensors, reading(group), stored[f"factors/{group.name}"])
+            reestimate_batch_norms(found.module, run.calibration_batches())
+            return found
+
+        def on(epoch: int) -> dict[str, np.ndarray]:
+            stored = load_file(_epoch(folder, epoch))
+            return {group.name: _some(group, stored[f"factors/{group.name}"].numpy()) for group in groups}
+
+        def measure() -> list[tuple[int, float]]:
+            pairs = []
+            for epoch in range(1, epochs + 1):
+                model = export_onnx(reached(epoch).module, run.network.example)
+                quality = float(right_examples(run.task, run.task.selection, model, run.goal.runtime).mean())
+                pairs.append((sum(int((~keep).sum()) for keep in on(epoch).values()), quality))
+            return pairs
+
+        pairs = run.stage(f"epochs of {folder.name}", measure)
+        pruned, quality = zip(*pairs, strict=True)
+        chosen = 1 + HarmonicMean(self.mean).choose(pruned, quality, float(run.original_right().mean()))
+        run.note(
+            f"{rung.name}: of {epochs} epochs number {chosen} is taken, {pruned[chosen - 1]} channels off at "
+            f"{100 * quality[chosen - 1]:.2f} % before tuning"
+        )
+        return without(run, reached(chosen), on(chosen))
+
+
+def _epoch(folder: Path, epoch: int) -> Path:
+    return folder / f"epoch-{epoch:03d}.safetensors"
+
+
+def _some(group: Group, factors: np.ndarray) -> np.ndarray:
+    """The channels whose factor is above zero; equally many of each part, and of a group that is off, its largest."""
+    each = max(1, int(np.bincount(group.part, factors > 0).max()))
+    return group.best(factors, each * group.multiple_of)

@@ -1,0 +1,153 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Cutting filters as most papers do: score them, set rates within a budget of multiply-adds, cut, tune.
+
+What differs between the papers' systems is a `Cut`. Its rungs ask for ever fewer multiply-adds, and the tolerance
+decides how far the ladder is climbed; or `macs` asks for one share of them, in one or several steps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gossamer.filters import Criterion
+from gossamer.graph import Group, Network
+from gossamer.plan import Plan
+from gossamer.rates import Rule, counts_within
+from gossamer.recipes.fewer_channels import SHARES, Demand, between, uncut_written
+from gossamer.search.candidate import Candidate, finish, reopened
+from gossamer.search.evidence import Scores, facts_for, scores_by
+from gossamer.search.ladder import climb
+from gossamer.search.pace import epochs_in_time, measure_pace
+from gossamer.search.run import Run
+from gossamer.search.widths import in_original
+from gossamer.tuning import Distillation, Grafting, Plug
+from gossamer.tuning.batch_norm import reestimate_batch_norms
+from gossamer.tuning.scratch import forget
+
+TUNINGS = ("labels", "distillation", "grafting")
+IMAGES = 2000  # that criteria ask about, at most
+
+
+@dataclass(frozen=True)
+class Cut:
+    """How filters are chosen and what becomes of the network after a cut.
+
+    `groups`: those that are cut. `prepare`, where filters are scored after a training of their own, trains a network in
+    place, for some of the epochs, and says for how many.
+    `channels`, a share of the groups' channels that is left, in place of `macs`. `tuning`: of `TUNINGS`; how to graft
+    is `grafting`. `scratch`: what was learned is forgotten after the cut.
+    """
+
+    criterion: Criterion
+    rule: Rule
+    groups: Callable[[Network], Sequence[Group]]
+    tuning: str = "labels"
+    macs: float = 0.0
+    channels: float = 0.0
+    steps: int = 1
+    scratch: bool = False
+    grafting: Grafting | None = None
+    images: int = IMAGES
+    prepare: Callable[[Run, Network, int, Path, str], int] | None = None
+
+    def __post_init__(self) -> None:
+        if self.tuning not in TUNINGS:
+            raise ValueError(f"tuning must be one of {', '.join(TUNINGS)}, got '{self.tuning}'")
+        for name, share in (("macs", self.macs), ("channels", self.channels)):
+            if not 0 <= share < 1:
+                raise ValueError(f"{name} must be a share of the original's in (0, 1), or 0 for a ladder, got {share}")
+        if self.steps < 1:
+            raise ValueError(f"steps must be at least 1, got {self.steps}")
+
+    @property
+    def plugs(self) -> tuple[Plug, ...]:
+        """What plugs into tuning."""
+        return (Distillation(),) if self.tuning == "distillation" else ()
+
+    @property
+    def copies(self) -> int:
+        """Networks trained beside each other."""
+        return self._grafting.copies if self._grafting else 1
+
+    @property
+    def _grafting(self) -> Grafting | None:
+        return (self.grafting or Grafting()) if self.tuning == "grafting" else None
+
+    def tune(self, run: Run, network: Network, epochs: int, folder: Path, name: str, phase: str = "") -> None:
+        """Train a network that was cut, in place."""
+        numerics = measure_pace(run).numerics
+        run.tune(network.module, self.plugs, numerics, epochs, folder, name, phase, grafting=self._grafting)
+        reestimate_batch_norms(network.module, run.calibration_batches())
+
+
+def climb_cuts(run: Run, recipe: str, cut: Cut) -> list[Candidate]:
+    """The uncut network, then each rung; every candidate in the order tried. `recipe`: its name, for errors."""
+    run.goal.must_be_a_tolerance(recipe)
+    pace = measure_pace(run)
+    seconds = run.seconds_of("first candidate", lambda: uncut_written(run))
+    demands = [Demand(share, "MACs") for share in ((cut.macs,) if cut.macs else SHARES)]
+    if cut.channels:
+        demands = [Demand(cut.channels, "channels")]
+    return uncut_written(run) + climb(
+        run,
+        demands,
+        lambda number, demand, previous, epochs: _rung(run, cut, number, demand, previous, epochs),
+        between=between,
+        epochs_for=epochs_in_time(run, pace, seconds, cut.copies),
+    )
+
+
+def _rung(run: Run, cut: Cut, number: int, demand: Demand, previous: Candidate | None, epochs: int) -> list[Candidate]:
+    """Cut from `previous`, or the original, and tuned, in as many steps as the cut has."""
+    folder = run.step_folder(number, demand.name)
+    if done := Candidate.load(folder):
+        return [done]
+    network = reopened(run, previous) if previous else run.network.copy()
+    left = 1.0 if demand.of == "channels" else network.macs / run.network.macs
+    for step in range(cut.steps):
+        part = epochs * (step + 1) // cut.steps - epochs * step // cut.steps
+        phase = f"step {step + 1}" if cut.steps > 1 else ""
+        if cut.prepare:
+            part -= cut.prepare(run, network, part, folder, f"{phase} prepared".strip())
+        share = left + (demand.share - left) * (step + 1) / cut.steps
+        network = cut_to(run, cut, network, Demand(share, demand.of))
+        if cut.scratch:
+            forget(network, run.settings.seed)
+        else:
+            reestimate_batch_norms(network.module, run.calibration_batches())
+        if part:
+            cut.tune(run, network, part, folder, demand.name, phase)
+    if demand.of == "MACs" and network.macs > demand.share * run.network.macs:
+        run.note(f"'{demand.name}' keeps {100 * network.macs / run.network.macs:.1f} %: no fewer filters may stay")
+    return [finish(run, folder, demand.name, network, Plan().with_channels(network.kept))]
+
+
+def cut_to(run: Run, cut: Cut, network: Network, demand: Demand) -> Network:
+    """A cut of the run's network: `network`, itself one, without the filters worth least, to what is demanded."""
+    groups = list(cut.groups(network))
+    scores: Scores = scores_by(run, cut.criterion, network, groups, cut.images)
+    facts, multiples = facts_for(cut.rule, scores, network, groups), {g.name: g.multiple_of for g in groups}
+    if demand.of == "channels":
+        cost, budget = _total, demand.share * _total({group.name: group.size for group in cut.groups(run.network)})
+    else:
+        cost, budget = network.macs_if, demand.share * run.network.macs
+    counts = counts_within(cut.rule, facts, cost, budget, multiples)
+    return without(run, network, {group.name: group.best(scores[group.name], counts[group.name]) for group in groups})
+
+
+def without(run: Run, network: Network, inside: Mapping[str, NDArray[np.bool_]]) -> Network:
+    """A cut of the run's network: `network`, itself one, cut to what `inside` keeps of its own groups."""
+    keep = in_original(run.network, network, inside)
+    smaller = run.network.cut(keep) if keep else run.network.copy()
+    cut = network.cut({name: row for name, row in inside.items() if not row.all()})
+    smaller.module.load_state_dict(cut.module.state_dict())
+    return smaller
+
+
+def _total(counts: Mapping[str, int]) -> float:
+    return sum(counts.values())

@@ -1,0 +1,156 @@
+# SPDX-License-Identifier: Apache-2.0
+"""importance-weights: each filter gets a weight that learns how much it counts; an error tolerance says how many go.
+
+Paper: S. S. Sawant et al., Applied Sciences 12(21), 2022, 11184.
+
+    learn   one more weight a filter, the network ten times slower      (`gossamer.tuning.importance_weights`)
+    rate    per layer what the tolerated error allows, before tuning    (`gossamer.rates.error_tolerance`)
+    cut     the filters of the smallest weights; the weights of the others are folded in
+    tune    with labels; again, from learning on, until the tolerance is used up or hardly anything goes
+
+Differs from the paper: reconstructed from its abstract; what is read into it is listed in these files.
+1. Layers are asked in forward order; the error is that on images of the selection split.
+2. A round is accepted by what it loses against the original, not against the round before.
+3. Error tolerance before tuning: `tolerance`, or as much as the goal allows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+
+from gossamer.filters import ImportanceWeights as Criterion
+from gossamer.filters.importance_weights import FROM_DATA, STARTS, start
+from gossamer.graph import Group, Network
+from gossamer.plan import Plan
+from gossamer.quantize.folding import fold_factors
+from gossamer.rates import Energy, ErrorTolerance
+from gossamer.recipes.cut_filters import IMAGES, without
+from gossamer.recipes.fewer_channels import uncut_written
+from gossamer.search.candidate import Candidate, finish, reopened
+from gossamer.search.evidence import Scores, activity, error_without, untied
+from gossamer.search.pace import epochs_in_time, measure_pace
+from gossamer.search.run import Run
+from gossamer.search.widths import matrices_of
+from gossamer.tuning import ImportanceWeights as Plug
+from gossamer.tuning.batch_norm import reestimate_batch_norms
+from gossamer.tuning.gates import fold_in, producing
+
+ROUNDS = 12
+LEAST = 0.01  # of the multiply-adds must go in a round, or there is no other
+MODES = ("error", "energy")
+
+
+@dataclass(frozen=True)
+class ImportanceWeights:
+    """`start`: where the weights start; `compensated`: a start from data changes nothing at first.
+
+    `learning`: the share of a round's epochs in which the weights are learned, `strength` of the penalty on them.
+    `tolerance`: points of error before tuning, 0 for the goal's; `mode` "energy" drops that share of each layer's
+    importance instead, `energy` in the whole. `images`: that the error is asked on.
+    """
+
+    start: str = "l1"
+    compensated: bool = True
+    learning: float = 0.4
+    strength: float = 1e-4
+    tolerance: float = 0.0
+    mode: str = "error"
+    energy: float = 0.05
+    images: int = IMAGES
+
+    def __post_init__(self) -> None:
+        for name, known in (("start", tuple(STARTS)), ("mode", MODES)):
+            if getattr(self, name) not in known:
+                got = getattr(self, name)
+                raise ValueError(f"{name} of importance-weights must be one of {', '.join(known)}, got '{got}'")
+        for name in ("learning", "energy"):
+            if not 0 < getattr(self, name) < 1:
+                raise ValueError(f"{name} of importance-weights must be in (0, 1), got {getattr(self, name)}")
+        if not 0 <= self.tolerance < 100:
+            raise ValueError(f"tolerance of importance-weights must be in [0, 100) points, got {self.tolerance}")
+
+    def search(self, run: Run) -> list[Candidate]:
+        """The uncut network, then one round after the other."""
+        run.goal.must_be_a_tolerance("importance-weights")
+        pace = measure_pace(run)
+        seconds = run.seconds_of("first candidate", lambda: uncut_written(run))
+        epochs_for = epochs_in_time(run, pace, seconds)
+        tried, good, macs = uncut_written(run), None, run.network.macs
+        for number in range(1, ROUNDS + 1):
+            name = f"round {number}"
+            epochs = epochs_for(number, name)
+            if epochs == 0:
+                break
+            candidate = self._round(run, number, name, good, epochs)
+            tried.append(candidate)
+            if not candidate.verdict.accepted:
+                break
+            if macs - candidate.macs < LEAST * run.network.macs:
+                run.note(f"'{name}' was the last: hardly any filter went")
+                break
+            good, macs = candidate, candidate.macs
+        return tried
+
+    def _round(self, run: Run, number: int, name: str, previous: Candidate | None, epochs: int) -> Candidate:
+        """Learn weights, cut by them, tune."""
+        folder, numerics = run.step_folder(number, name), measure_pace(run).numerics
+        if done := Candidate.load(folder):
+            return done
+        network = reopened(run, previous) if previous else run.network.copy()
+        groups = untied(network)
+        learning = max(1, round(self.learning * epochs))
+        plug = self._weights(run, network, groups)
+        effective = run.tune(
+            network.module, (plug,), numerics, learning, folder, f"{name}, weights", "weights", gently=0.1
+        )
+        network.module.load_state_dict(effective, strict=False)
+        reestimate_batch_norms(network.module, run.calibration_batches())
+        scores = self._scores(network, groups)
+        network = without(run, network, self._keep(run, network, groups, scores))
+        reestimate_batch_norms(network.module, run.calibration_batches())
+        if epochs > learning:
+            run.tune(network.module, (), numerics, epochs - learning, folder, name)
+            reestimate_batch_norms(network.module, run.calibration_batches())
+        run.forget_training(folder)
+        return finish(run, folder, name, network, Plan().with_channels(network.kept))
+
+    def _weights(self, run: Run, network: Network, groups: Sequence[Group]) -> Plug:
+        """The plug with its first values; of a start from data, the network is divided by them."""
+        tensors, rng = network.tensors, np.random.default_rng(run.settings.seed)
+        active: Scores = {}
+        if self.start == "activation":
+            active = activity(network, groups, next(run.calibration_batches()))
+        values = {}
+        for group in groups:
+            matrices = replace(matrices_of(group, tensors), activity=active.get(group.name))
+            values[group.name] = torch.from_numpy(start(self.start, matrices, rng))
+            if self.compensated and self.start in FROM_DATA:
+                fold_in(tensors, producing(group), 1 / values[group.name])
+        return Plug(groups, values, strength=self.strength)
+
+    def _scores(self, network: Network, groups: Sequence[Group]) -> Scores:
+        """The norms of the deployed filters: batch norms and the learned weights are folded into them by now."""
+        tensors = network.module.state_dict()
+        factors = fold_factors(network.layers, tensors)
+        folded = {name: tensor * factors[name] if name in factors else tensor for name, tensor in tensors.items()}
+        return {
+            group.name: Criterion().score(replace(matrices_of(group, folded), learned=np.ones(group.size)))
+            for group in groups
+        }
+
+    def _keep(self, run: Run, network: Network, groups: Sequence[Group], scores: Scores) -> dict[str, np.ndarray]:
+        multiples = {group.name: group.multiple_of for group in groups}
+        if self.mode == "energy":
+            counts = Energy().counts(scores, 1 - self.energy)
+            whole = {
+                name: min(len(scores[name]), -(-count // multiples[name]) * multiples[name])
+                for name, count in counts.items()
+            }
+            return {group.name: group.best(scores[group.name], whole[group.name]) for group in groups}
+        allowed = self.tolerance / 100 or (run.goal.tolerance if run.goal.observed is None else run.goal.observed)
+        rule = ErrorTolerance(max(allowed, 1 / self.images))
+        return rule.keep(scores, error_without(run, network, groups, self.images), multiples)

@@ -1,0 +1,163 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Adversarial alignment: a network with a factor a channel learns outputs that cannot be told from the original's.
+
+Paper: S. Lin, R. Ji, C. Yan, B. Zhang, L. Cao, Q. Ye, F. Huang, D. Doermann, "Towards Optimal Structured CNN Pruning
+via Generative Adversarial Learning" (GAL), CVPR 2019, arXiv 1903.09291, section 3, and its published code. No label is
+used.
+
+    network        mu MSE(f_t, f_s) + BCE(D(f_s), 1) + lambda sum |m|        f_t, f_s: outputs of original and network
+    discriminator  BCE(D(f_t), 1) + BCE(D(f_s), 0) + BCE(D(f_s), 1)          D: 128-256-128-1, linear, on the outputs
+    factors        FISTA, every so many batches: y = m + (a - 1) / a' (m - m_before), a' = (1 + sqrt(1 + 4 a^2)) / 2,
+                   m = max(0, soft(y - lr g, lr lambda))                     soft(x, t) = sign(x) max(0, |x| - t)
+
+Differs from the paper:
+1. One factor a channel, as Y. Wei, Y. Chen (AMAS, doi 10.1007/s00034-021-01668-y) count channels; the paper has one a
+   residual block in ResNets. It acts on the weights that read the channel.
+2. lambda enters by FISTA's threshold alone; the code adds the gradient of sum |m| too.
+3. Factors start at 1; `start` "normal" draws them, as the code does, which a training of few epochs does not mend.
+4. The factors are updated as often in the whole training as in the code's 100 epochs, `UPDATES` times, and the L1
+   distance that they are pulled in all is `pull`: lambda is what gives it.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from gossamer.graph import Group
+from gossamer.tuning.gates import gated, reading
+from gossamer.tuning.plug import Batch, Clock, Plug, Weights
+
+UPDATES = 195  # of the factors: 100 epochs of 390 batches, one every 200
+HIDDEN = (128, 256, 128)
+DISCRIMINATOR_RATE, MOMENTUM = 1e-2, 0.9
+
+AfterEpoch = Callable[[int, Mapping[str, Tensor], Mapping[str, Tensor]], None]
+"""Called with (epochs done, weights by name, factors by group)."""
+
+
+class AdversarialAlignment(Plug):
+    """`pull`: how far a factor that no loss holds falls in the whole training; `fidelity` is the paper's mu."""
+
+    taught: ClassVar[bool] = True
+
+    def __init__(
+        self,
+        groups: Sequence[Group],
+        classes: int,
+        pull: float = 1.5,
+        fidelity: float = 1.0,
+        start: str = "ones",
+        rate: float = 1e-2,
+        seed: int = 0,
+        after_epoch: AfterEpoch | None = None,
+    ) -> None:
+        if not pull > 0:
+            raise ValueError(f"pull must be positive, got {pull}")
+        if start not in ("ones", "normal"):
+            raise ValueError(f"start must be ones or normal, got '{start}'")
+        self.pull, self.fidelity, self.rate, self.after_epoch = pull, fidelity, rate, after_epoch
+        generator = torch.Generator().manual_seed(seed)
+        self.members = {group.name: reading(group) for group in groups}
+        self.factors: dict[str, Tensor] = {}
+        for group in groups:
+            ones = torch.ones(group.size)
+            drawn = torch.normal(0.0, ones, generator=generator) if start == "normal" else ones
+            self.factors[group.name] = drawn.requires_grad_()
+        self.before = {name: value.detach().clone() for name, value in self.factors.items()}
+        self.inertia = torch.ones(())
+        sizes = (classes, *HIDDEN, 1)
+        self.discriminator = [
+            torch.normal(0.0, 0.01, (out, fan_in), generator=generator).requires_grad_()
+            for fan_in, out in itertools.pairwise(sizes)
+        ]
+        self.velocity = [torch.zeros_like(weight) for weight in self.discriminator]
+        self._update, self._threshold = False, 0.0
+
+    def leaves(self) -> Iterable[Tensor]:
+        """The factors and the discriminator: their gradients come from the one backward pass."""
+        return [*self.factors.values(), *self.discriminator]
+
+    def transform(self, weights: Weights) -> Weights:
+        """Every channel is read times its factor."""
+        return weights | gated(weights, ((self.members[name], value) for name, value in self.factors.items()))
+
+    def before_step(self, clock: Clock, weights: Mapping[str, Tensor]) -> None:
+        """Forget the gradients of the batch before; decide whether this one moves the factors."""
+        for leaf in self.leaves():
+            leaf.grad = None
+        updates = min(UPDATES, clock.steps)
+        self._update = (clock.step + 1) * updates // clock.steps > clock.step * updates // clock.steps
+        self._threshold = self.pull / updates
+
+    def loss(self, outputs: Tensor, teacher_outputs: Tensor | None, batch: Batch) -> Tensor | None:
+        """Outputs near the original's, and such that the discriminator takes them for the original's."""
+        if teacher_outputs is None:
+            raise ValueError("adversarial alignment needs a teacher, got none; pass teacher= to tune")
+        fooled = self._judge(outputs, [weight.detach() for weight in self.discriminator])
+        real, fake = (self._judge(given.detach(), self.discriminator) for given in (teacher_outputs, outputs))
+        ones = torch.ones_like(real)
+        told = [(real, ones), (fake, 0 * ones), (fake, ones), (fooled, ones)]  # the last alone reaches the network
+        judged = torch.stack([F.binary_cross_entropy_with_logits(*pair) for pair in told]).sum()
+        return self.fidelity * F.mse_loss(outputs, teacher_outputs) + judged
+
+    def after_backward(self, weights: Mapping[str, Tensor]) -> None:
+        """A step of the discriminator, and of the factors where it is their turn."""
+        self._train_discriminator()
+        if self._update:
+            self._fista()
+
+    def after_step(self, clock: Clock, weights: Mapping[str, Tensor]) -> None:
+        """Show the network as it is after each epoch."""
+        done = clock.step + 1
+        if self.after_epoch and done % clock.steps_per_epoch == 0:
+            self.after_epoch(done // clock.steps_per_epoch, weights, self.factors)
+
+    def words(self) -> str:
+        """How many channels are off."""
+        off = sum(int((value <= 0).sum()) for value in self.factors.values())
+        return f"{off} of {sum(len(value) for value in self.factors.values())} channels off"
+
+    def _judge(self, outputs: Tensor, layers: Sequence[Tensor]) -> Tensor:
+        for layer in layers:
+            outputs = F.linear(outputs, layer.to(outputs.device))
+        return outputs
+
+    def _train_discriminator(self) -> None:
+        with torch.no_grad():
+            for weight, velocity in zip(self.discriminator, self.velocity, strict=True):
+                assert weight.grad is not None
+                velocity.mul_(MOMENTUM).add_(weight.grad)
+                weight.sub_(velocity, alpha=DISCRIMINATOR_RATE)
+
+    def _fista(self) -> None:
+        faster = (1 + math.sqrt(1 + 4 * float(self.inertia) ** 2)) / 2
+        with torch.no_grad():
+            for name, factors in self.factors.items():
+                ahead = factors + (float(self.inertia) - 1) / faster * (factors - self.before[name].to(factors.device))
+                if factors.grad is not None:
+                    ahead -= self.rate * factors.grad
+                self.before[name] = factors.detach().clone()
+                factors.copy_(F.softshrink(ahead, self._threshold).clamp(min=0))
+        self.inertia.fill_(faster)
+
+    def state(self) -> Weights:
+        """Factors, discriminator and what carries both on."""
+        state = {"inertia": self.inertia}
+        for name, value in self.factors.items():
+            state |= {f"factors/{name}": value, f"before/{name}": self.before[name]}
+        for index, (weight, velocity) in enumerate(zip(self.discriminator, self.velocity, strict=True)):
+            state |= {f"discriminator/{index}": weight, f"velocity/{index}": velocity}
+        return state
+
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        """Take back what `state` gave."""
+        with torch.no_grad():
+            for name, value in self.state().items():
+                value.copy_(state[name])
