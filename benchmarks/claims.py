@@ -16,7 +16,7 @@ class Claim:
     """One job: the gossamer arguments without --out, what it shows, and the hours it takes on two cores.
 
     `then`: the arguments of a second call; `{run}` stands for the folder of the first. `also`: files of the run to be
-    kept beside what every claim keeps.
+    kept beside what every claim keeps. `compared`: it is a row of a comparison, and none of README's table.
     """
 
     shows: str
@@ -24,6 +24,7 @@ class Claim:
     hours: float
     then: str | None = None
     also: tuple[str, ...] = ()
+    compared: bool = False
 
 
 _RESNET20 = (
@@ -181,3 +182,36 @@ CLAIMS: dict[str, Claim] = {
         8.0,
     ),
 }
+
+#: Structured methods on equal terms: a name, what it is, its recipe, and how many networks it trains at a time.
+STRUCTURED: dict[str, tuple[str, str, int]] = {
+    "l1-uniform": ("L1 norm, the same share of every layer", "filter-pruning:tied=false", 1),
+    "random-uniform": ("filters at random", "filter-pruning:tied=false,criterion=at-random", 1),
+    "scratch": ("the same widths, trained from random weights", "filter-pruning:tied=false,scratch=true", 1),
+    "l2-uniform": ("L2 norm", "filter-pruning:tied=false,criterion=l2-norm", 1),
+    "median-uniform": ("geometric median", "filter-pruning:tied=false,criterion=geometric-median", 1),
+    "taylor-uniform": ("Taylor, the same share", "filter-pruning:tied=false,criterion=taylor", 1),
+    "taylor-global": ("Taylor, one threshold", "filter-pruning:tied=false,criterion=taylor,rate=global", 1),
+    "l1-three-steps": ("L1 norm, in three cuts", "filter-pruning:tied=false,steps=3", 1),
+    "l1-distilled": ("L1 norm, learning from the original", "filter-pruning:tied=false,tuning=distillation", 1),
+    "l1-grafted": ("L1 norm, grafted", "filter-pruning:tied=false,tuning=grafting", 2),
+    "slimming": ("network slimming", "network-slimming:penalty=1e-4", 1),
+    "car": ("greedy CAR, a shortlist of 8", "greedy-car:shortlist=8,images=512", 1),
+    "entropy": ("layer entropy, grafted", "layer-entropy:joint=true", 2),
+    "richness": ("information richness, grafted", "information-richness:joint=true", 2),
+}
+#: Dense networks trained as long and in the same way, one for each way of training.
+CONTROLLED = ("structured-50-l1-uniform", "structured-50-l1-distilled", "structured-50-l1-grafted")
+COMPARED_EPOCHS, EPOCH_HOURS = 15, 0.035
+for _left in (50, 30):
+    for _name, (_shows, _recipe, _copies) in STRUCTURED.items():
+        _claim = f"structured-{_left}-{_name}"
+        _control = _claim in CONTROLLED
+        CLAIMS[_claim] = Claim(
+            f"ResNet-56 with {_left} % of its multiply-adds: {_shows}",
+            _RESNET56.replace("--tolerance 1 ", "--tolerance 20 ")
+            + f"--minimise macs --epochs {COMPARED_EPOCHS} --recipe {_recipe},macs={_left / 100}"
+            + (" --control" if _control else ""),
+            round((2 if _control else 1) * _copies * COMPARED_EPOCHS * EPOCH_HOURS, 1),
+            compared=True,
+        )

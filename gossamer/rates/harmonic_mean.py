@@ -5,7 +5,7 @@ Paper: Y. Wei, Y. Chen (AMAS), Circuits, Systems, and Signal Processing 40, 2021
 doi 10.1007/s00034-021-01668-y.
 
     P, A: pruned channels and accuracy, of the points that none dominates, each scaled to [0, 1] over them
-    choose the largest 2 P A / (P + A)        or w P + (1 - w) A, or the most pruned within `allowed` of the best
+    choose the largest 2 P A / (P + A)        or w P + (1 - w) A, or the most pruned that loses at most `allowed`
 
 Differs from the paper: reconstructed from its abstract, which has two opposing indicators, the number of pruned
 channels and the accuracy; how they meet in one choice is our reading, with two others as options.
@@ -36,7 +36,9 @@ class HarmonicMean:
             raise ValueError(f"mean of harmonic-mean must be one of {', '.join(MEANS)}, got '{self.mean}'")
 
     def choose(self, pruned: Sequence[float], quality: Sequence[float], original: float | None = None) -> int:
-        """The place of the chosen pair; `original`: the quality to compare with, the best of the pairs if not given.
+        """The place of the chosen pair; a loss is counted from `original`, or from the best of the pairs.
+
+        Where every pair loses more than is allowed, the best one is chosen.
 
         >>> HarmonicMean().choose([0, 40, 50, 60], [0.93, 0.92, 0.90, 0.10])
         2
@@ -46,7 +48,7 @@ class HarmonicMean:
         p, a = np.asarray(pruned, np.float64), np.asarray(quality, np.float64)
         if self.mean == "constrained":
             within = a >= (a.max() if original is None else original) - self.allowed
-            return int(np.lexsort((a, p, within))[-1])
+            return int(np.lexsort((a, p, within))[-1]) if within.any() else int(np.argmax(a))
         dominated = (p[None] >= p[:, None]) & (a[None] >= a[:, None])
         dominated &= (p[None] > p[:, None]) | (a[None] > a[:, None])
         places = np.flatnonzero(~dominated.any(axis=1))

@@ -12,7 +12,7 @@ Source: Y. Wei, thesis, Jiangnan University, chapter 4: constraints on abnormal 
 Differs from the source: reconstructed from the thesis's abstract.
 1. The norm is divided by the number of weights of a filter; without that it would follow the fan-in alone.
 2. `outliers`: "clip", as above; "exempt" leaves outlying layers whole, the other reading of a constraint.
-3. No rate falls below `floor`.
+3. No rate falls below `floor`. The layer of the largest richness always stays whole: a budget may be out of reach.
 """
 
 from __future__ import annotations

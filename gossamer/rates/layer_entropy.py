@@ -14,7 +14,7 @@ relation between layer entropies.
 1. The three relations are our readings; `power` is the likeliest, `neighbour` the most literal.
 2. The largest entropy is taken over all layers that are pruned; a maximum for each stage would leave the layers that
    are alone in theirs, as in MobileNetV2, whole.
-3. No rate falls below `floor`.
+3. No rate falls below `floor`. The layer of the largest entropy always stays whole: a budget may be out of reach.
 """
 
 from __future__ import annotations

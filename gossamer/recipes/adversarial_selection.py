@@ -12,6 +12,7 @@ doi 10.1007/s00034-021-01668-y, after S. Lin et al. (GAL), CVPR 2019, arXiv 1903
 Differs from the paper: reconstructed from its abstract; what is read into it is listed in these two files.
 1. Rungs pull the factors harder and harder, each from the original; the selection split decides which is kept.
 2. `tuning` "distillation" stands for its adversarial fine-tuning.
+3. Only layers that no sum ties to others are cut.
 """
 
 from __future__ import annotations

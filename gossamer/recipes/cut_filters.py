@@ -8,7 +8,7 @@ decides how far the ladder is climbed; or `macs` asks for one share of them, in 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -46,6 +46,7 @@ class Cut:
     criterion: Criterion
     rule: Rule
     groups: Callable[[Network], Sequence[Group]]
+    _: KW_ONLY
     tuning: str = "labels"
     macs: float = 0.0
     channels: float = 0.0

@@ -24,6 +24,11 @@ from gossamer.search.candidate import Candidate
 from gossamer.search.evidence import untied
 from gossamer.search.run import Run
 
+OF_ONE_SIZE = (
+    "batch-norm-scale",
+    "taylor",
+)  # scores that mean the same in all layers; others are by their layer's mean
+
 
 @dataclass(frozen=True)
 class FilterPruning:
@@ -55,10 +60,18 @@ class FilterPruning:
     def _cut(self) -> Cut:
         methods: Mapping[str, Any] = filters.METHODS
         criterion: Criterion = methods[self.criterion]()
-        # of the scores, only scales of batch norms are of one size in all layers
-        rule: Rule = Global(scaled=self.criterion != "batch-norm-scale") if self.rate == "global" else _rule(self.rate)
+        rule: Rule = Global(scaled=self.criterion not in OF_ONE_SIZE) if self.rate == "global" else _rule(self.rate)
         groups = _prunable if self.tied else untied
-        return Cut(criterion, rule, groups, self.tuning, self.macs, self.steps, self.scratch, images=self.images)
+        return Cut(
+            criterion,
+            rule,
+            groups,
+            tuning=self.tuning,
+            macs=self.macs,
+            steps=self.steps,
+            scratch=self.scratch,
+            images=self.images,
+        )
 
     def search(self, run: Run) -> list[Candidate]:
         """Every candidate in the order tried, from conservative to aggressive."""

@@ -11,6 +11,7 @@ Differs from the paper:
 1. Accuracy is asked on images of the selection split; the paper's evaluation set is not known.
 2. `shortlist`: at each step only so many filters are tried, of the smallest L1 norm: all of them, 0, is the paper, but
    takes K^2 / 2 evaluations for a layer of K filters.
+3. Only layers that no sum ties to others are cut.
 """
 
 from __future__ import annotations
@@ -35,14 +36,15 @@ class GreedyCar:
     macs: float = 0.0
     shortlist: int = 16
     images: int = 1000
-    share: float = 0.75
+    share: float = 0.9
     tuning: str = "labels"
 
     def __post_init__(self) -> None:
         self._cut()
 
     def _cut(self) -> Cut:
-        return Cut(Car(self.share, self.shortlist), Uniform(), untied, self.tuning, self.macs, images=self.images)
+        car = Car(self.share, self.shortlist)
+        return Cut(car, Uniform(), untied, tuning=self.tuning, macs=self.macs, images=self.images)
 
     def search(self, run: Run) -> list[Candidate]:
         """Every candidate in the order tried, from conservative to aggressive."""

@@ -12,6 +12,9 @@ Differs from the paper: reconstructed from its abstract; what is read into it is
 1. Layers are asked in forward order; the error is that on images of the selection split.
 2. A round is accepted by what it loses against the original, not against the round before.
 3. Error tolerance before tuning: `tolerance`, or as much as the goal allows.
+4. Batch norms and learned weights are folded into the filters that are scored: of a network with batch norms the norm
+   of the bare filter says nothing.
+5. Only layers that no sum ties to others are cut.
 """
 
 from __future__ import annotations
@@ -120,7 +123,7 @@ class ImportanceWeights:
 
     def _weights(self, run: Run, network: Network, groups: Sequence[Group]) -> Plug:
         """The plug with its first values; of a start from data, the network is divided by them."""
-        tensors, rng = network.tensors, np.random.default_rng(run.settings.seed)
+        tensors, rng = network.module.state_dict(), np.random.default_rng(run.settings.seed)
         active: Scores = {}
         if self.start == "activation":
             active = activity(network, groups, next(run.calibration_batches()))

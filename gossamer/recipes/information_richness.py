@@ -45,7 +45,7 @@ class InformationRichness:
     def _cut(self) -> Cut:
         grafting = Grafting(joint=self.joint, copies=self.copies)
         rule = Rates(self.balance, self.fusion, self.outliers, self.floor)
-        return Cut(L1Norm(), rule, untied, self.tuning, self.macs, scratch=self.scratch, grafting=grafting)
+        return Cut(L1Norm(), rule, untied, tuning=self.tuning, macs=self.macs, scratch=self.scratch, grafting=grafting)
 
     def search(self, run: Run) -> list[Candidate]:
         """Every candidate in the order tried, from conservative to aggressive."""

@@ -9,8 +9,9 @@ Paper: Y. Wei, Y. Chen, Acta Electronica Sinica 50(10), 2022, 2398-2408, doi 10.
 
 Differs from the paper: reconstructed from its abstract; what is read into it is listed in these two files.
 1. Filters keep their weights; `scratch` starts from random ones. The abstract does not say which.
-2. Only layers that no sum ties to others are cut: the first of each basic block, the hidden width of each inverted
-   residual, every convolution of a VGG.
+2. Only layers that no sum ties to others are cut: the first of each basic block, every convolution of a VGG, of
+   MobileNetV2 the hidden widths, and first and last layer where no sum reads them. A hidden width's entropy is that of
+   the expansion.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ class LayerEntropy:
     def _cut(self) -> Cut:
         grafting = Grafting(joint=self.joint, copies=self.copies)
         rule = Rates(self.relation, self.floor)
-        return Cut(L1Norm(), rule, untied, self.tuning, self.macs, scratch=self.scratch, grafting=grafting)
+        return Cut(L1Norm(), rule, untied, tuning=self.tuning, macs=self.macs, scratch=self.scratch, grafting=grafting)
 
     def search(self, run: Run) -> list[Candidate]:
         """Every candidate in the order tried, from conservative to aggressive."""

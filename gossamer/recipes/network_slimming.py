@@ -11,7 +11,7 @@ Slimming", ICCV 2017, arXiv 1708.06519.
 Differs from the paper:
 1. The trained network goes on under the penalty for `penalised` of a rung's epochs; the paper trains from nothing.
 2. Each rung of the ladder is a pass of the paper's multi-pass scheme, and is judged on the selection split.
-3. No layer falls below 5 % of its channels; the paper's first pass leaves at least half.
+3. No layer falls below 5 % of its channels; the paper leaves at least half in each pass.
 4. Only channels that no sum ties to other layers are cut, as the paper cuts ResNets, without its channel selection.
 """
 
@@ -50,6 +50,8 @@ class NetworkSlimming:
     def __post_init__(self) -> None:
         if not 0 < self.penalised < 1:
             raise ValueError(f"penalised of network-slimming must be a share of the epochs, got {self.penalised}")
+        if self.channels and self.macs:
+            raise ValueError("expected channels or macs of network-slimming, got both; leave one out")
         BatchNormL1((), self.penalty)
         self._cut()
 
@@ -58,16 +60,18 @@ class NetworkSlimming:
             BatchNormScale(),
             Global(floor=FLOOR),
             slimmable,
-            self.tuning,
-            self.macs,
-            self.channels,
-            self.passes,
+            tuning=self.tuning,
+            macs=self.macs,
+            channels=self.channels,
+            steps=self.passes,
             prepare=self._prepare,
         )
 
     def _prepare(self, run: Run, network: Network, epochs: int, folder: Path, phase: str) -> int:
         """Train under the penalty, in place; returns for how many epochs."""
-        penalised = max(1, round(self.penalised * epochs))
+        penalised = min(epochs, max(1, round(self.penalised * epochs)))
+        if not penalised:  # more passes than epochs
+            return 0
         scales = [member.tensor for group in slimmable(network) for member in group.members if member.role == "scale"]
         plugs = (BatchNormL1(scales, self.penalty),)
         run.tune(network.module, plugs, measure_pace(run).numerics, penalised, folder, "under the penalty", phase)

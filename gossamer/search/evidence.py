@@ -14,6 +14,7 @@ from torch import Tensor
 
 from gossamer.filters import Criterion, GroupMatrices
 from gossamer.graph import Group, Network
+from gossamer.graph.groups import Member
 from gossamer.graph.walk import images_that_fit, walk
 from gossamer.rates import Facts, Rule
 from gossamer.search.first_order import loss_changes
@@ -34,11 +35,13 @@ def untied(network: Network) -> list[Group]:
     Each is made by one layer; a depthwise convolution between that layer and what reads it makes no channels anew.
     """
     tensors = network.module.state_dict()
+    return [group for group in network.prunable if len(_makers(group, tensors)) <= 1]
 
-    def makers(group: Group) -> int:
-        return sum(m.role == "row" and tensors[m.tensor].shape[1:2] != (1,) for m in group.members)
 
-    return [group for group in network.prunable if makers(group) <= 1]
+def _makers(group: Group, tensors: Mapping[str, Tensor]) -> list[Member]:
+    """What produces the channels of others; where nothing does, whatever has rows."""
+    rows = [member for member in group.members if member.role == "row"]
+    return [member for member in rows if tensors[member.tensor].shape[1:2] != (1,)] or rows
 
 
 def scores_by(run: Run, criterion: Criterion, network: Network, groups: Sequence[Group], images: int) -> Scores:
@@ -52,11 +55,17 @@ def scores_by(run: Run, criterion: Criterion, network: Network, groups: Sequence
 
 
 def facts_for(rule: Rule, scores: Scores, network: Network, groups: Sequence[Group]) -> Facts:
-    """What the rule needs to see: the scores, or the filters that make each group's channels, side by side."""
+    """What the rule needs to see: the scores, or the filters that make each group's channels, side by side.
+
+    A depthwise convolution makes no channels: of MobileNetV2's hidden width the rule sees the expansion alone.
+    """
     if rule.needs == "scores":
         return scores
     tensors = network.module.state_dict()
-    return {group.name: np.hstack([rows.numpy() for rows in group.rows(tensors)]) for group in groups}
+    return {
+        group.name: np.hstack([member.matrix(tensors).numpy() for member in _makers(group, tensors)])
+        for group in groups
+    }
 
 
 def _matrices(

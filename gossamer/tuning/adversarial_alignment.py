@@ -15,12 +15,14 @@ Differs from the paper:
    residual block in ResNets. It acts on the weights that read the channel.
 2. lambda enters by FISTA's threshold alone; the code adds the gradient of sum |m| too.
 3. Factors start at 1; `start` "normal" draws them, as the code does, which a training of few epochs does not mend.
-4. The factors are updated as often in the whole training as in the code's 100 epochs, `UPDATES` times, and the L1
-   distance that they are pulled in all is `pull`: lambda is what gives it.
+4. The factors are updated as often in the whole training as in the code's 100 epochs, `UPDATES` times, and lambda is
+   such that a factor that no loss holds falls by `pull` in all, FISTA's momentum included. That momentum is never
+   reset, and the rates of factors and discriminator stay: there are no steps of the learning rate to do it at.
 """
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -94,7 +96,7 @@ class AdversarialAlignment(Plug):
             leaf.grad = None
         updates = min(UPDATES, clock.steps)
         self._update = (clock.step + 1) * updates // clock.steps > clock.step * updates // clock.steps
-        self._threshold = self.pull / updates
+        self._threshold = self.pull / _reach(updates)
 
     def loss(self, outputs: Tensor, teacher_outputs: Tensor | None, batch: Batch) -> Tensor | None:
         """Outputs near the original's, and such that the discriminator takes them for the original's."""
@@ -137,7 +139,7 @@ class AdversarialAlignment(Plug):
                 weight.sub_(velocity, alpha=DISCRIMINATOR_RATE)
 
     def _fista(self) -> None:
-        faster = (1 + math.sqrt(1 + 4 * float(self.inertia) ** 2)) / 2
+        faster = _next(float(self.inertia))
         with torch.no_grad():
             for name, factors in self.factors.items():
                 ahead = factors + (float(self.inertia) - 1) / faster * (factors - self.before[name].to(factors.device))
@@ -161,3 +163,20 @@ class AdversarialAlignment(Plug):
         with torch.no_grad():
             for name, value in self.state().items():
                 value.copy_(state[name])
+
+
+def _next(inertia: float) -> float:
+    """FISTA's a'."""
+    return (1 + math.sqrt(1 + 4 * inertia**2)) / 2
+
+
+@functools.cache
+def _reach(updates: int) -> float:
+    """How far so many updates take a factor that falls by 1 in each, with the momentum that grows meanwhile."""
+    reached = speed = 0.0
+    inertia = 1.0
+    for _ in range(updates):
+        faster = _next(inertia)
+        speed = (inertia - 1) / faster * speed + 1
+        reached, inertia = reached + speed, faster
+    return reached

@@ -8,7 +8,9 @@ ring, all as they were before the exchange:
     W_self <- alpha W_self + (1 - alpha) W_other
     alpha = A / pi atan(c (H(W_self) - H(W_other))) + 1/2, to two digits        H: `gossamer.measure.entropy`
 
-One alpha serves a convolution and all that follows it up to the next: its batch norm, statistics included.
+One alpha serves a convolution and all that follows it up to the next: its batch norm, statistics included. Of two
+copies, the alphas add up to 1, so both leave every exchange as the same network, a weighted mean; of three and more,
+they stay apart.
 
 Joint grafting: Y. Wei, Y. Chen, Acta Electronica Sinica 50(10), 2022, 2398-2408, doi 10.12263/DZXB.20201372.
 
@@ -67,7 +69,8 @@ class Grafting:
             own, other = before[index], before[index - 1]
             shares.append({})
             for block in blocks(network):
-                alpha = shares[-1][block[0]] = self.alpha([own[n] for n in block], [other[n] for n in block])
+                heard = [block[0], *(_scales(block) if self.joint else ())]
+                alpha = shares[-1][block[0]] = self.alpha([own[n] for n in heard], [other[n] for n in heard])
                 for name in block:
                     if own[name].is_floating_point():
                         with torch.no_grad():
@@ -75,14 +78,18 @@ class Grafting:
         return shares
 
     def alpha(self, own: Sequence[Tensor], other: Sequence[Tensor]) -> float:
-        """How much of its own a network keeps: of a convolution's weight, and of the scales that follow it."""
-        used = 2 if self.joint and len(own) > 1 and own[1].ndim == 1 else 1
-        more = sum(_entropy(a) - _entropy(b) for a, b in zip(own[:used], other[:used], strict=True))
+        """How much of its own a network keeps, by the entropies of these tensors, added up."""
+        more = sum(_entropy(a) - _entropy(b) for a, b in zip(own, other, strict=True))
         return round(self.amplitude / math.pi * math.atan(self.steepness * more) + 0.5, 2)
 
 
 def _entropy(weight: Tensor) -> float:
     return entropy(weight.detach().cpu().numpy())
+
+
+def _scales(block: Sequence[str]) -> list[str]:
+    """The scale of the batch norm in a block: what stands beside a running mean."""
+    return [name for name in block if name.replace(".weight", ".running_mean") in block and name.endswith(".weight")]
 
 
 def blocks(network: Mapping[str, Tensor]) -> list[list[str]]:

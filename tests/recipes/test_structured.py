@@ -1,0 +1,177 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The papers' structured systems: what every recipe promises, and what each is for."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+import gossamer
+from gossamer.goal import Goal
+from gossamer.graph import trace
+from gossamer.recipes import recipe_named
+from gossamer.search.run import Settings
+from gossamer.tuning.scratch import forget
+
+SETTINGS = Settings(epochs=2, batch_size=64, augment=False, numerics="plain float32", learning_rate=0.05)
+#: A recipe, and the share of the multiply-adds that its last candidate may have.
+RECIPES = {
+    "filter-pruning:macs=0.5": 0.5,
+    "filter-pruning:criterion=taylor,rate=global,macs=0.5,steps=2,tuning=distillation": 0.5,
+    "filter-pruning:criterion=at-random,macs=0.5,scratch=true": 0.5,
+    "network-slimming:macs=0.5": 0.5,
+    "network-slimming:channels=0.6,passes=2": 0.8,
+    "layer-entropy:macs=0.6": 0.6,
+    "information-richness:macs=0.6,copies=3": 0.6,
+    "greedy-car:macs=0.5,images=256,shortlist=4": 0.5,
+    "importance-weights:start=dissimilarity,images=512": 0.95,
+    "importance-weights:mode=energy,energy=0.2": 0.95,
+    "adversarial-selection:pull=1,tuning=distillation": 0.95,
+}
+
+
+@pytest.fixture(scope="module")
+def finished(user_task, trained, tmp_path_factory):
+    """Every recipe's run, made once."""
+    out, task = tmp_path_factory.mktemp("structured"), user_task(trained)
+    made = {}
+
+    def run(recipe):
+        if recipe not in made:
+            place = out / re.sub(
+                r"[^a-z0-9]+", "-", recipe
+            )  # with a ledger each: they would be many looks at one split
+            made[recipe] = compressed(task, recipe, place)
+        return task, made[recipe]
+
+    return run
+
+
+def compressed(task, recipe, place, tolerance=0.1):
+    # factors that are pulled down need steps to be held
+    settings = replace(SETTINGS, epochs=8) if recipe.startswith("adversarial") else SETTINGS
+    goal = Goal(tolerance, minimise="macs")
+    ledger = place.with_suffix(".json")
+    return gossamer.compress(task, goal, recipe, out=place, settings=settings, ledger=ledger)
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_a_smaller_network_that_keeps_the_promise(recipe, finished):
+    _task, result = finished(recipe)
+    first, last = result.candidates[0], result.candidates[-1]
+    assert last.macs <= RECIPES[recipe] * first.macs
+    if "at-random" not in recipe:  # which need not succeed
+        accepted = [candidate for candidate in result.candidates if candidate.verdict.accepted]
+        assert min(candidate.macs for candidate in accepted) < first.macs
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_what_was_cut_stays_cut_and_the_plan_is_in_the_originals_channels(recipe, finished):
+    task, result = finished(recipe)
+    original = trace(task.model, task.example)
+    for candidate in result.candidates[1:]:
+        keep = candidate.plan.keep()
+        assert keep
+        again = original.cut(keep)
+        assert again.macs == candidate.macs
+        assert again.parameters == candidate.parameters
+        kept = {name: int(row.sum()) for name, row in keep.items()}
+        assert original.macs_if(kept) == candidate.macs
+
+
+def test_a_finished_run_comes_back_at_once(finished, monkeypatch):
+    """Nothing is trained or scored anew."""
+    monkeypatch.setattr("gossamer.tuning.loop.go_through", lambda *args, **kwargs: pytest.fail("it was trained again"))
+    for recipe in (
+        "layer-entropy:macs=0.6",
+        "adversarial-selection:pull=1,tuning=distillation",
+        "network-slimming:macs=0.5",
+    ):
+        task, before = finished(recipe)
+        again = compressed(task, recipe, before.candidates[0].folder.parents[2])
+        assert [c.macs for c in again.candidates] == [c.macs for c in before.candidates]
+
+
+def test_the_ladder_goes_on_from_what_it_reached(user_task, trained, tmp_path):
+    """Without `macs`, rung after rung, each cut from the one before: channels never come back."""
+    result = compressed(user_task(trained), "filter-pruning:tuning=distillation", tmp_path / "run", tolerance=0.06)
+    accepted = [candidate for candidate in result.candidates[1:] if candidate.verdict.accepted]
+    assert len(accepted) >= 2
+    for wider, narrower in itertools.pairwise(accepted):
+        for name, row in wider.plan.keep().items():
+            assert not (narrower.plan.keep().get(name, row) & ~row).any()
+
+
+def test_scratch_forgets(task):
+    network = trace(task.model, task.example)
+    network.module(task.example)  # moves the statistics
+    before = {name: value.clone() for name, value in network.module.state_dict().items()}
+    forget(network)
+    after = network.module.state_dict()
+    assert not torch.equal(before["conv2.weight"], after["conv2.weight"])
+    assert after["conv2.weight"].std() == pytest.approx((2 / (16 * 9)) ** 0.5, rel=0.1)
+    assert torch.equal(after["bn1.weight"], torch.ones(16))
+    assert torch.equal(after["bn1.running_mean"], torch.zeros(16))
+    assert torch.equal(after["bn1.running_var"], torch.ones(16))
+    first = after["conv2.weight"].clone()
+    forget(network)
+    assert torch.equal(first, network.module.state_dict()["conv2.weight"])
+
+
+@pytest.mark.parametrize(
+    ("recipe", "message"),
+    [
+        ("filter-pruning:criterion=l3", r"criterion of filter-pruning must be one of l1-norm, .*, got 'l3'"),
+        ("filter-pruning:criterion=importance-weights", r"criterion of filter-pruning must be one of"),
+        ("filter-pruning:rate=harmonic-mean", r"rate of filter-pruning must be one of uniform, .*"),
+        ("filter-pruning:macs=2", r"macs must be a share of the original's in \(0, 1\), or 0 for a ladder, got 2"),
+        ("filter-pruning:steps=0", r"steps must be at least 1, got 0"),
+        ("filter-pruning:tuning=hope", r"tuning must be one of labels, distillation, grafting, got 'hope'"),
+        ("network-slimming:penalised=1", r"penalised of network-slimming must be a share of the epochs, got 1"),
+        ("network-slimming:penalty=0", r"strength must be positive, got 0"),
+        ("layer-entropy:relation=x", r"relation of layer-entropy must be one of power"),
+        ("information-richness:outliers=x", r"outliers of information-richness must be one of clip, exempt"),
+        ("greedy-car:share=2", r"share of car must be in \(0, 1\], got 2"),
+        ("importance-weights:start=l3", r"start of importance-weights must be one of ones, .*, got 'l3'"),
+        ("importance-weights:learning=0", r"learning of importance-weights must be in \(0, 1\), got 0"),
+        ("importance-weights:tolerance=-1", r"tolerance of importance-weights must be in \[0, 100\) points, got -1"),
+        ("adversarial-selection:aligning=1", r"aligning of adversarial-selection must be in \(0, 1\), got 1"),
+        ("adversarial-selection:pull=-1", r"pull of adversarial-selection must be positive, or 0 for a ladder"),
+        ("adversarial-selection:tuning=grafting", r"tuning must be one of labels, distillation, got 'grafting'"),
+    ],
+)
+def test_bad_options_are_one_sentence(recipe, message):
+    with pytest.raises(ValueError, match=message):
+        recipe_named(recipe)
+
+
+@pytest.mark.parametrize("recipe", ["filter-pruning", "importance-weights", "adversarial-selection"])
+def test_limits_are_refused_in_one_sentence(recipe, user_task, trained, tmp_path):
+    with pytest.raises(ValueError, match=rf"{recipe} searches within a tolerance, not within limits"):
+        gossamer.compress(
+            user_task(trained),
+            Goal(fit={"macs": 1e5}),
+            recipe,
+            out=tmp_path / "run",
+            settings=SETTINGS,
+            ledger=tmp_path / "ledger.json",
+        )
+
+
+def test_counts_of_parts_are_whole(user_task, trained):
+    """Grouped convolutions keep equally many of each group whatever the recipe asks."""
+    from gossamer.recipes.adversarial_selection import _some
+
+    network = trace(
+        torch.nn.Sequential(torch.nn.Conv2d(3, 8, 1), torch.nn.Conv2d(8, 8, 1, groups=2), torch.nn.Conv2d(8, 2, 1)),
+        torch.zeros(1, 3, 4, 4),
+    )
+    for group in network.prunable:
+        keep = _some(group, np.arange(group.size) - 2.0)
+        assert keep.sum() % group.multiple_of == 0
+        assert keep.any()

@@ -1,0 +1,148 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What criteria are given is what the network would really do: by finite differences, and by cutting."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from torch.func import functional_call
+from torch.nn import functional as F
+
+from gossamer.filters import AtRandom, Car, L1Norm, Taylor
+from gossamer.graph import trace
+from gossamer.rates import LayerEntropy, Uniform
+from gossamer.search.evidence import activity, asked_of, error_without, facts_for, scores_by, untied
+from gossamer.search.first_order import loss_changes
+from gossamer.search.run import Settings
+from gossamer.search.watch import Watch
+from gossamer.tuning.gates import gated, reading
+from gossamer.zoo.models import load_model
+
+
+@pytest.fixture(scope="module")
+def run(trained, user_task):
+    """As much of a run as is asked for."""
+    task = user_task(trained)
+    return SimpleNamespace(task=task, network=trace(task.model, task.example), settings=Settings(), watch=Watch())
+
+
+def right_share(run, network, images=600):
+    network.module.eval()
+    inputs, targets = next(run.task.batches(run.task.selection, images))
+    with torch.no_grad():
+        return run.task.right(network.module(inputs).numpy(), targets.numpy()).mean()
+
+
+@pytest.mark.parametrize("model", ["resnet20", "lenet5"])
+def test_changes_of_the_loss_are_those_of_a_gate(model):
+    """Central differences of a factor where the channel is read; with batch norm and without."""
+    torch.manual_seed(0)
+    shape = (1, 28, 28) if model == "lenet5" else (3, 32, 32)
+    network = trace(load_model(model, 10).double(), torch.zeros(2, *shape, dtype=torch.float64))
+    inputs, targets = torch.randn(4, *shape, dtype=torch.float64), torch.arange(4)
+    found = loss_changes(network, [(inputs, targets)], F.cross_entropy)
+    network.module.eval()
+    weights = dict(network.module.named_parameters()) | dict(network.module.named_buffers())
+
+    def loss(group, channel, factor):
+        factors = torch.ones(group.size, dtype=torch.float64)
+        factors[channel] = factor
+        with torch.no_grad():
+            out = functional_call(network.module, weights | gated(weights, [(reading(group), factors)]), (inputs,))
+        return float(F.cross_entropy(out, targets))
+
+    groups = [group for group in untied(network) if group.columns(network.tensors)]
+    for group in (groups[0], groups[-1]):
+        for channel in (0, group.size - 1):
+            expected = (loss(group, channel, 1 + 1e-5) - loss(group, channel, 1 - 1e-5)) / 2e-5
+            assert found[group.name][0, channel] == pytest.approx(expected, rel=1e-4, abs=1e-9)
+
+
+def test_what_is_asked_is_what_the_cut_network_answers(run):
+    for group in run.network.prunable:
+        asked = asked_of(run, run.network, group, 600)
+        before = {name: value.clone() for name, value in run.network.tensors.items()}
+        for seed in range(3):
+            keep = np.random.default_rng(seed).random(group.size) < 0.6
+            answers = asked(keep)
+            inputs, targets = next(run.task.batches(run.task.selection, 512))
+            cut = run.network.cut({group.name: keep}).module.eval()
+            with torch.no_grad():
+                outputs = cut(inputs)
+            right = run.task.right(outputs.numpy(), targets.numpy())
+            assert answers.quality == pytest.approx(right.mean())
+            assert answers.loss == pytest.approx(float(F.cross_entropy(outputs, targets)), rel=1e-4)
+            by_class = [right[targets.numpy() == label].mean() for label in range(4)]
+            assert answers.by_class == pytest.approx(np.array(by_class))
+        assert all(torch.equal(value, run.network.tensors[name]) for name, value in before.items())
+
+
+def test_only_the_tail_is_run_again(run):
+    group = run.network.prunable[-1]
+    asked = asked_of(run, run.network, group, 100)
+    assert {node.target for node in asked._tail if node.op == "get_attr"} >= {"fc.weight"}
+    assert not {node.target for node in asked._tail if node.op == "get_attr"} & {"conv1.weight", "conv2.weight"}
+
+
+def test_error_without_is_the_error_of_the_cut_network(run):
+    keep = {group.name: np.arange(group.size) < 11 for group in run.network.prunable}
+    error = error_without(run, run.network, run.network.prunable, 512)
+    inputs, targets = next(run.task.batches(run.task.selection, 512))
+    with torch.no_grad():
+        outputs = run.network.cut(keep).module.eval()(inputs)
+    assert error(keep) == pytest.approx(1 - run.task.right(outputs.numpy(), targets.numpy()).mean())
+    assert error({}) == pytest.approx(1 - right_share(run, run.network, 512))
+
+
+@pytest.mark.parametrize(("criterion", "better"), [(Taylor(), AtRandom()), (Car(), AtRandom()), (L1Norm(), AtRandom())])
+def test_a_criterion_keeps_more_than_chance(run, criterion, better):
+    """Half of every group goes, untuned: what a criterion is for."""
+
+    def share(chosen):
+        scores = scores_by(run, chosen, run.network, run.network.prunable, 512)
+        keep = {group.name: group.best(scores[group.name], group.size // 2) for group in run.network.prunable}
+        return right_share(run, run.network.cut(keep))
+
+    chance = np.mean([share(AtRandom(seed)) for seed in range(5)])
+    assert share(criterion) > chance + 0.05
+
+
+def test_activity_is_what_layers_read(run):
+    inputs, _ = next(run.task.batches(run.task.selection, 32))
+    group = run.network.prunable[0]
+    model = run.task.model.eval()
+    with torch.no_grad():
+        read = torch.relu(model.bn1(model.conv1(inputs)))
+    expected = read.abs().mean((0, 2, 3)).numpy()
+    assert activity(run.network, [group], inputs)[group.name] == pytest.approx(expected, rel=1e-4)
+
+
+def test_rules_get_what_they_need(run):
+    groups = run.network.prunable
+    scores = {group.name: np.ones(group.size) for group in groups}
+    assert facts_for(Uniform(), scores, run.network, groups) is scores
+    filters = facts_for(LayerEntropy(), scores, run.network, groups)
+    assert {name: value.shape for name, value in filters.items()} == {
+        "conv1.weight": (16, 27),
+        "conv2.weight": (16, 144),
+    }
+
+
+def test_untied_are_the_insides_of_blocks():
+    """Of ResNets the first convolution of a block, of MobileNetV2 the hidden width, of VGG everything."""
+
+    def found(name):
+        network = trace(load_model(name, 10), torch.zeros(2, 3, 32, 32))
+        return untied(network), network.prunable
+
+    resnet, every = found("resnet20")
+    assert len(resnet) == 9
+    assert len(every) > 9
+    assert all("conv1" in group.name for group in resnet)
+    mobile, _ = found("mobilenetv2")
+    assert len(mobile) >= 17
+    vgg, every = found("vgg16_bn")
+    assert len(vgg) == len(every) == 13
