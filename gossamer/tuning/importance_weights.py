@@ -44,7 +44,7 @@ class ImportanceWeights(Plug):
 
     def penalty(self) -> Tensor | None:
         """strength sum |a|"""
-        if not self.strength:
+        if not self.strength or not self.values:  # nothing is left to be cut
             return None
         return self.strength * torch.stack([value.abs().sum() for value in self.values.values()]).sum()
 

@@ -30,7 +30,7 @@ RECIPES = {
     "information-richness:macs=0.6,copies=3": 0.6,
     "greedy-car:macs=0.5,images=256,shortlist=4": 0.5,
     "importance-weights:start=dissimilarity,images=512": 0.95,
-    "importance-weights:mode=energy,energy=0.2": 0.95,
+    "importance-weights:mode=energy,energy=0.6": 0.95,
     "adversarial-selection:pull=1,tuning=distillation": 0.95,
 }
 

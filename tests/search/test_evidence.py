@@ -8,10 +8,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from torch import nn
 from torch.func import functional_call
 from torch.nn import functional as F
 
-from gossamer.filters import AtRandom, Car, L1Norm, Taylor
+from gossamer.filters import METHODS, AtRandom, Car, L1Norm, Taylor
 from gossamer.graph import trace
 from gossamer.rates import LayerEntropy, Uniform
 from gossamer.search.evidence import activity, asked_of, error_without, facts_for, scores_by, untied
@@ -110,6 +111,55 @@ def test_a_criterion_keeps_more_than_chance(run, criterion, better):
     assert share(criterion) > chance + 0.05
 
 
+class Wider(nn.Module):
+    """The small network with as many useless channels again behind its first convolution."""
+
+    def __init__(self, state, kind):
+        super().__init__()
+        rng = torch.Generator().manual_seed(0)
+        self.conv1, self.conv2 = nn.Conv2d(3, 32, 3, padding=1, bias=False), nn.Conv2d(32, 16, 3, padding=1, bias=False)
+        self.bn1, self.bn2, self.fc = nn.BatchNorm2d(32), nn.BatchNorm2d(16), nn.Linear(64, 4)
+        more = {
+            name: torch.randn(value.shape, generator=rng) * value.std() for name, value in state.items() if value.ndim
+        }
+        for name in ("bn1.running_mean", "bn1.running_var", "bn1.weight", "bn1.bias"):
+            more[name] = state[name].flip(0)
+        for name in {"dead": ("conv1.weight", "bn1.weight", "bn1.bias"), "unread": ("conv2.weight",)}[kind]:
+            more[name] = torch.zeros_like(state[name])
+        wide = dict(state)
+        for name in ("conv1.weight", *(f"bn1.{part}" for part in ("weight", "bias", "running_mean", "running_var"))):
+            wide[name] = torch.cat([more[name], state[name]])
+        wide["conv2.weight"] = torch.cat([more["conv2.weight"], state["conv2.weight"]], dim=1)
+        self.load_state_dict(wide)
+
+    def forward(self, x):
+        x = torch.relu(self.bn1(self.conv1(x)))
+        x = torch.relu(self.bn2(self.conv2(x)))
+        return self.fc(F.avg_pool2d(x, 4).flatten(1))
+
+
+SEES = {
+    "dead": ("l1-norm", "l2-norm", "geometric-median", "batch-norm-scale", "taylor", "car"),
+    "unread": ("taylor", "car"),
+}
+
+
+@pytest.mark.parametrize(("kind", "name"), [(kind, name) for kind, names in SEES.items() for name in names])
+def test_planted_channels_that_do_nothing_are_what_goes(kind, name, run):
+    planted = trace(Wider(run.task.model.state_dict(), kind), run.task.example)
+    group = planted.prunable[0]
+    scores = scores_by(run, METHODS[name](), planted, [group], 128)
+    keep = group.best(scores[group.name], 16)
+    share, whole = right_share(run, planted.cut({group.name: keep})), right_share(run, run.network)
+    if name == "car":  # it may find channels that are worse than useless first
+        asked = asked_of(run, planted, group, 128)
+        assert asked(keep).quality >= asked(np.ones(32, np.bool_)).quality
+        assert share > whole - 0.02
+    else:
+        assert not keep[:16].any()
+        assert share == whole
+
+
 def test_activity_is_what_layers_read(run):
     inputs, _ = next(run.task.batches(run.task.selection, 32))
     group = run.network.prunable[0]
@@ -132,7 +182,7 @@ def test_rules_get_what_they_need(run):
 
 
 def test_untied_are_the_insides_of_blocks():
-    """Of ResNets the first convolution of a block, of MobileNetV2 the hidden width, of VGG everything."""
+    """Of ResNets the first convolution of a block, of MobileNetV2 the hidden width."""
 
     def found(name):
         network = trace(load_model(name, 10), torch.zeros(2, 3, 32, 32))
@@ -144,5 +194,3 @@ def test_untied_are_the_insides_of_blocks():
     assert all("conv1" in group.name for group in resnet)
     mobile, _ = found("mobilenetv2")
     assert len(mobile) >= 17
-    vgg, every = found("vgg16_bn")
-    assert len(vgg) == len(every) == 13
