@@ -30,9 +30,10 @@ from gossamer.measure.quality import right_examples
 from gossamer.plan import Plan
 from gossamer.rates import HarmonicMean
 from gossamer.recipes.cut_filters import TUNINGS, without
+from gossamer.recipes.fewer_bytes import on_fine_grid
 from gossamer.recipes.fewer_channels import uncut_written
 from gossamer.runtime.export import export_onnx
-from gossamer.search.candidate import Candidate, finish
+from gossamer.search.candidate import Candidate
 from gossamer.search.evidence import untied
 from gossamer.search.ladder import climb
 from gossamer.search.pace import epochs_in_time, measure_pace
@@ -115,7 +116,7 @@ class AdversarialSelection:
             reestimate_batch_norms(network.module, run.calibration_batches())
         for epoch in range(1, aligning + 1):
             _epoch(folder, epoch).unlink(missing_ok=True)
-        return finish(run, folder, rung.name, network, Plan().with_channels(network.kept))
+        return on_fine_grid(run, folder, rung.name, network, Plan().with_channels(network.kept))
 
     def _chosen(
         self, run: Run, rung: Pull, folder: Path, network: Network, groups: Sequence[Group], epochs: int

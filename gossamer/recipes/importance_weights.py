@@ -32,8 +32,9 @@ from gossamer.plan import Plan
 from gossamer.quantize.folding import fold_factors
 from gossamer.rates import Energy, ErrorTolerance
 from gossamer.recipes.cut_filters import IMAGES, without
+from gossamer.recipes.fewer_bytes import on_fine_grid
 from gossamer.recipes.fewer_channels import uncut_written
-from gossamer.search.candidate import Candidate, finish, reopened
+from gossamer.search.candidate import Candidate, reopened
 from gossamer.search.evidence import Scores, activity, error_without, untied
 from gossamer.search.pace import epochs_in_time, measure_pace
 from gossamer.search.run import Run
@@ -119,7 +120,7 @@ class ImportanceWeights:
             run.tune(network.module, (), numerics, epochs - learning, folder, name)
             reestimate_batch_norms(network.module, run.calibration_batches())
         run.forget_training(folder)
-        return finish(run, folder, name, network, Plan().with_channels(network.kept))
+        return on_fine_grid(run, folder, name, network, Plan().with_channels(network.kept))
 
     def _weights(self, run: Run, network: Network, groups: Sequence[Group]) -> Plug:
         """The plug with its first values; of a start from data, the network is divided by them."""

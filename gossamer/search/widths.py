@@ -169,15 +169,6 @@ def choose_channels(original: Network, parent: Network, counts: Mapping[str, int
     return {name: row for name, row in keep.items() if not row.all()}, smaller
 
 
-def in_original(original: Network, parent: Network, inside: Mapping[str, NDArray[np.bool_]]) -> Keep:
-    """What is kept of the original's groups when `parent`, a cut of it, is cut to `inside`, by its own groups."""
-    keep = {group.name: parent.kept.get(group.name, np.ones(group.size, np.bool_)).copy() for group in original.groups}
-    for name, channels in original.channels_of(parent).items():  # of a single channel nothing is told: it stays
-        for place, (group, there) in enumerate(channels):
-            keep[group][there] &= name not in inside or bool(inside[name][place])
-    return {name: row for name, row in keep.items() if not row.all()}
-
-
 def scores_of(network: Network) -> dict[str, NDArray[np.floating]]:
     """What each channel of each group that may be cut is worth beside the others of its group, (K,)."""
     tensors = network.module.state_dict()

@@ -84,17 +84,16 @@ def test_what_was_cut_stays_cut_and_the_plan_is_in_the_originals_channels(recipe
         assert original.macs_if(kept) == candidate.macs
 
 
-def test_a_finished_run_comes_back_at_once(finished, monkeypatch):
+@pytest.mark.parametrize(
+    "recipe",
+    ["layer-entropy:macs=0.6", "adversarial-selection:pull=1,tuning=distillation", "network-slimming:macs=0.5"],
+)
+def test_a_finished_run_comes_back_at_once(recipe, finished, monkeypatch):
     """Nothing is trained or scored anew."""
+    task, before = finished(recipe)
     monkeypatch.setattr("gossamer.tuning.loop.go_through", lambda *args, **kwargs: pytest.fail("it was trained again"))
-    for recipe in (
-        "layer-entropy:macs=0.6",
-        "adversarial-selection:pull=1,tuning=distillation",
-        "network-slimming:macs=0.5",
-    ):
-        task, before = finished(recipe)
-        again = compressed(task, recipe, before.candidates[0].folder.parents[2])
-        assert [c.macs for c in again.candidates] == [c.macs for c in before.candidates]
+    again = compressed(task, recipe, before.candidates[0].folder.parents[2])
+    assert [c.macs for c in again.candidates] == [c.macs for c in before.candidates]
 
 
 def test_the_ladder_goes_on_from_what_it_reached(user_task, trained, tmp_path):
