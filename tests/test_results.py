@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shlex
 from dataclasses import replace
 from pathlib import Path
@@ -12,13 +13,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import coverage_page, curves, deep_compression_table, rate_curves
+from benchmarks import coverage_page, curves, deep_compression_table, rate_curves, structured_table
 from benchmarks.claims import CLAIMS
 from benchmarks.rate_curves import Point, rate_ratios
 from benchmarks.table import BEGIN, END, _row, results_table
 from gossamer import container
 from gossamer.certify import Certificate, recheck
 from gossamer.cli import build_parser
+from gossamer.recipes import recipe_named
 from gossamer.report.record import read_reports
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -73,6 +75,8 @@ def test_a_claim_is_a_command_that_exists(name):
     build_parser().parse_args([*words, "--out", "runs/x"])
     if then := CLAIMS[name].then:
         build_parser().parse_args(shlex.split(then.format(run="runs/x")))
+    if "--recipe" in words:
+        recipe_named(words[words.index("--recipe") + 1])
 
 
 # --- Deep Compression ------------------------------------------------------------------------------------------
@@ -122,6 +126,33 @@ def test_the_table_beside_nncodec_is_made_from_results():
     page = rate_curves.PAGE.read_text(encoding="utf-8")
     shown = page.partition(rate_curves.BEGIN)[2].partition(rate_curves.END)[0].strip()
     assert shown == rate_curves.table(), "run `python -m benchmarks.rate_curves`"
+
+
+def test_the_structured_methods_are_shown_as_filed():
+    text = structured_table.PAGE.read_text(encoding="utf-8")
+    shown = text.partition(structured_table.BEGIN)[2].partition(structured_table.END)[0].strip()
+    rows = structured_table.filed()
+    assert shown == structured_table.page(rows), "run `python -m benchmarks.structured_table`"
+    if rows:
+        assert structured_table.PICTURE.read_text(encoding="utf-8") == f"{structured_table.plot(rows)}\n"
+
+
+def test_the_best_method_comes_first_and_a_point_lost_is_a_point_to_the_left(monkeypatch):
+    report = read_reports(ROOT / "results" / "resnet56-latency" / "report.json")[0]
+
+    def row(name, share, drop):
+        return structured_table.Row(
+            name, share, replace(report, certificate={**report.certificate, "observed_drop": drop})
+        )
+
+    rows = [row("l1-uniform", 50, 0.01), row("scratch", 50, 0.03), row("l1-uniform", 30, 0.05)]
+    table = structured_table.page(rows)
+    assert "-1.00 ± " in table
+    assert table.index("50 % of the multiply-adds") < table.index("30 % of the multiply-adds")
+    drawn = str(structured_table.plot(rows))
+    places = {words: float(x) for x, words in re.findall(r'cx="([\d.]+)"[^>]*><title>([^<]*)</title>', drawn)}
+    order = sorted(places, key=places.__getitem__)
+    assert [words.rpartition(": ")[2] for words in order] == ["-5.00 points", "-3.00 points", "-1.00 points"]
 
 
 def test_the_curves_are_made_from_results():
