@@ -230,7 +230,7 @@ def run_report(options: argparse.Namespace) -> int:
 
 
 def run_methods(options: argparse.Namespace) -> int:
-    """`gossamer methods`: every method and recipe with the first lines of its own header."""
+    """`gossamer methods`: every method and recipe with the first lines of its own header, and what it costs."""
     import inspect as source
     import sys
 
@@ -247,11 +247,11 @@ def run_methods(options: argparse.Namespace) -> int:
         print(f"{family}\n")
         for name, method in table.items():
             header = (source.getdoc(sys.modules[method.__module__]) or "").split("\n\n")
-            papers = [part for part in header if part.startswith("Paper:")]
+            told = [part for part in header if part.startswith(("Paper:", "Source:", "Cost:"))]
             first, _, rest = header[0].partition(": ")
             same = first.lower().replace(" ", "-") == name
             print(f"  {name}: {rest if same else header[0]}")
-            for line in "\n".join(papers).splitlines():
+            for line in "\n".join(told).splitlines():
                 print(f"      {line}")
             print()
     return 0

@@ -17,8 +17,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gossamer import container
+from gossamer import container, filters
 from gossamer.cli import main
+from gossamer.recipes import RECIPES
 from gossamer.runtime.session import open_session
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -442,11 +443,13 @@ def test_inspect_says_the_bound_that_holds_after_the_choice(run, tmp_path, capsy
     assert "drop of quality below 2.146 points" in capsys.readouterr().out
 
 
-def test_methods_says_each_name_once(capsys):
+def test_methods_says_each_name_once_and_what_it_costs(capsys):
     assert main(["methods"]) == 0
     said = capsys.readouterr().out
     assert "  auto: our own recipe." in said
     assert not re.search(r"^  ([a-z0-9-]+): \1:", said, flags=re.MULTILINE | re.IGNORECASE)
+    for name in [*RECIPES, *filters.METHODS]:
+        assert re.search(rf"^  {name}: [^\n]+\n(      [^\n]+\n)*      Cost: ", said, flags=re.MULTILINE), name
 
 
 def test_bench_names_files_shortly_and_refuses_one_twice(run, capsys):

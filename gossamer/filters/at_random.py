@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""At random: the control of every criterion. What is no better than this has seen nothing."""
+"""At random: the control of every criterion. What is no better than this has seen nothing.
+
+Cost: nothing.
+"""
 
 from __future__ import annotations
 

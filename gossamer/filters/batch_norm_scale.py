@@ -4,6 +4,8 @@
 Paper: Z. Liu, J. Li, Z. Shen, G. Huang, S. Yan, C. Zhang, "Learning Efficient Convolutional Networks through
 Network Slimming", ICCV 2017, arXiv 1708.06519, section 3. Score of channel i: s_i = |gamma_i|.
 
+Cost: nothing to speak of; the training under a penalty, if there is one.
+
 Differs from the paper:
 1. Channels that several batch norms scale (a residual sum) get the root mean square of their gammas.
 2. The scales need not have been trained under the paper's L1 penalty; that is the recipe's business.

@@ -8,6 +8,8 @@ Interpretability", Frontiers in Big Data 4, 2021, 704182; arXiv 1705.07356. Clas
 
 The filter with the smallest goes, CAR is computed anew for those that are left, and so on.
 
+Cost: K^2 / 2 evaluations for a layer of K filters, or `shortlist` for each that goes.
+
 Differs from the paper: the algorithm is clear from its abstract; its tables and parameters were not available.
 1. Where accuracies tie, as they do when images are few, the smaller increase of the loss decides, then the L1 norm.
 2. `shortlist`: only so many filters, those of the smallest L1 norm, are tried at each step; 0 tries all, as the paper.

@@ -8,6 +8,8 @@ Networks Acceleration", CVPR 2019, arXiv 1811.00250, section 3.3, equations 6 to
 
 The filters with the smallest sums lie nearest to the point from which the sum of distances is smallest.
 
+Cost: a pass over the weights, K^2 distances for a layer of K filters.
+
 Differs from the paper:
 1. Filters that a residual sum ties together are scored together, as for the L1 norm.
 2. Filters go once and for all; the paper zeroes them after each epoch and lets them grow again.

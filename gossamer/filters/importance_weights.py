@@ -6,6 +6,8 @@ Paper: S. S. Sawant et al., Applied Sciences 12(21), 2022, 11184.
     y_i = a_i (W_i * x + b_i)                a_i is trained (`gossamer.tuning.importance_weights`)
     s_i = |a_i|                              or, where W was trained too, |a_i| ||W_i||_1 / mean_j ||W_j||_1
 
+Cost: a training in which the weights are learned.
+
 Differs from the paper: reconstructed from its abstract, which names the weight, several ways to initialise it, and an
 error tolerance in place of a rate.
 1. The seven initialisations, and that those taken from data change nothing at first, are our reading.

@@ -4,6 +4,8 @@
 Paper: H. Li, A. Kadav, I. Durdanovic, H. Samet, H. P. Graf, "Pruning Filters for Efficient ConvNets", ICLR 2017,
 arXiv 1608.08710, section 3.1. Score of filter i: s_i = sum |W_i|.
 
+Cost: a pass over the weights.
+
 Differs from the paper:
 1. Filters that a residual sum ties together are scored together: the mean, over the tied layers, of the score
    divided by its layer's mean. The paper takes the shortcut layer's filters alone.

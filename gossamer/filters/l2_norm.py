@@ -4,6 +4,8 @@
 Paper: Y. He, G. Kang, X. Dong, Y. Fu, Y. Yang, "Soft Filter Pruning for Accelerating Deep Convolutional Neural
 Networks", IJCAI 2018, arXiv 1808.06866, section 3.2, equation 2 with p = 2. Score of filter i: s_i = ||W_i||_2.
 
+Cost: a pass over the weights.
+
 Differs from the paper:
 1. Filters that a residual sum ties together are scored together, as for the L1 norm.
 2. Filters go once and for all; the paper zeroes them after each epoch and lets them grow again.

@@ -6,6 +6,8 @@ CVPR 2019, arXiv 1906.10771, section 3.1, equation 8, with a gate on each channe
 
     s_i = mean over batches of (sum over the channel's parameters w of dL/dw w)^2
 
+Cost: a forward and a backward pass of some batches.
+
 Differs from the paper:
 1. The parameters are the scale and the shift of the batch norms on the channel (the paper's gate behind a batch norm),
    of all layers that a sum ties together; where none is, filter and bias.

@@ -9,6 +9,8 @@ doi 10.1007/s00034-021-01668-y, after S. Lin et al. (GAL), CVPR 2019, arXiv 1903
     choose   the epoch of the best harmonic mean of both            (`gossamer.rates.harmonic_mean`)
     tune     what is left, with labels or by distillation
 
+Cost: a training of `--epochs` for each rung, an evaluation for each of its aligning epochs.
+
 Differs from the paper: reconstructed from its abstract; what is read into it is listed in these two files.
 1. Rungs pull the factors harder and harder, each from the original; the selection split decides which is kept.
 2. `tuning` "distillation" stands for its adversarial fine-tuning.

@@ -7,6 +7,8 @@ latency, macs  whole channels, since only they make arithmetic faster; then int8
 
 Both climb a ladder (`gossamer.search.ladder`) until the selection split refuses. Limits instead of a tolerance turn the
 question round: `gossamer.recipes.fit`.
+
+Cost: a training of `--epochs` for each rung.
 """
 
 from __future__ import annotations

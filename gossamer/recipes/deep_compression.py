@@ -8,6 +8,8 @@ Quantization and Huffman Coding", ICLR 2016, arXiv 1510.00149.
     share   k-means per layer on what is left, 2^bits values; train the values
     code    non-zero weights as (gap, place in the codebook), a Huffman code for each of the two
 
+Cost: a training of `--epochs` for each rung.
+
 Differs from the paper:
 1. Each iteration of pruning is a rung of our ladder: shared, coded and judged on the selection split, so that the climb
    goes on beyond the paper's rates where quality allows, and stops before them where it does not.

@@ -6,6 +6,8 @@
     tune     with labels, by distillation from the original, or grafted; in one step or several
 
 Its controls: filters `at-random`, `uniform` rates, and `scratch`, the same shape trained from random weights.
+
+Cost: a training of `--epochs` for each rung, and what the criterion costs.
 """
 
 from __future__ import annotations

@@ -7,6 +7,8 @@ Paper: R. Abbasi-Asl, B. Yu, Frontiers in Big Data 4, 2021, 704182; arXiv 1705.0
     rate    the same share of every layer, by the budget of multiply-adds
     tune    with labels
 
+Cost: `shortlist` evaluations for each filter that goes; a training of `--epochs` for each rung.
+
 Differs from the paper:
 1. Accuracy is asked on images of the selection split; the paper's evaluation set is not known.
 2. `shortlist`: at each step only so many filters are tried, of the smallest L1 norm: all of them, 0, is the paper, but

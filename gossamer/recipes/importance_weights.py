@@ -8,6 +8,8 @@ Paper: S. S. Sawant et al., Applied Sciences 12(21), 2022, 11184.
     cut     the filters of the smallest weights; the weights of the others are folded in
     tune    with labels; again, from learning on, until the tolerance is used up or hardly anything goes
 
+Cost: a training of `--epochs` for each round, the weights' part within it; log2 K evaluations a layer.
+
 Differs from the paper: reconstructed from its abstract; what is read into it is listed in these files.
 1. Layers are asked in forward order; the error is that on images of the selection split.
 2. A round is accepted by what it loses against the original, not against the round before.

@@ -7,6 +7,8 @@ Source: Y. Wei, thesis, Jiangnan University, chapter 4: constraints on abnormal 
     cut     in each layer the filters of the smallest L1 norm
     train   two copies side by side, grafted after each epoch               (`gossamer.tuning.grafting`)
 
+Cost: a training of `--epochs` for each rung and copy.
+
 Differs from the source: reconstructed from the thesis's abstract; what is read into it is listed in these two files.
 1. Filters keep their weights; `scratch` starts from random ones.
 2. Only layers that no sum ties to others are cut.

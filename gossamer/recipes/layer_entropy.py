@@ -7,6 +7,8 @@ Paper: Y. Wei, Y. Chen, Acta Electronica Sinica 50(10), 2022, 2398-2408, doi 10.
     cut     in each layer the filters of the smallest L1 norm
     train   two copies side by side, grafted after each epoch               (`gossamer.tuning.grafting`)
 
+Cost: a training of `--epochs` for each rung and copy.
+
 Differs from the paper: reconstructed from its abstract; what is read into it is listed in these two files.
 1. Filters keep their weights; `scratch` starts from random ones. The abstract does not say which.
 2. Only layers that no sum ties to others are cut: the first of each basic block, every convolution of a VGG, of

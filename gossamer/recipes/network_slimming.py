@@ -8,6 +8,8 @@ Slimming", ICCV 2017, arXiv 1708.06519.
     cut     one threshold over all |gamma|                          (`gossamer.rates.global_threshold`)
     tune    with labels; again from the start, on the result, for several passes
 
+Cost: a training of `--epochs` for each rung, the part under the penalty within it.
+
 Differs from the paper:
 1. The trained network goes on under the penalty for `penalised` of a rung's epochs; the paper trains from nothing.
 2. Each rung of the ladder is a pass of the paper's multi-pass scheme, and is judged on the selection split.

@@ -6,6 +6,8 @@ selection split refuses, or halved until it accepts; then the last interval is h
 `halvings` says. Every strength tried is a file.
 
 A network stands for all its candidates: from one strength to the next only the rounding is done anew.
+
+Cost: no training; a pass over a few hundred images for each strength that is tried.
 """
 
 from __future__ import annotations

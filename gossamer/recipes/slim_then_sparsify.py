@@ -9,6 +9,8 @@ Techniques", Sensors 22(15), 2022, 5874.
     sparsify d steps: from a slimmed network, the smallest weights go, one threshold over all layers; tuned with zeros
     search   the staircase over the cells (s, d) (`gossamer.search.staircase`); size is what is left of the weights
 
+Cost: a training of `--epochs` under the penalty and one for each cell that is asked about.
+
 Differs from the paper:
 1. Reconstructed from abstract and headings; its pseudo-code and its tables were not available.
 2. Tuning has the original as teacher. What is accepted is decided on the selection split, as everywhere here.
