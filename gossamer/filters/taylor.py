@@ -4,13 +4,13 @@
 Paper: P. Molchanov, A. Mallya, S. Tyree, I. Frosio, J. Kautz, "Importance Estimation for Neural Network Pruning",
 CVPR 2019, arXiv 1906.10771, section 3.1, equation 8, with a gate on each channel. Score of channel i:
 
-    s_i = mean over batches of (sum over the channel's parameters w of dL/dw w)^2
+    s_i = mean over batches of (sum over the weights w that read the channel of dL/dw w)^2
 
 Cost: a forward and a backward pass of some batches.
 
 Differs from the paper:
-1. The parameters are the scale and the shift of the batch norms on the channel (the paper's gate behind a batch norm),
-   of all layers that a sum ties together; where none is, filter and bias.
+1. The gate is where the channel is read, behind batch norm and activation; the paper puts it behind the batch norm,
+   or sums over the filter.
 2. Asked of the trained network once; the paper averages over the steps of a training that goes on meanwhile.
 """
 

@@ -77,6 +77,10 @@ class Group:
         """What the number of channels kept must be a multiple of."""
         return int(self.part.max()) + 1
 
+    def whole(self, count: int) -> int:
+        """So many channels or a few more, at most all, that are equally many of each part."""
+        return min(self.size, -(-count // self.multiple_of) * self.multiple_of)
+
     def best(self, score: NDArray[np.floating], count: int) -> NDArray[np.bool_]:
         """What to keep, bool (K,), to keep the `count` channels of highest `score` (K,), equally many of each part.
 

@@ -42,27 +42,27 @@ class ErrorTolerance:
         self,
         scores: Facts,
         error: Callable[[Mapping[str, NDArray[np.bool_]]], float],
-        multiples: Mapping[str, int] | None = None,
+        parts: Mapping[str, NDArray[np.intp]] | None = None,
     ) -> Keep:
         """What each group keeps, bool (K,), by scores (K,), groups in the order in which they are asked.
 
-        `error`: of the network in which the groups keep what they are given, untuned. Counts are multiples where
-        `multiples` asks.
+        `error`: of the network in which the groups keep what they are given, untuned. `parts`, (K,) each: every part of
+        a group keeps equally many.
         """
         keep: Keep = {name: np.ones(len(values), np.bool_) for name, values in scores.items()}
         before = reference = error(keep)
         for asked, (name, values) in enumerate(scores.items()):
             allowed = before + (self.tolerance - (before - reference)) / (len(scores) - asked)
-            step = (multiples or {}).get(name, 1)
-            most = (len(values) - max(1, round(self.floor * len(values)))) // step
-            weakest = np.argsort(values, kind="stable")
+            part = (parts or {}).get(name, np.zeros(len(values), np.intp))
+            weakest = np.lexsort((values, part)).reshape(int(part.max()) + 1, -1)  # of each part, the weakest first
+            most = (len(values) - max(1, round(self.floor * len(values)))) // len(weakest)
 
-            def without(parts: int, weakest: NDArray[np.intp] = weakest, step: int = step) -> NDArray[np.bool_]:
-                row = np.ones(len(weakest), np.bool_)
-                row[weakest[: parts * step]] = False
+            def without(count: int, weakest: NDArray[np.intp] = weakest) -> NDArray[np.bool_]:
+                row = np.ones(weakest.size, np.bool_)
+                row[weakest[:, :count]] = False
                 return row
 
-            low, high = 0, most + 1  # `low` parts may go, `high` may not
+            low, high = 0, most + 1  # `low` of each part may go, `high` may not
             while high - low > 1:
                 middle = (low + high) // 2
                 found = error(keep | {name: without(middle)})

@@ -57,7 +57,7 @@ class HarmonicMean:
             worth = self.weight * P + (1 - self.weight) * A
         else:
             worth = 2 * P * A / np.maximum(P + A, 1e-30)
-        return int(places[np.argmax(worth)])
+        return int(places[np.lexsort((P, worth))[-1]])  # of two pairs each is worth nothing: the more pruned one
 
 
 def _scaled(values: NDArray[np.floating]) -> NDArray[np.floating]:

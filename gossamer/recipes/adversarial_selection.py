@@ -24,9 +24,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from safetensors.torch import load_file, save_file
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import load_file, save
 from torch import Tensor
 
+from gossamer.files import write_atomically
 from gossamer.graph import Group, Network
 from gossamer.measure.quality import right_examples
 from gossamer.plan import Plan
@@ -40,6 +43,7 @@ from gossamer.search.evidence import untied
 from gossamer.search.ladder import climb
 from gossamer.search.pace import epochs_in_time, measure_pace
 from gossamer.search.run import Run
+from gossamer.search.widths import Keep
 from gossamer.tuning import AdversarialAlignment, Distillation
 from gossamer.tuning.batch_norm import reestimate_batch_norms
 from gossamer.tuning.gates import fold_in, reading
@@ -86,66 +90,72 @@ class AdversarialSelection:
         return uncut_written(run) + climb(
             run,
             [Pull(pull) for pull in ((self.pull,) if self.pull else PULLS)],
-            lambda number, rung, previous, epochs: [self._rung(run, number, rung, epochs)],
+            lambda number, rung, previous, epochs: self._rung(run, number, rung, epochs),
             between=lambda low, high: Pull((low.pull + high.pull) / 2),
             epochs_for=epochs_in_time(run, pace, seconds),
         )
 
-    def _rung(self, run: Run, number: int, rung: Pull, epochs: int) -> Candidate:
+    def _rung(self, run: Run, number: int, rung: Pull, epochs: int) -> list[Candidate]:
         """Align, choose an epoch, cut, tune."""
         folder, numerics = run.step_folder(number, rung.name), measure_pace(run).numerics
         if done := Candidate.load(folder):
-            return done
+            _forget_epochs(folder)
+            return [done]
+        if epochs == 1:
+            run.note(
+                f"'{rung.name}' was left out: it needs an epoch before the cut and one after it, there was time for one"
+            )
+            return []
         network, groups = run.network.copy(), untied(run.network)
-        aligning = max(1, round(self.aligning * epochs))
+        aligning = min(epochs - 1, max(1, round(self.aligning * epochs)))
 
         def keep_epoch(epoch: int, weights: Mapping[str, Tensor], factors: Mapping[str, Tensor]) -> None:
             folder.mkdir(parents=True, exist_ok=True)
-            stored = {f"weights/{name}": value for name, value in weights.items()}
+            stored = {f"weights/{name}": value for name, value in network.module.state_dict().items()}
             stored |= {f"factors/{name}": value for name, value in factors.items()}
-            save_file(
-                {name: value.detach().cpu().contiguous() for name, value in stored.items()}, _epoch(folder, epoch)
-            )
+            whole = save({name: value.detach().cpu().contiguous() for name, value in stored.items()})
+            write_atomically(_epoch(folder, epoch), whole)
 
         plug = AdversarialAlignment(
             groups, len(run.task.classes), rung.pull, self.fidelity, seed=run.settings.seed, after_epoch=keep_epoch
         )
-        run.tune(network.module, (plug,), numerics, aligning, folder, f"{rung.name}, aligned", "aligning")
+        words = f"{rung.name}, aligned"
+        run.tune(network.module, (plug,), numerics, aligning, folder, words, "aligning", preparing=True)
         network = self._chosen(run, rung, folder, network, groups, aligning)
         plugs = (Distillation(),) if self.tuning == "distillation" else ()
-        if epochs > aligning:
-            run.tune(network.module, plugs, numerics, epochs - aligning, folder, rung.name)
-            reestimate_batch_norms(network.module, run.calibration_batches())
-        for epoch in range(1, aligning + 1):
-            _epoch(folder, epoch).unlink(missing_ok=True)
-        return on_fine_grid(run, folder, rung.name, network, Plan().with_channels(network.kept))
+        run.tune(network.module, plugs, numerics, epochs - aligning, folder, rung.name)
+        reestimate_batch_norms(network.module, run.calibration_batches())
+        candidate = on_fine_grid(run, folder, rung.name, network, Plan().with_channels(network.kept))
+        _forget_epochs(folder)
+        return [candidate]
 
     def _chosen(
         self, run: Run, rung: Pull, folder: Path, network: Network, groups: Sequence[Group], epochs: int
     ) -> Network:
         """The network of the epoch that is both much pruned and good, without the channels that are off."""
 
-        def reached(epoch: int) -> Network:
-            """As it was after an epoch, its factors folded into what reads the channels."""
+        def reached(epoch: int) -> tuple[Network, Keep]:
+            """As it was after an epoch, factors folded into what reads the channels; and which channels are on."""
             stored = load_file(_epoch(folder, epoch))
             found = network.copy()
             state = {name.partition("/")[2]: value for name, value in stored.items() if name.startswith("weights/")}
             found.module.load_state_dict(state)
+            factors = {group.name: stored[f"factors/{group.name}"] for group in groups}
+            keep = channels_on(run.network, groups, {name: value.numpy() for name, value in factors.items()})
             for group in groups:
-                fold_in(found.tensors, reading(group), stored[f"factors/{group.name}"])
+                # one that is kept though it is off, so that the network stays whole, is kept as it was
+                kept_off = torch.from_numpy(keep[group.name]) & (factors[group.name] <= 0)
+                fold_in(found.tensors, reading(group), torch.where(kept_off, 1.0, factors[group.name]))
             reestimate_batch_norms(found.module, run.calibration_batches())
-            return found
-
-        def on(epoch: int) -> dict[str, np.ndarray]:
-            stored = load_file(_epoch(folder, epoch))
-            return {group.name: _some(group, stored[f"factors/{group.name}"].numpy()) for group in groups}
+            return found, keep
 
         def measure() -> list[tuple[int, float]]:
             pairs = []
             for epoch in range(1, epochs + 1):
-                model = export_onnx(reached(epoch).module, run.network.example)
+                found, keep = reached(epoch)
+                model = export_onnx(without(run, found, keep).module, run.network.example)
                 quality = float(right_examples(run.task, run.task.selection, model, run.goal.runtime).mean())
-                pairs.append((sum(int((~keep).sum()) for keep in on(epoch).values()), quality))
+                pairs.append((sum(int((~row).sum()) for row in keep.values()), quality))
             return pairs
 
         pairs = run.stage(f"epochs of {folder.name}", measure)
@@ -155,14 +165,27 @@ class AdversarialSelection:
             f"{rung.name}: of {epochs} epochs number {chosen} is taken, {pruned[chosen - 1]} channels off at "
             f"{100 * quality[chosen - 1]:.2f} % before tuning"
         )
-        return without(run, reached(chosen), on(chosen))
+        return without(run, *reached(chosen))
+
+
+def channels_on(network: Network, groups: Sequence[Group], factors: Mapping[str, NDArray[np.floating]]) -> Keep:
+    """The channels whose factor is above zero, equally many of each part; none where the branch may end.
+
+    Where a group that is off may not end, its largest stays.
+    """
+    ends = set(network.ending([group.name for group in groups if not (factors[group.name] > 0).any()]))
+    keep = {}
+    for group in groups:
+        each = int(np.bincount(group.part, factors[group.name] > 0).max())
+        each = each if group.name in ends else max(1, each)
+        keep[group.name] = group.best(factors[group.name], each * group.multiple_of)
+    return keep
+
+
+def _forget_epochs(folder: Path) -> None:
+    for path in folder.glob("epoch-*.safetensors"):
+        path.unlink()
 
 
 def _epoch(folder: Path, epoch: int) -> Path:
     return folder / f"epoch-{epoch:03d}.safetensors"
-
-
-def _some(group: Group, factors: np.ndarray) -> np.ndarray:
-    """The channels whose factor is above zero; equally many of each part, and of a group that is off, its largest."""
-    each = max(1, int(np.bincount(group.part, factors > 0).max()))
-    return group.best(factors, each * group.multiple_of)

@@ -9,20 +9,20 @@ the weights is stored on a fine grid, which hardly changes an answer.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gossamer.filters import Criterion
+from gossamer.filters import Car, Criterion
 from gossamer.graph import Group, Network
 from gossamer.plan import Plan
-from gossamer.rates import Rule, counts_within
+from gossamer.rates import Rule, Uniform, counts_within
 from gossamer.recipes.fewer_bytes import on_fine_grid
 from gossamer.recipes.fewer_channels import SHARES, Demand, between, uncut_written
 from gossamer.search.candidate import Candidate, reopened
-from gossamer.search.evidence import Scores, facts_for, scores_by
+from gossamer.search.evidence import OutOfTime, Scores, facts_for, scores_by
 from gossamer.search.idle import in_original
 from gossamer.search.ladder import climb
 from gossamer.search.pace import epochs_in_time, measure_pace
@@ -118,7 +118,15 @@ def _rung(run: Run, cut: Cut, number: int, demand: Demand, previous: Candidate |
         if cut.prepare:
             part -= cut.prepare(run, network, part, folder, f"{phase} prepared".strip())
         share = left + (demand.share - left) * (step + 1) / cut.steps
-        network = cut_to(run, cut, network, Demand(share, demand.of))
+        before = network.macs
+        try:
+            network = cut_to(run, cut, network, Demand(share, demand.of), f"{folder.name} {phase}".strip())
+        except OutOfTime:
+            run.note(f"'{demand.name}' was left out: there was no time to score its filters")
+            return []
+        if network.macs == before:
+            run.note(f"'{demand.name}' was left out: no fewer filters may stay than the network has")
+            return []
         if cut.scratch:
             forget(network, run.settings.seed)
         else:
@@ -130,16 +138,28 @@ def _rung(run: Run, cut: Cut, number: int, demand: Demand, previous: Candidate |
     return [on_fine_grid(run, folder, demand.name, network, Plan().with_channels(network.kept))]
 
 
-def cut_to(run: Run, cut: Cut, network: Network, demand: Demand) -> Network:
-    """A cut of the run's network: `network`, itself one, without the filters worth least, to what is demanded."""
+def cut_to(run: Run, cut: Cut, network: Network, demand: Demand, stage: str) -> Network:
+    """A cut of the run's network: `network`, itself one, without the filters worth least, to what is demanded.
+
+    `stage`: under which the run remembers scores that take long.
+    """
     groups = list(cut.groups(network))
-    scores: Scores = scores_by(run, cut.criterion, network, groups, cut.images)
-    facts, multiples = facts_for(cut.rule, scores, network, groups), {g.name: g.multiple_of for g in groups}
     if demand.of == "channels":
         cost, budget = _total, demand.share * _total({group.name: group.size for group in cut.groups(run.network)})
     else:
         cost, budget = network.macs_if, demand.share * run.network.macs
-    counts = counts_within(cut.rule, facts, cost, budget, multiples)
+
+    def counted(scores: Scores) -> dict[str, int]:
+        facts, multiples = facts_for(cut.rule, scores, network, groups), {g.name: g.multiple_of for g in groups}
+        return counts_within(cut.rule, facts, cost, budget, multiples)
+
+    criterion = cut.criterion
+    if isinstance(criterion, Car) and isinstance(cut.rule, Uniform):  # ranks one by one: no more than must go
+        blind = counted({group.name: np.ones(group.size) for group in groups})
+        most = max((1 - blind[group.name] / group.size for group in groups), default=0.0)
+        criterion = replace(criterion, share=min(1.0, max(most, 1e-6)))
+    scores = scores_by(run, criterion, network, groups, cut.images, stage)
+    counts = counted(scores)
     return without(run, network, {group.name: group.best(scores[group.name], counts[group.name]) for group in groups})
 
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gossamer import filters, rates
-from gossamer.filters import Criterion
+from gossamer.filters import AtRandom, Criterion
 from gossamer.graph import Group, Network
 from gossamer.near import meant
 from gossamer.rates import Global, Rule
@@ -59,9 +59,9 @@ class FilterPruning:
                 )
         self._cut()
 
-    def _cut(self) -> Cut:
+    def _cut(self, seed: int = 0) -> Cut:
         methods: Mapping[str, Any] = filters.METHODS
-        criterion: Criterion = methods[self.criterion]()
+        criterion: Criterion = AtRandom(seed) if self.criterion == "at-random" else methods[self.criterion]()
         rule: Rule = Global(scaled=self.criterion not in OF_ONE_SIZE) if self.rate == "global" else _rule(self.rate)
         groups = _prunable if self.tied else untied
         return Cut(
@@ -77,7 +77,7 @@ class FilterPruning:
 
     def search(self, run: Run) -> list[Candidate]:
         """Every candidate in the order tried, from conservative to aggressive."""
-        return climb_cuts(run, "filter-pruning", self._cut())
+        return climb_cuts(run, "filter-pruning", self._cut(run.settings.seed))
 
 
 def _rule(name: str) -> Rule:

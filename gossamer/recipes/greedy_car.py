@@ -30,22 +30,18 @@ from gossamer.search.run import Run
 
 @dataclass(frozen=True)
 class GreedyCar:
-    """`macs`: the share of multiply-adds that is left; 0 climbs a ladder. `images`: that accuracy is asked on.
-
-    `share`: of a layer's filters that are ranked by removal; it must be as large as what is cut of any layer.
-    """
+    """`macs`: the share of multiply-adds that is left; 0 climbs a ladder. `images`: that accuracy is asked on."""
 
     macs: float = 0.0
     shortlist: int = 16
     images: int = 1000
-    share: float = 0.9
     tuning: str = "labels"
 
     def __post_init__(self) -> None:
         self._cut()
 
     def _cut(self) -> Cut:
-        car = Car(self.share, self.shortlist)
+        car = Car(shortlist=self.shortlist)
         return Cut(car, Uniform(), untied, tuning=self.tuning, macs=self.macs, images=self.images)
 
     def search(self, run: Run) -> list[Candidate]:

@@ -14,8 +14,7 @@ Differs from the paper: reconstructed from its abstract; what is read into it is
 1. Layers are asked in forward order; the error is that on images of the selection split.
 2. A round is accepted by what it loses against the original, not against the round before.
 3. Error tolerance before tuning: `tolerance`, or as much as the goal allows.
-4. Batch norms and learned weights are folded into the filters that are scored: of a network with batch norms the norm
-   of the bare filter says nothing.
+4. Filters are scored with their batch norms folded in: beside a batch norm the norm of the bare filter says nothing.
 5. Only layers that no sum ties to others are cut.
 """
 
@@ -26,6 +25,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from gossamer.filters import ImportanceWeights as Criterion
 from gossamer.filters.importance_weights import FROM_DATA, STARTS, start
@@ -41,9 +41,10 @@ from gossamer.search.evidence import Scores, activity, error_without, untied
 from gossamer.search.pace import epochs_in_time, measure_pace
 from gossamer.search.run import Run
 from gossamer.search.widths import matrices_of
+from gossamer.tuning import Diverged
 from gossamer.tuning import ImportanceWeights as Plug
 from gossamer.tuning.batch_norm import reestimate_batch_norms
-from gossamer.tuning.gates import fold_in, producing
+from gossamer.tuning.gates import fold_in, reading
 
 ROUNDS = 12
 LEAST = 0.01  # of the multiply-adds must go in a round, or there is no other
@@ -91,7 +92,14 @@ class ImportanceWeights:
             epochs = epochs_for(number, name)
             if epochs == 0:
                 break
-            candidate = self._round(run, number, name, good, epochs)
+            if epochs == 1:
+                run.note(f"'{name}' was left out: it needs an epoch before the cut and one after it, and has one")
+                break
+            try:
+                candidate = self._round(run, number, name, good, epochs)
+            except Diverged as error:
+                run.note(f"'{name}' was given up: {error}")
+                break
             tried.append(candidate)
             if not candidate.verdict.accepted:
                 break
@@ -105,24 +113,24 @@ class ImportanceWeights:
         """Learn weights, cut by them, tune."""
         folder, numerics = run.step_folder(number, name), measure_pace(run).numerics
         if done := Candidate.load(folder):
+            run.forget_training(folder)
             return done
         network = reopened(run, previous) if previous else run.network.copy()
         groups = untied(network)
-        learning = max(1, round(self.learning * epochs))
+        learning = min(epochs - 1, max(1, round(self.learning * epochs)))
         plug = self._weights(run, network, groups)
-        effective = run.tune(
-            network.module, (plug,), numerics, learning, folder, f"{name}, weights", "weights", gently=0.1
-        )
-        network.module.load_state_dict(effective, strict=False)
+        words = f"{name}, weights"
+        run.tune(network.module, (plug,), numerics, learning, folder, words, "weights", gently=0.1, preparing=True)
+        for group in groups:
+            fold_in(network.tensors, reading(group), plug.values[group.name].detach().cpu())
         reestimate_batch_norms(network.module, run.calibration_batches())
-        scores = self._scores(network, groups)
-        network = without(run, network, self._keep(run, network, groups, scores))
+        network = without(run, network, self._keep(run, network, groups, self._scores(network, groups, plug)))
         reestimate_batch_norms(network.module, run.calibration_batches())
-        if epochs > learning:
-            run.tune(network.module, (), numerics, epochs - learning, folder, name)
-            reestimate_batch_norms(network.module, run.calibration_batches())
+        run.tune(network.module, (), numerics, epochs - learning, folder, name)
+        reestimate_batch_norms(network.module, run.calibration_batches())
+        candidate = on_fine_grid(run, folder, name, network, Plan().with_channels(network.kept))
         run.forget_training(folder)
-        return on_fine_grid(run, folder, name, network, Plan().with_channels(network.kept))
+        return candidate
 
     def _weights(self, run: Run, network: Network, groups: Sequence[Group]) -> Plug:
         """The plug with its first values; of a start from data, the network is divided by them."""
@@ -135,28 +143,28 @@ class ImportanceWeights:
             matrices = replace(matrices_of(group, tensors), activity=active.get(group.name))
             values[group.name] = torch.from_numpy(start(self.start, matrices, rng))
             if self.compensated and self.start in FROM_DATA:
-                fold_in(tensors, producing(group), 1 / values[group.name])
+                fold_in(network.tensors, reading(group), 1 / values[group.name])
         return Plug(groups, values, strength=self.strength)
 
-    def _scores(self, network: Network, groups: Sequence[Group]) -> Scores:
-        """The norms of the deployed filters: batch norms and the learned weights are folded into them by now."""
+    def _scores(self, network: Network, groups: Sequence[Group], plug: Plug) -> Scores:
+        """By what was learned, and by the filters as they will be deployed: with their batch norms folded in."""
         tensors = network.module.state_dict()
         factors = fold_factors(network.layers, tensors)
         folded = {name: tensor * factors[name] if name in factors else tensor for name, tensor in tensors.items()}
         return {
-            group.name: Criterion().score(replace(matrices_of(group, folded), learned=np.ones(group.size)))
+            group.name: Criterion().score(
+                replace(matrices_of(group, folded), learned=plug.values[group.name].detach().cpu().numpy())
+            )
             for group in groups
         }
 
-    def _keep(self, run: Run, network: Network, groups: Sequence[Group], scores: Scores) -> dict[str, np.ndarray]:
-        multiples = {group.name: group.multiple_of for group in groups}
+    def _keep(
+        self, run: Run, network: Network, groups: Sequence[Group], scores: Scores
+    ) -> dict[str, NDArray[np.bool_]]:
         if self.mode == "energy":
             counts = Energy().counts(scores, 1 - self.energy)
-            whole = {
-                name: min(len(scores[name]), -(-count // multiples[name]) * multiples[name])
-                for name, count in counts.items()
-            }
-            return {group.name: group.best(scores[group.name], whole[group.name]) for group in groups}
+            return {group.name: group.best(scores[group.name], group.whole(counts[group.name])) for group in groups}
         allowed = self.tolerance / 100 or (run.goal.tolerance if run.goal.observed is None else run.goal.observed)
         rule = ErrorTolerance(max(allowed, 1 / self.images))
-        return rule.keep(scores, error_without(run, network, groups, self.images), multiples)
+        parts = {group.name: group.part for group in groups}
+        return rule.keep(scores, error_without(run, network, groups, self.images), parts)

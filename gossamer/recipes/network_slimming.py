@@ -71,12 +71,14 @@ class NetworkSlimming:
 
     def _prepare(self, run: Run, network: Network, epochs: int, folder: Path, phase: str) -> int:
         """Train under the penalty, in place; returns for how many epochs."""
-        penalised = min(epochs, max(1, round(self.penalised * epochs)))
-        if not penalised:  # more passes than epochs
+        penalised = min(epochs - 1, max(1, round(self.penalised * epochs)))
+        if penalised < 1:
+            run.note(f"{folder.name}: too few epochs for a training under the penalty beside the one after the cut")
             return 0
         scales = [member.tensor for group in slimmable(network) for member in group.members if member.role == "scale"]
         plugs = (BatchNormL1(scales, self.penalty),)
-        run.tune(network.module, plugs, measure_pace(run).numerics, penalised, folder, "under the penalty", phase)
+        numerics, words = measure_pace(run).numerics, "under the penalty"
+        run.tune(network.module, plugs, numerics, penalised, folder, words, phase, preparing=True)
         return penalised
 
     def search(self, run: Run) -> list[Candidate]:

@@ -187,6 +187,7 @@ class SlimThenSparsify:
         name = self._name(cell)
         folder = self._folder(run, cell)
         if done := Candidate.load(folder):
+            run.forget_training(folder)
             return done
         trained = self._trained(run, groups)
         keep = self._channels(trained, groups, 1 - cell[0] / self.slimming)
@@ -204,8 +205,9 @@ class SlimThenSparsify:
         effective = run.tune(network.module, plugs, measure_pace(run).numerics, epochs, folder, name)
         reestimate_batch_norms(network.module, run.calibration_batches(), effective)
         network.module.load_state_dict(effective, strict=False)
+        candidate = on_fine_grid(run, folder, name, network, plan)
         run.forget_training(folder)
-        return on_fine_grid(run, folder, name, network, plan)
+        return candidate
 
     def _trained(self, run: Run, groups: list[Group]) -> Network:
         """The original after training under the penalty, done once."""
@@ -226,12 +228,7 @@ class SlimThenSparsify:
         tensors = trained.module.state_dict()
         scores = {group.name: BatchNormScale().score(matrices_of(group, tensors)) for group in groups}
         counts = Global(floor=FLOOR).counts(scores, share)
-        return {group.name: group.best(scores[group.name], _whole(counts[group.name], group)) for group in groups}
-
-
-def _whole(count: int, group: Group) -> int:
-    """Equally many of each part of the group."""
-    return -(-count // group.multiple_of) * group.multiple_of
+        return {group.name: group.best(scores[group.name], group.whole(counts[group.name])) for group in groups}
 
 
 class _OutOfTime(Exception):

@@ -33,7 +33,7 @@ def dense_control_quality(run: Run) -> float | None:
         plugs = (Distillation(),) if manner["taught"] else ()
         decay = manner["weight_decay"]
         try:
-            grafting = Grafting() if manner["grafted"] else None
+            grafting = Grafting(**manner["grafted"]) if manner["grafted"] else None
             name = "dense control"
             run.tune(network.module, plugs, numerics, epochs, folder, name, weight_decay=decay, grafting=grafting)
         except Diverged as error:

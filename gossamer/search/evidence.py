@@ -3,17 +3,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gossamer.filters import Criterion, GroupMatrices
-from gossamer.graph import Group, Network
+from gossamer.filters import Criterion
+from gossamer.graph import Group, Layer, Network
 from gossamer.graph.groups import Member
 from gossamer.graph.walk import images_that_fit, walk
 from gossamer.rates import Facts, Rule
@@ -32,26 +34,66 @@ Scores = dict[str, NDArray[np.floating]]
 def untied(network: Network) -> list[Group]:
     """The groups that may be cut and that no sum ties to other layers, as most papers cut ResNets.
 
-    Each is made by one layer; a depthwise convolution between that layer and what reads it makes no channels anew.
+    Each is made by one layer; a depthwise convolution between that layer and what reads it makes no channels anew, nor
+    does a layer of fewer positions, which gates them (squeeze and excitation).
     """
-    tensors = network.module.state_dict()
-    return [group for group in network.prunable if len(_makers(group, tensors)) <= 1]
+    layers = {layer.name: layer for layer in network.layers}
+    return [group for group in network.prunable if len(_makers(group, layers)) <= 1]
 
 
-def _makers(group: Group, tensors: Mapping[str, Tensor]) -> list[Member]:
-    """What produces the channels of others; where nothing does, whatever has rows."""
+def _makers(group: Group, layers: Mapping[str, Layer]) -> list[Member]:
+    """What makes the channels of others; where no layer does, whatever has rows."""
     rows = [member for member in group.members if member.role == "row"]
-    return [member for member in rows if tensors[member.tensor].shape[1:2] != (1,)] or rows
+    made = {
+        id(member): layer.macs / math.prod(layer.shape)  # positions that it is computed at
+        for member in rows
+        if (layer := layers.get(member.tensor)) and not (layer.groups > 1 and layer.shape[1] == 1)
+    }
+    return [member for member in rows if made.get(id(member)) == max(made.values())] if made else rows
 
 
-def scores_by(run: Run, criterion: Criterion, network: Network, groups: Sequence[Group], images: int) -> Scores:
-    """The criterion's scores (K,) of each group, on at most so many images of the selection split where it asks."""
+def scores_by(
+    run: Run, criterion: Criterion, network: Network, groups: Sequence[Group], images: int, stage: str = ""
+) -> Scores:
+    """The criterion's scores (K,) of each group, on at most so many images of the selection split where it asks.
+
+    Those of criteria that ask are remembered by the run, under `stage` and the group's name. OutOfTime where they do
+    not fit into the goal's hours.
+    """
+    needs, tensors = criterion.needs, network.module.state_dict()
+    changes: Mapping[str, NDArray[np.float64]] = {}
+    if needs == "changes":
+        generator = torch.Generator().manual_seed(run.settings.seed)
+        size = min(run.settings.batch_size, len(run.task.train), _images_that_fit(run, network))
+        batches = run.task.batches(run.task.train, size, generator=generator)
+        changes = loss_changes(network, _first(batches, CHANGE_BATCHES), run.task.loss)
+
+    def of(group: Group) -> NDArray[np.floating]:
+        matrices = matrices_of(group, tensors)
+        if needs == "changes":
+            matrices = replace(matrices, changes=changes[group.name])
+        if needs == "asked":
+            matrices = replace(matrices, asked=asked_of(run, network, group, images))
+        return criterion.score(matrices)
+
+    def listed(group: Group) -> list[float]:
+        return [float(score) for score in of(group)]
+
+    found: Scores = {}
     with run.watch.bar("scoring filters") as step:
-        found: Scores = {}
-        for group, matrices in _matrices(run, criterion.needs, network, groups, images):
-            found[group.name] = criterion.score(matrices)
+        for group in groups:
+            if needs != "asked":
+                found[group.name] = of(group)
+            else:
+                if not run.has_time_for(0):
+                    raise OutOfTime
+                found[group.name] = np.array(run.stage(f"{stage} scores of {group.name}", partial(listed, group)))
             step(len(found), len(groups), group.name)
-        return found
+    return found
+
+
+class OutOfTime(Exception):
+    """The goal's hours are over before all filters are scored."""
 
 
 def facts_for(rule: Rule, scores: Scores, network: Network, groups: Sequence[Group]) -> Facts:
@@ -61,39 +103,22 @@ def facts_for(rule: Rule, scores: Scores, network: Network, groups: Sequence[Gro
     """
     if rule.needs == "scores":
         return scores
-    tensors = network.module.state_dict()
+    tensors, layers = network.module.state_dict(), {layer.name: layer for layer in network.layers}
     return {
-        group.name: np.hstack([member.matrix(tensors).numpy() for member in _makers(group, tensors)])
-        for group in groups
+        group.name: np.hstack([member.matrix(tensors).numpy() for member in _makers(group, layers)]) for group in groups
     }
-
-
-def _matrices(
-    run: Run, needs: str, network: Network, groups: Sequence[Group], images: int
-) -> Iterator[tuple[Group, GroupMatrices]]:
-    tensors = network.module.state_dict()
-    changes: Mapping[str, NDArray[np.float64]] = {}
-    if needs == "changes":
-        generator = torch.Generator().manual_seed(run.settings.seed)
-        batches = run.task.batches(run.task.train, min(BATCH, len(run.task.train)), generator=generator)
-        changes = loss_changes(network, _first(batches, CHANGE_BATCHES), run.task.loss)
-    for group in groups:
-        matrices = matrices_of(group, tensors)
-        if needs == "changes":
-            matrices = replace(matrices, changes=changes[group.name])
-        if needs == "asked":
-            matrices = replace(matrices, asked=asked_of(run, network, group, images))
-        yield group, matrices
 
 
 def asked_of(run: Run, network: Network, group: Group, images: int) -> Tail:
     """What the network answers on the first images of the selection split, without some channels of the group."""
     task = run.task
-    size = min(BATCH, images_that_fit(network, task.example[:1], BATCH))
-    batches = task.batches(task.selection, size)
-    few = _first(batches, max(1, min(images, len(task.selection)) // size))
+    size = min(BATCH, images, len(task.selection), _images_that_fit(run, network))
+    batches = _first(task.batches(task.selection, size), min(images, len(task.selection)) // size)
     network.module.eval()
-    return Tail(network, group, few, task.right, len(task.classes))
+    tail = Tail(network, group, batches, task.right, len(task.classes))
+    if tail.images < size * (min(images, len(task.selection)) // size):
+        run.note(f"'{group.name}' is asked about on {tail.images} images: more do not fit into memory")
+    return tail
 
 
 def error_without(
@@ -101,20 +126,26 @@ def error_without(
 ) -> Callable[[Mapping[str, NDArray[np.bool_]]], float]:
     """The share of the first selection images that the network gets wrong when groups keep only some channels."""
     task, named = run.task, {group.name: group for group in groups}
-    batches = list(_first(task.batches(task.selection, BATCH), max(1, min(images, len(task.selection)) // BATCH)))
+    size = min(BATCH, images, len(task.selection), _images_that_fit(run, network))
+    count = min(images, len(task.selection)) // size
 
     def error(keep: Mapping[str, NDArray[np.bool_]]) -> float:
         network.module.eval()
-        wrong = 0
+        wrong = asked = 0
         with ExitStack() as stack, torch.no_grad():
             for name, row in keep.items():
                 if not row.all():
                     stack.enter_context(silenced(network, named[name], row))
-            for inputs, targets in batches:
+            for inputs, targets in _first(task.batches(task.selection, size), count):
                 wrong += int((~task.right(network.module(inputs).numpy(), targets.numpy())).sum())
-        return wrong / sum(len(targets) for _, targets in batches)
+                asked += len(targets)
+        return wrong / asked
 
     return error
+
+
+def _images_that_fit(run: Run, network: Network) -> int:
+    return images_that_fit(network, run.task.example[:1], BATCH)
 
 
 def _first(batches: Iterator[tuple[Tensor, Tensor]], count: int) -> Iterator[tuple[Tensor, Tensor]]:
@@ -127,9 +158,11 @@ def activity(network: Network, groups: Sequence[Group], batch: Tensor) -> Scores
     Of a group that no layer reads as it is (a grouped convolution's ragged weight), 1 for all.
     """
     found: dict[str, list[NDArray[np.floating]]] = {group.name: [] for group in groups}
+    kinds = {layer.name: layer.kind for layer in network.layers}
     for stop in walk(network, [batch]):
         (x,) = stop.inputs
-        slots = (x.abs().flatten(2).mean((0, 2)) if x.ndim > 2 else x.abs().mean(0)).double().numpy()
+        across = range(x.ndim - 1) if kinds[stop.use.layer] == "linear" else (0, *range(2, x.ndim))
+        slots = x.abs().mean(tuple(across)).double().numpy()
         for group in groups:
             for member in group.members:
                 if member.role == "column" and member.tensor == stop.use.layer and not member.ragged:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """First order: what the loss changes by when a channel goes, by the gradient at the trained weights.
 
-A gate z on a channel, 1 now and 0 when the channel is gone, changes the loss by about -dL/dz. Behind batch norms
-dL/dz is the sum of gradient times weight over their scale and shift; elsewhere over filter and bias.
+A gate z on a channel, 1 now and 0 when the channel is gone, changes the loss by about -dL/dz. dL/dz is the sum of
+gradient times weight over all weights that read the channel, whatever stands between them and its filter.
 """
 
 from __future__ import annotations
@@ -16,8 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gossamer.graph import Group, Network
-
-GATED = (("scale", "shift"), ("row", "bias"))  # the first of these roles that a group has
+from gossamer.tuning.gates import reading
 
 
 def loss_changes(
@@ -48,10 +47,7 @@ def loss_changes(
 
 def _summed(group: Group, products: dict[str, Tensor]) -> NDArray[np.float64]:
     total = np.zeros(group.size)
-    for roles in GATED:
-        members = [m for m in group.members if m.role in roles and m.tensor in products]
-        if any(m.role == roles[0] for m in members):
-            for member in members:
-                total += member.matrix(products).double().sum(dim=1).numpy()
-            break
+    for member in reading(group):
+        if member.tensor in products:
+            total += member.matrix(products).double().sum(dim=1).numpy()
     return total

@@ -257,13 +257,15 @@ class Run:
         weight_decay: float = tuning.Settings.weight_decay,
         gently: float = 1.0,
         grafting: Grafting | None = None,
+        preparing: bool = False,
     ) -> dict[str, Tensor]:
         """Train a candidate in place; goes on from the step's checkpoint if there is one.
 
         The original is its teacher where a plug wants one. `phase` tells apart the trainings of a step that has
         several; `gently` multiplies the learning rate. `grafting`: beside copies of itself; the candidate becomes the
-        copy that is best on the selection split. Returns the weights that its forward pass uses. Only training
-        happens on the run's device: module and weights come back to the CPU.
+        copy that is best on the selection split. `preparing`: for a cut; a dense control is not trained so. Returns
+        the weights that its forward pass uses. Only training happens on the run's device: module and weights come back
+        to the CPU.
         """
         settings = tuning.Settings(
             epochs=epochs,
@@ -295,8 +297,10 @@ class Run:
                 copies, losses = tuning.graft(module, self.task, settings, plugs, grafting, **how)
                 module.load_state_dict(max(copies, key=self._selection_quality).state_dict())
         if folder.parent.name == "steps":
-            manner = {"taught": taught, "weight_decay": weight_decay, "grafted": grafting is not None}
-            self.stage("manner of tuning", lambda: manner)
+            grafted = None if grafting is None else asdict(grafting)
+            manner = {"taught": taught, "weight_decay": weight_decay, "grafted": grafted}
+            if not preparing:
+                self.stage("manner of tuning", lambda: manner)
             self.stage(f"{folder.name} {phase} losses".replace("  ", " "), lambda: losses)
         effective = {name: value.cpu() for name, value in tuning.effective_weights(module, plugs).items()}
         module.to("cpu")

@@ -9,14 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, fx
+from torch.utils import _pytree as pytree
 
 from gossamer.filters import Answers
 from gossamer.graph import Group, Network
+from gossamer.graph.walk import MOST_BYTES
 from gossamer.search.sensitivity import silenced
 
 
@@ -24,7 +27,7 @@ from gossamer.search.sensitivity import silenced
 class Kept:
     """One batch: what the tail reads of the rest of the network, and the labels (N,)."""
 
-    values: dict[fx.Node, Tensor | None]
+    values: dict[fx.Node, Any]
     targets: Tensor
 
 
@@ -38,37 +41,61 @@ class Tail:
         batches: Iterable[tuple[Tensor, Tensor]],
         right: Callable[[NDArray[np.float32], NDArray[np.int64]], NDArray[np.bool_]],
         classes: int,
+        most_bytes: float = MOST_BYTES,
     ) -> None:
-        """`batches` of inputs (N, C, H, W) and targets (N,); `right` as a task's."""
+        """`batches` of inputs (N, C, H, W) and targets (N,); `right` as a task's.
+
+        Of what comes before the tail no more than `most_bytes` are kept: batches that do not fit are left out, the
+        first is always there.
+        """
         self._network, self._group, self._right, self._classes = network, group, right, classes
         self._module = fx.GraphModule(network.module, network.evaluation_graph)
         read = {member.tensor for member in group.members if member.role == "column"}
-        self._tail: set[fx.Node] = set()
+        self._tail: list[fx.Node] = []
         for node in self._module.graph.nodes:
-            if (node.op == "get_attr" and node.target in read) or self._tail.intersection(node.all_input_nodes):
-                self._tail.add(node)
+            if (node.op == "get_attr" and node.target in read) or set(self._tail).intersection(node.all_input_nodes):
+                self._tail.append(node)
+        self._needed = {before for node in self._tail for before in node.all_input_nodes}.difference(self._tail)
+        self._mutates = any(
+            isinstance(node.target, torch._ops.OpOverload) and node.target._schema.is_mutable for node in self._tail
+        )
+        self._kept: list[Kept] = []
+        kept_bytes = 0
         with torch.no_grad():
-            self._kept = [Kept(self._values(inputs), targets) for inputs, targets in batches]
+            for inputs, targets in batches:
+                kept = Kept(self._before(inputs), targets)
+                kept_bytes += sum(value.nbytes for value in kept.values.values() if isinstance(value, Tensor))
+                if self._kept and kept_bytes > most_bytes:
+                    break
+                self._kept.append(kept)
 
-    def _values(self, inputs: Tensor) -> dict[fx.Node, Tensor | None]:
-        """What the tail reads of what comes before it; None for the rest, which need not be computed again."""
+    @property
+    def images(self) -> int:
+        """How many images are asked about."""
+        return sum(len(kept.targets) for kept in self._kept)
+
+    def _before(self, inputs: Tensor) -> dict[fx.Node, Any]:
+        """What the tail reads of what comes before it; the tail itself is not run."""
         interpreter = fx.Interpreter(self._module)
-        interpreter.garbage_collect_values = False
-        interpreter.run(inputs)
-        needed = {before for node in self._tail for before in node.all_input_nodes} - self._tail
-        return {
-            node: value if node in needed else None
-            for node, value in interpreter.env.items()
-            if node not in self._tail and node.op != "output"
-        }
+        interpreter.args_iter = iter((inputs,))
+        tail = set(self._tail)
+        waiting = {node: sum(user not in tail for user in node.users) for node in self._module.graph.nodes}
+        for node in self._module.graph.nodes:
+            if node in tail or node.op == "output":
+                continue
+            interpreter.env[node] = interpreter.run_node(node)
+            for used in node.all_input_nodes:
+                waiting[used] -= 1
+                if not waiting[used] and used not in self._needed:
+                    del interpreter.env[used]
+        return {node: interpreter.env[node] for node in self._needed if node.op != "get_attr"}
 
     def __call__(self, keep: NDArray[np.bool_]) -> Answers:
         """With the channels that `keep`, bool (K,), leaves; the network is put back afterwards."""
         losses, right, labels = [], [], []
         with torch.no_grad(), silenced(self._network, self._group, keep):
             for kept in self._kept:
-                interpreter = fx.Interpreter(self._module)
-                (outputs,) = torch.utils._pytree.tree_leaves(interpreter.run(initial_env=dict(kept.values)))
+                outputs = self._outputs(kept)
                 losses.append(torch.nn.functional.cross_entropy(outputs, kept.targets, reduction="none"))
                 right.append(self._right(outputs.numpy(), kept.targets.numpy()))
                 labels.append(kept.targets.numpy())
@@ -77,3 +104,16 @@ class Tail:
         hits = np.bincount(of, good, minlength=self._classes)
         by_class = np.divide(hits, count, out=np.full(self._classes, np.nan), where=count > 0)
         return Answers(float(good.mean()), float(torch.cat(losses).mean()), by_class)
+
+    def _outputs(self, kept: Kept) -> Tensor:
+        interpreter = fx.Interpreter(self._module)
+        for node, value in kept.values.items():  # an operator in place would change what the next question reads
+            interpreter.env[node] = value.clone() if self._mutates and isinstance(value, Tensor) else value
+        for node in self._needed:
+            if node.op == "get_attr":
+                interpreter.env[node] = interpreter.run_node(node)
+        for node in self._tail:
+            interpreter.env[node] = interpreter.run_node(node)
+        (outputs,) = pytree.tree_leaves(interpreter.env[self._tail[-1]])
+        found: Tensor = outputs
+        return found

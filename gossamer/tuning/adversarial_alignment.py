@@ -82,6 +82,10 @@ class AdversarialAlignment(Plug):
         self.velocity = [torch.zeros_like(weight) for weight in self.discriminator]
         self._update, self._threshold = False, 0.0
 
+    def __getstate__(self) -> dict[str, object]:
+        """For other processes, which take part in each step; the epochs are shown by the first alone."""
+        return self.__dict__ | {"after_epoch": None}
+
     def leaves(self) -> Iterable[Tensor]:
         """The factors and the discriminator: their gradients come from the one backward pass."""
         return [*self.factors.values(), *self.discriminator]
@@ -92,8 +96,10 @@ class AdversarialAlignment(Plug):
 
     def before_step(self, clock: Clock, weights: Mapping[str, Tensor]) -> None:
         """Forget the gradients of the batch before; decide whether this one moves the factors."""
+        device = next(iter(weights.values())).device if weights else torch.device("cpu")
         for leaf in self.leaves():
             leaf.grad = None
+            leaf.data = leaf.data.to(device)
         updates = min(UPDATES, clock.steps)
         self._update = (clock.step + 1) * updates // clock.steps > clock.step * updates // clock.steps
         self._threshold = self.pull / _reach(updates)
@@ -135,6 +141,7 @@ class AdversarialAlignment(Plug):
         with torch.no_grad():
             for weight, velocity in zip(self.discriminator, self.velocity, strict=True):
                 assert weight.grad is not None
+                velocity.data = velocity.data.to(weight.device)
                 velocity.mul_(MOMENTUM).add_(weight.grad)
                 weight.sub_(velocity, alpha=DISCRIMINATOR_RATE)
 

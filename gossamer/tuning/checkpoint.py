@@ -56,7 +56,13 @@ def load_training(path: Path, *copies: Trained) -> None:
     if not path.exists():
         return
     tensors, metadata = _read(path)
-    for number, (training, history) in enumerate(zip(copies, json.loads(metadata["histories"]), strict=True)):
+    histories = json.loads(metadata.get("histories", "[]"))
+    if len(histories) != len(copies):
+        raise ValueError(
+            f"expected {len(copies)} trainings in {path}, got {len(histories)}: another version wrote it, or another "
+            "recipe; delete it to start again"
+        )
+    for number, (training, history) in enumerate(zip(copies, histories, strict=True)):
         own = _part(tensors, _copy(number)) if number else tensors
         _put(_part(own, "weights/"), training.module, path)
         momentum = _part(own, "momentum/")

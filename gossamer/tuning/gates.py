@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Gates: one factor a channel, put into the weights around the channel, with a gradient towards the factor.
+"""Gates: one factor a channel, multiplied into the weights that read the channel, with a gradient towards the factor.
 
-on what produces the channel   scale and shift of its batch norms, or filter and bias where it has none
-on what reads the channel      the slices of the weights that consume it: exact behind any activation
+Behind any activation that is the same as a factor on the channel itself; on what makes the channel it is not, and a
+depthwise convolution with its batch norm in between would take it twice.
 """
 
 from __future__ import annotations
@@ -15,12 +15,6 @@ from torch import Tensor
 from gossamer.graph import Group
 from gossamer.graph.groups import Member
 from gossamer.tuning.plug import Weights
-
-
-def producing(group: Group) -> list[Member]:
-    """The members that a factor on the produced channel multiplies."""
-    scaled = [member for member in group.members if member.role in ("scale", "shift")]
-    return scaled or [member for member in group.members if member.role in ("row", "bias")]
 
 
 def reading(group: Group) -> list[Member]:

@@ -6,7 +6,7 @@ Paper: S. S. Sawant et al., Applied Sciences 12(21), 2022, 11184.
     y_i = a_i (W_i * x + b_i)            a_i is learned with the network, with a penalty  strength sum |a_i|
 
 Differs from the paper: reconstructed from its abstract.
-1. Where a batch norm follows, a_i acts behind it: before it the norm would take a_i out again.
+1. a_i acts where the channel is read, behind batch norm and activation: a norm behind a_i would take it out again.
 2. a learns at `rate` times the network's learning rate; the penalty is ours, and can be 0.
 """
 
@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from gossamer.graph import Group
-from gossamer.tuning.gates import gated, producing
+from gossamer.tuning.gates import gated, reading
 from gossamer.tuning.plug import Learned, Plug, Weights
 
 
@@ -30,7 +30,7 @@ class ImportanceWeights(Plug):
     ) -> None:
         if rate <= 0 or strength < 0:
             raise ValueError(f"rate must be positive and strength not negative, got {rate}, {strength}")
-        self.members = {group.name: producing(group) for group in groups}
+        self.members = {group.name: reading(group) for group in groups}
         self.values = {group.name: starts[group.name].clone().requires_grad_() for group in groups}
         self.rate, self.strength = rate, strength
 

@@ -15,6 +15,7 @@ import gossamer
 from gossamer.goal import Goal
 from gossamer.graph import trace
 from gossamer.recipes import recipe_named
+from gossamer.recipes.adversarial_selection import channels_on
 from gossamer.search.run import Settings
 from gossamer.tuning.scratch import forget
 
@@ -91,9 +92,36 @@ def test_what_was_cut_stays_cut_and_the_plan_is_in_the_originals_channels(recipe
 def test_a_finished_run_comes_back_at_once(recipe, finished, monkeypatch):
     """Nothing is trained or scored anew."""
     task, before = finished(recipe)
-    monkeypatch.setattr("gossamer.tuning.loop.go_through", lambda *args, **kwargs: pytest.fail("it was trained again"))
+    for place in ("tuning.loop.go_through", "tuning.grafting.go_through", "recipes.cut_filters.scores_by"):
+        monkeypatch.setattr(f"gossamer.{place}", lambda *args, **kwargs: pytest.fail("it was done again"))
     again = compressed(task, recipe, before.candidates[0].folder.parents[2])
     assert [c.macs for c in again.candidates] == [c.macs for c in before.candidates]
+
+
+@pytest.mark.parametrize(
+    "recipe",
+    ["importance-weights:start=dissimilarity,images=512", "adversarial-selection:pull=1,tuning=distillation"],
+)
+def test_a_run_killed_at_the_very_end_of_a_rung_goes_on_to_the_same(recipe, finished, tmp_path, monkeypatch):
+    """When everything is trained, and only the file is not written yet: nothing is trained again."""
+    task, whole = finished(recipe)
+    module = f"gossamer.recipes.{recipe.partition(':')[0].replace('-', '_')}"
+
+    def killed(*args, **kwargs):
+        raise SystemExit
+
+    with monkeypatch.context() as patch:
+        patch.setattr(f"{module}.on_fine_grid", killed)
+        for _ in range(2):
+            with pytest.raises(SystemExit):
+                compressed(task, recipe, tmp_path / "run")
+            patch.setattr("gossamer.tuning.loop.save_training", lambda *args: pytest.fail("it was trained again"))
+    again = compressed(task, recipe, tmp_path / "run")
+    first, second = (result.candidates[1] for result in (whole, again))
+    assert first.plan == second.plan
+    assert first.quality == second.quality
+    left = {path.name for path in (tmp_path / "run" / "steps").rglob("*")}
+    assert not [name for name in left if name.startswith(("epoch-", "training"))]
 
 
 def test_the_ladder_goes_on_from_what_it_reached(user_task, trained, tmp_path):
@@ -135,7 +163,7 @@ def test_scratch_forgets(task):
         ("network-slimming:penalty=0", r"strength must be positive, got 0"),
         ("layer-entropy:relation=x", r"relation of layer-entropy must be one of power"),
         ("information-richness:outliers=x", r"outliers of information-richness must be one of clip, exempt"),
-        ("greedy-car:share=2", r"share of car must be in \(0, 1\], got 2"),
+        ("greedy-car:shortlist=-1", r"shortlist of car must not be negative, got -1"),
         ("importance-weights:start=l3", r"start of importance-weights must be one of ones, .*, got 'l3'"),
         ("importance-weights:learning=0", r"learning of importance-weights must be in \(0, 1\), got 0"),
         ("importance-weights:tolerance=-1", r"tolerance of importance-weights must be in \[0, 100\) points, got -1"),
@@ -162,15 +190,30 @@ def test_limits_are_refused_in_one_sentence(recipe, user_task, trained, tmp_path
         )
 
 
-def test_counts_of_parts_are_whole(user_task, trained):
-    """Grouped convolutions keep equally many of each group whatever the recipe asks."""
-    from gossamer.recipes.adversarial_selection import _some
+class Grouped(torch.nn.Module):
+    """A convolution in two groups, and a branch that may end."""
 
-    network = trace(
-        torch.nn.Sequential(torch.nn.Conv2d(3, 8, 1), torch.nn.Conv2d(8, 8, 1, groups=2), torch.nn.Conv2d(8, 2, 1)),
-        torch.zeros(1, 3, 4, 4),
-    )
-    for group in network.prunable:
-        keep = _some(group, np.arange(group.size) - 2.0)
-        assert keep.sum() % group.multiple_of == 0
-        assert keep.any()
+    def __init__(self):
+        super().__init__()
+        self.first, self.grouped = torch.nn.Conv2d(3, 8, 1), torch.nn.Conv2d(8, 8, 1, groups=2)
+        self.inner, self.back = torch.nn.Conv2d(8, 6, 1), torch.nn.Conv2d(6, 8, 1)
+        self.last = torch.nn.Linear(8, 2)
+
+    def forward(self, x):
+        x = torch.relu(self.grouped(torch.relu(self.first(x))))
+        x = x + self.back(torch.relu(self.inner(x)))
+        return self.last(x.mean((2, 3)))
+
+
+def test_channels_on_are_whole_parts_and_a_branch_may_end():
+    network = trace(Grouped(), torch.zeros(2, 3, 4, 4))
+    groups = network.prunable
+    on = channels_on(network, groups, {group.name: np.arange(group.size) - 4.0 for group in groups})
+    for group in groups:
+        counts = np.bincount(group.part, on[group.name])
+        assert len(set(counts)) == 1
+        assert 0 < counts[0] < group.size
+    off = channels_on(network, groups, {group.name: np.arange(group.size) - 99.0 for group in groups})
+    assert not off["inner.weight"].any()
+    assert all(off[group.name].sum() == group.multiple_of for group in groups if group.name != "inner.weight")
+    network.cut(off)

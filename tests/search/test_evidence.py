@@ -18,6 +18,7 @@ from gossamer.rates import LayerEntropy, Uniform
 from gossamer.search.evidence import activity, asked_of, error_without, facts_for, scores_by, untied
 from gossamer.search.first_order import loss_changes
 from gossamer.search.run import Settings
+from gossamer.search.tail import Tail
 from gossamer.search.watch import Watch
 from gossamer.tuning.gates import gated, reading
 from gossamer.zoo.models import load_model
@@ -27,7 +28,14 @@ from gossamer.zoo.models import load_model
 def run(trained, user_task):
     """As much of a run as is asked for."""
     task = user_task(trained)
-    return SimpleNamespace(task=task, network=trace(task.model, task.example), settings=Settings(), watch=Watch())
+    return SimpleNamespace(
+        task=task,
+        network=trace(task.model, task.example),
+        settings=Settings(),
+        watch=Watch(),
+        has_time_for=lambda seconds: True,
+        stage=lambda name, compute: compute(),
+    )
 
 
 def right_share(run, network, images=600):
@@ -37,12 +45,29 @@ def right_share(run, network, images=600):
         return run.task.right(network.module(inputs).numpy(), targets.numpy()).mean()
 
 
-@pytest.mark.parametrize("model", ["resnet20", "lenet5"])
+class Deep(nn.Module):
+    """A hidden width with two batch norms in a row, as in MobileNetV2."""
+
+    def __init__(self):
+        super().__init__()
+        self.expand, self.norm1 = nn.Conv2d(3, 8, 1, bias=False), nn.BatchNorm2d(8)
+        self.deep, self.norm2 = nn.Conv2d(8, 8, 3, padding=1, groups=8, bias=False), nn.BatchNorm2d(8)
+        self.out = nn.Conv2d(8, 10, 1)
+
+    def forward(self, x):
+        x = nn.functional.relu6(self.norm1(self.expand(x)))
+        return self.out(nn.functional.relu6(self.norm2(self.deep(x)))).mean((2, 3))
+
+
+MODELS = {"deep": Deep, "resnet20": lambda: load_model("resnet20", 10), "lenet5": lambda: load_model("lenet5", 10)}
+
+
+@pytest.mark.parametrize("model", MODELS)
 def test_changes_of_the_loss_are_those_of_a_gate(model):
-    """Central differences of a factor where the channel is read; with batch norm and without."""
+    """Central differences of a factor where the channel is read; with two batch norms, with one, with none."""
     torch.manual_seed(0)
     shape = (1, 28, 28) if model == "lenet5" else (3, 32, 32)
-    network = trace(load_model(model, 10).double(), torch.zeros(2, *shape, dtype=torch.float64))
+    network = trace(MODELS[model]().double(), torch.zeros(2, *shape, dtype=torch.float64))
     inputs, targets = torch.randn(4, *shape, dtype=torch.float64), torch.arange(4)
     found = loss_changes(network, [(inputs, targets)], F.cross_entropy)
     network.module.eval()
@@ -79,6 +104,42 @@ def test_what_is_asked_is_what_the_cut_network_answers(run):
             by_class = [right[targets.numpy() == label].mean() for label in range(4)]
             assert answers.by_class == pytest.approx(np.array(by_class))
         assert all(torch.equal(value, run.network.tensors[name]) for name, value in before.items())
+
+
+class InPlace(nn.Module):
+    """A sum in place: asked twice, the tail must not add twice."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv0, self.conv1, self.conv2 = nn.Conv2d(3, 8, 1), nn.Conv2d(8, 6, 1), nn.Conv2d(6, 8, 1)
+        self.fc = nn.Linear(8, 4)
+
+    def forward(self, x):
+        x = self.conv0(x)
+        x += self.conv2(torch.relu(self.conv1(x)))
+        return self.fc(x.mean((2, 3)))
+
+
+def test_what_is_kept_is_not_changed_by_operators_in_place(run):
+    torch.manual_seed(0)
+    network = trace(InPlace(), run.task.example)
+    group = next(group for group in network.prunable if group.name == "conv1.weight")
+    own = SimpleNamespace(**{**vars(run), "network": network})
+    asked, keep = asked_of(own, network, group, 256), np.arange(6) < 4
+    first = asked(keep)
+    assert asked(keep).loss == first.loss
+    inputs, targets = next(run.task.batches(run.task.selection, 256))
+    with torch.no_grad():
+        outputs = network.cut({group.name: keep}).module.eval()(inputs)
+    assert first.loss == pytest.approx(float(F.cross_entropy(outputs, targets)), rel=1e-5)
+
+
+def test_what_does_not_fit_into_memory_is_left_out(run):
+    group = run.network.prunable[-1]
+    batches = list(run.task.batches(run.task.selection, 100))
+    tail = Tail(run.network, group, batches, run.task.right, 4, most_bytes=3.5 * 100 * 64 * 4)  # 16 channels of 2x2
+    assert tail.images == 300
+    assert Tail(run.network, group, batches, run.task.right, 4, most_bytes=1).images == 100
 
 
 def test_only_the_tail_is_run_again(run):
@@ -194,3 +255,31 @@ def test_untied_are_the_insides_of_blocks():
     assert all("conv1" in group.name for group in resnet)
     mobile, _ = found("mobilenetv2")
     assert len(mobile) >= 17
+
+
+class Gated(nn.Module):
+    """Squeeze and excitation: what is multiplied onto channels does not make them."""
+
+    def __init__(self):
+        super().__init__()
+        self.expand, self.deep = nn.Conv2d(3, 12, 1), nn.Conv2d(12, 12, 3, padding=1, groups=12)
+        self.squeeze, self.excite, self.out = nn.Conv2d(12, 4, 1), nn.Conv2d(4, 12, 1), nn.Conv2d(12, 4, 1)
+
+    def forward(self, x):
+        x = torch.relu(self.deep(torch.relu(self.expand(x))))
+        gate = torch.sigmoid(self.excite(torch.relu(self.squeeze(x.mean((2, 3), keepdim=True)))))
+        return self.out(x * gate).mean((2, 3))
+
+
+def test_a_gate_does_not_tie():
+    found = untied(trace(Gated(), torch.zeros(2, 3, 8, 8)))
+    assert {group.name for group in found} == {"expand.weight", "squeeze.weight"}
+
+
+def test_activity_of_features_that_come_last():
+    network = trace(nn.Sequential(nn.Linear(3, 8), nn.ReLU(), nn.Linear(8, 4)), torch.zeros(2, 5, 6, 3))
+    batch = torch.randn(2, 5, 6, 3)
+    (group,) = network.prunable
+    with torch.no_grad():
+        expected = torch.relu(batch @ network.tensors["0.weight"].T + network.tensors["0.bias"])
+    assert activity(network, [group], batch)[group.name] == pytest.approx(expected.mean((0, 1, 2)).numpy(), rel=1e-4)

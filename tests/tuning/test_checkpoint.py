@@ -49,6 +49,12 @@ def test_another_network_is_one_sentence(tmp_path, other, message):
         load_training(tmp_path / "training.safetensors", training(other))
 
 
+def test_one_training_is_not_two(tmp_path):
+    save_training(tmp_path / "training.safetensors", training(network()))
+    with pytest.raises(ValueError, match=r"expected 2 trainings in .*, got 1: another version .* delete it"):
+        load_training(tmp_path / "training.safetensors", training(network()), training(network()))
+
+
 def test_trainings_beside_each_other_are_one_file(tmp_path):
     first, second = (training(network(), loss) for loss in (0.5, 0.25))
     save_training(tmp_path / "training.safetensors", first, second)
