@@ -271,9 +271,7 @@ def test_a_folder_with_other_files_is_refused(user_task, trained, tmp_path):
 
 
 def test_an_unknown_recipe_is_refused(user_task, trained, tmp_path):
-    with pytest.raises(
-        ValueError, match="expected a recipe of auto, deep-compression, post-training, slim-then-sparsify, got 'magic'"
-    ):
+    with pytest.raises(ValueError, match=r"expected a recipe of auto, deep-compression, .*, got 'magic'"):
         gossamer.compress(user_task(trained), Goal(0.02), "magic", out=tmp_path)
 
 

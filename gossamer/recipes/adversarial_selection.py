@@ -14,7 +14,8 @@ Cost: a training of `--epochs` for each rung, an evaluation for each of its alig
 Differs from the paper: reconstructed from its abstract; what is read into it is listed in these two files.
 1. Rungs pull the factors harder and harder, each from the original; the selection split decides which is kept.
 2. `tuning` "distillation" stands for its adversarial fine-tuning.
-3. Only layers that no sum ties to others are cut.
+3. Only layers that no sum ties to others are cut. A branch whose channels are all off leaves the network, where it may
+   end; elsewhere its last channel stays.
 """
 
 from __future__ import annotations

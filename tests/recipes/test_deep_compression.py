@@ -93,7 +93,7 @@ def test_the_report_compares_the_coders_and_the_control_is_tuned_as_the_candidat
     task, result = finished
     assert any("by the adaptive coder" in note for note in result.report.notes)
     run = Run(result.folder, task, Goal(0.04), RECIPE, trace(task.model, task.example), SETTINGS, Watch())
-    manner = {"taught": False, "weight_decay": 5e-4}
+    manner = {"taught": False, "weight_decay": 5e-4, "grafted": None}
     assert run.stage("manner of tuning", lambda: None) == manner
     losses = [name for name in run.stages() if name.endswith("losses")]
     assert any(name.endswith("pruning losses") for name in losses)
@@ -103,7 +103,7 @@ def test_the_report_compares_the_coders_and_the_control_is_tuned_as_the_candidat
     assert tuned_epochs(run) == 4 * (len(result.candidates) - 1)
     asked = []
     monkeypatch.setattr(
-        Run, "tune", lambda self, module, plugs, *rest, weight_decay: asked.append((plugs, weight_decay))
+        Run, "tune", lambda self, module, plugs, *rest, weight_decay, **_: asked.append((plugs, weight_decay))
     )
     monkeypatch.setattr(Run, "stage", lambda self, name, compute: compute())
     monkeypatch.setattr("gossamer.search.control.measure_pace", lambda run: SimpleNamespace(numerics=None))

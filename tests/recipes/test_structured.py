@@ -12,11 +12,15 @@ import pytest
 import torch
 
 import gossamer
+from gossamer.compress import searched
+from gossamer.files import read_json
 from gossamer.goal import Goal
 from gossamer.graph import trace
 from gossamer.recipes import recipe_named
 from gossamer.recipes.adversarial_selection import channels_on
-from gossamer.search.run import Settings
+from gossamer.search.run import Run, Settings
+from gossamer.search.watch import Watch
+from gossamer.tuning import Grafting
 from gossamer.tuning.scratch import forget
 
 SETTINGS = Settings(epochs=2, batch_size=64, augment=False, numerics="plain float32", learning_rate=0.05)
@@ -36,6 +40,14 @@ RECIPES = {
 }
 
 
+@pytest.fixture(autouse=True, scope="module")
+def _few_rounds():
+    """They say what twelve would."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("gossamer.recipes.importance_weights.ROUNDS", 2)
+        yield
+
+
 @pytest.fixture(scope="module")
 def finished(user_task, trained, tmp_path_factory):
     """Every recipe's run, made once."""
@@ -44,38 +56,36 @@ def finished(user_task, trained, tmp_path_factory):
 
     def run(recipe):
         if recipe not in made:
-            place = out / re.sub(
-                r"[^a-z0-9]+", "-", recipe
-            )  # with a ledger each: they would be many looks at one split
-            made[recipe] = compressed(task, recipe, place)
+            place = out / re.sub(r"[^a-z0-9]+", "-", recipe)
+            made[recipe] = candidates_of(task, recipe, place)
         return task, made[recipe]
 
     return run
 
 
-def compressed(task, recipe, place, tolerance=0.1):
+def candidates_of(task, recipe, place, tolerance=0.1):
     # factors that are pulled down need steps to be held
     settings = replace(SETTINGS, epochs=8) if recipe.startswith("adversarial") else SETTINGS
     goal = Goal(tolerance, minimise="macs")
-    ledger = place.with_suffix(".json")
-    return gossamer.compress(task, goal, recipe, out=place, settings=settings, ledger=ledger)
+    run = Run(place, task, goal, recipe, trace(task.model, task.example), settings, Watch())
+    return searched(run, recipe_named(recipe))
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_a_smaller_network_that_keeps_the_promise(recipe, finished):
-    _task, result = finished(recipe)
-    first, last = result.candidates[0], result.candidates[-1]
+    _task, candidates = finished(recipe)
+    first, last = candidates[0], candidates[-1]
     assert last.macs <= RECIPES[recipe] * first.macs
     if "at-random" not in recipe:  # which need not succeed
-        accepted = [candidate for candidate in result.candidates if candidate.verdict.accepted]
+        accepted = [candidate for candidate in candidates if candidate.verdict.accepted]
         assert min(candidate.macs for candidate in accepted) < first.macs
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_what_was_cut_stays_cut_and_the_plan_is_in_the_originals_channels(recipe, finished):
-    task, result = finished(recipe)
+    task, candidates = finished(recipe)
     original = trace(task.model, task.example)
-    for candidate in result.candidates[1:]:
+    for candidate in candidates[1:]:
         keep = candidate.plan.keep()
         assert keep
         again = original.cut(keep)
@@ -83,6 +93,25 @@ def test_what_was_cut_stays_cut_and_the_plan_is_in_the_originals_channels(recipe
         assert again.parameters == candidate.parameters
         kept = {name: int(row.sum()) for name, row in keep.items()}
         assert original.macs_if(kept) == candidate.macs
+
+
+@pytest.mark.parametrize(
+    ("recipe", "taught", "grafted"),
+    [
+        ("network-slimming:macs=0.5", False, None),
+        ("information-richness:macs=0.6,copies=3", False, {"joint": True, "copies": 3}),
+        ("adversarial-selection:pull=1,tuning=distillation", True, None),
+        ("importance-weights:start=dissimilarity,images=512", False, None),
+    ],
+)
+def test_the_dense_control_is_trained_as_what_was_cut_not_as_what_was_prepared(recipe, taught, grafted, finished):
+    _, candidates = finished(recipe)
+    folder = candidates[0].folder.parents[2]
+    manner = read_json(folder / "stages" / "manner of tuning.json")["value"]
+    assert manner["taught"] == taught
+    assert (manner["grafted"] is None) == (grafted is None)
+    if grafted:
+        assert Grafting(**manner["grafted"]) == Grafting(**grafted)
 
 
 @pytest.mark.parametrize(
@@ -94,8 +123,8 @@ def test_a_finished_run_comes_back_at_once(recipe, finished, monkeypatch):
     task, before = finished(recipe)
     for place in ("tuning.loop.go_through", "tuning.grafting.go_through", "recipes.cut_filters.scores_by"):
         monkeypatch.setattr(f"gossamer.{place}", lambda *args, **kwargs: pytest.fail("it was done again"))
-    again = compressed(task, recipe, before.candidates[0].folder.parents[2])
-    assert [c.macs for c in again.candidates] == [c.macs for c in before.candidates]
+    again = candidates_of(task, recipe, before[0].folder.parents[2])
+    assert [c.macs for c in again] == [c.macs for c in before]
 
 
 @pytest.mark.parametrize(
@@ -114,10 +143,10 @@ def test_a_run_killed_at_the_very_end_of_a_rung_goes_on_to_the_same(recipe, fini
         patch.setattr(f"{module}.on_fine_grid", killed)
         for _ in range(2):
             with pytest.raises(SystemExit):
-                compressed(task, recipe, tmp_path / "run")
+                candidates_of(task, recipe, tmp_path / "run")
             patch.setattr("gossamer.tuning.loop.save_training", lambda *args: pytest.fail("it was trained again"))
-    again = compressed(task, recipe, tmp_path / "run")
-    first, second = (result.candidates[1] for result in (whole, again))
+    again = candidates_of(task, recipe, tmp_path / "run")
+    first, second = whole[1], again[1]
     assert first.plan == second.plan
     assert first.quality == second.quality
     left = {path.name for path in (tmp_path / "run" / "steps").rglob("*")}
@@ -126,8 +155,10 @@ def test_a_run_killed_at_the_very_end_of_a_rung_goes_on_to_the_same(recipe, fini
 
 def test_the_ladder_goes_on_from_what_it_reached(user_task, trained, tmp_path):
     """Without `macs`, rung after rung, each cut from the one before: channels never come back."""
-    result = compressed(user_task(trained), "filter-pruning:tuning=distillation", tmp_path / "run", tolerance=0.06)
-    accepted = [candidate for candidate in result.candidates[1:] if candidate.verdict.accepted]
+    candidates = candidates_of(
+        user_task(trained), "filter-pruning:tuning=distillation", tmp_path / "run", tolerance=0.06
+    )
+    accepted = [candidate for candidate in candidates[1:] if candidate.verdict.accepted]
     assert len(accepted) >= 2
     for wider, narrower in itertools.pairwise(accepted):
         for name, row in wider.plan.keep().items():
