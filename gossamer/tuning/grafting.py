@@ -40,7 +40,7 @@ from gossamer.task import Task
 from gossamer.tuning.checkpoint import load_training, save_training
 from gossamer.tuning.loop import Progress, Settings, Training, batch_size, begin, go_through
 from gossamer.tuning.numerics import Numerics
-from gossamer.tuning.plug import Plug
+from gossamer.tuning.plug import Plug, learned_by
 from gossamer.tuning.processes import present
 
 OTHER_ORDER = 7_919  # between the seeds of two copies
@@ -126,8 +126,12 @@ def graft(
 ) -> tuple[list[nn.Module], list[float]]:
     """Train copies of `module`, which is the last of them; returns all, and the mean loss of each epoch over them.
 
-    The arguments are those of `tune`; plugs must have no state of their own, since all copies share them.
+    The arguments are those of `tune`. ValueError for plugs that learn something themselves: all copies share them.
     """
+    if learned_by(plugs) or any(list(plug.leaves()) for plug in plugs):
+        raise ValueError(
+            "expected plugs that learn nothing of their own, since copies share them; train a single network"
+        )
     modules = [*(copy.deepcopy(module) for _ in range(grafting.copies - 1)), module]
     trainings = []
     for number, network in enumerate(modules, start=1):

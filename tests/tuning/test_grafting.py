@@ -13,7 +13,7 @@ from torch import nn
 
 from gossamer.graph import trace
 from gossamer.measure.entropy import entropy
-from gossamer.tuning import Grafting, Settings, graft, tune
+from gossamer.tuning import Grafting, ImportanceWeights, Settings, graft, tune
 from gossamer.tuning.grafting import blocks
 
 SETTINGS = Settings(epochs=2, batch_size=64, learning_rate=0.05, augment=False)
@@ -107,6 +107,13 @@ def test_a_killed_training_resumes_to_the_same(task, tmp_path, stop_after):
     for one, other in zip(whole, resumed, strict=True):
         for name, value in one.state_dict().items():
             assert torch.equal(value, other.state_dict()[name]), name
+
+
+def test_plugs_that_learn_cannot_be_shared(task):
+    network = trace(task.model, task.example)
+    plug = ImportanceWeights(network.prunable, {g.name: torch.ones(g.size) for g in network.prunable})
+    with pytest.raises(ValueError, match="expected plugs that learn nothing of their own, since copies share them"):
+        graft(network.module, task, SETTINGS, (plug,))
 
 
 def test_progress_counts_all_copies(task):
