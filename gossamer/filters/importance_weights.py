@@ -21,6 +21,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from gossamer.filters.l1_norm import L1Norm
+from gossamer.filters.l2_norm import L2Norm
 from gossamer.filters.matrices import FloatArray, GroupMatrices, lacking, mean_of_tied
 
 SMALLEST = 0.05  # of a start that the filter is divided by
@@ -40,15 +42,7 @@ class ImportanceWeights:
         if group.learned is None:
             raise lacking("importance-weights", "learned weights", group)
         size: FloatArray = np.abs(np.asarray(group.learned, np.float64))
-        return size * _l1(group) if self.with_norm else size
-
-
-def _l1(group: GroupMatrices) -> FloatArray:
-    return mean_of_tied((np.abs(rows).sum(axis=1, dtype=np.float64) for rows in group.rows), group.size)
-
-
-def _l2(group: GroupMatrices) -> FloatArray:
-    return mean_of_tied((np.sqrt(np.square(rows, dtype=np.float64).sum(axis=1)) for rows in group.rows), group.size)
+        return size * L1Norm().score(group) if self.with_norm else size
 
 
 def _dissimilarity(group: GroupMatrices) -> FloatArray:
@@ -74,8 +68,8 @@ STARTS: dict[str, Start] = {
     "ones": lambda group, rng: np.ones(group.size),
     "uniform": lambda group, rng: rng.uniform(0, 1, group.size),
     "normal": lambda group, rng: rng.normal(1, 0.1, group.size),
-    "l1": lambda group, rng: _l1(group),
-    "l2": lambda group, rng: _l2(group),
+    "l1": lambda group, rng: L1Norm().score(group),
+    "l2": lambda group, rng: L2Norm().score(group),
     "dissimilarity": lambda group, rng: _dissimilarity(group),
     "activation": lambda group, rng: _activity(group),
 }

@@ -32,17 +32,14 @@ from torch import Tensor
 
 from gossamer.files import write_atomically
 from gossamer.graph import Group, Network
-from gossamer.measure.quality import right_examples
 from gossamer.plan import Plan
 from gossamer.rates import HarmonicMean
-from gossamer.recipes.cut_filters import TUNINGS, without
+from gossamer.recipes.cut_filters import TUNINGS, uncut_first, without
 from gossamer.recipes.fewer_bytes import on_fine_grid
-from gossamer.recipes.fewer_channels import uncut_written
-from gossamer.runtime.export import export_onnx
 from gossamer.search.candidate import Candidate
 from gossamer.search.evidence import untied
 from gossamer.search.ladder import climb
-from gossamer.search.pace import epochs_in_time, measure_pace
+from gossamer.search.pace import measure_pace
 from gossamer.search.run import Run
 from gossamer.search.widths import Keep
 from gossamer.tuning import AdversarialAlignment, Distillation
@@ -86,14 +83,13 @@ class AdversarialSelection:
     def search(self, run: Run) -> list[Candidate]:
         """Every candidate in the order tried, from conservative to aggressive."""
         run.goal.must_be_a_tolerance("adversarial-selection")
-        pace = measure_pace(run)
-        seconds = run.seconds_of("first candidate", lambda: uncut_written(run))
-        return uncut_written(run) + climb(
+        uncut, epochs_for = uncut_first(run)
+        return uncut + climb(
             run,
             [Pull(pull) for pull in ((self.pull,) if self.pull else PULLS)],
             lambda number, rung, previous, epochs: self._rung(run, number, rung, epochs),
             between=lambda low, high: Pull((low.pull + high.pull) / 2),
-            epochs_for=epochs_in_time(run, pace, seconds),
+            epochs_for=epochs_for,
         )
 
     def _rung(self, run: Run, number: int, rung: Pull, epochs: int) -> list[Candidate]:
@@ -154,8 +150,7 @@ class AdversarialSelection:
             pairs = []
             for epoch in range(1, epochs + 1):
                 found, keep = reached(epoch)
-                model = export_onnx(without(run, found, keep).module, run.network.example)
-                quality = float(right_examples(run.task, run.task.selection, model, run.goal.runtime).mean())
+                quality = run.selection_quality(without(run, found, keep).module)
                 pairs.append((sum(int((~row).sum()) for row in keep.values()), quality))
             return pairs
 

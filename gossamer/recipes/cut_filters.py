@@ -91,18 +91,24 @@ class Cut:
 def climb_cuts(run: Run, recipe: str, cut: Cut) -> list[Candidate]:
     """The uncut network, then each rung; every candidate in the order tried. `recipe`: its name, for errors."""
     run.goal.must_be_a_tolerance(recipe)
-    pace = measure_pace(run)
-    seconds = run.seconds_of("first candidate", lambda: uncut_written(run))
+    uncut, epochs_for = uncut_first(run, cut.copies)
     demands = [Demand(share, "MACs") for share in ((cut.macs,) if cut.macs else SHARES)]
     if cut.channels:
         demands = [Demand(cut.channels, "channels")]
-    return uncut_written(run) + climb(
+    return uncut + climb(
         run,
         demands,
         lambda number, demand, previous, epochs: _rung(run, cut, number, demand, previous, epochs),
         between=between,
-        epochs_for=epochs_in_time(run, pace, seconds, cut.copies),
+        epochs_for=epochs_for,
     )
+
+
+def uncut_first(run: Run, copies: int = 1) -> tuple[list[Candidate], Callable[[int, str], int]]:
+    """The uncut network's candidates, and how many epochs each rung after them may train."""
+    pace = measure_pace(run)
+    seconds = run.seconds_of("first candidate", lambda: uncut_written(run))
+    return uncut_written(run), epochs_in_time(run, pace, seconds, copies)
 
 
 def _rung(run: Run, cut: Cut, number: int, demand: Demand, previous: Candidate | None, epochs: int) -> list[Candidate]:

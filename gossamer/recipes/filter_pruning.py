@@ -26,10 +26,8 @@ from gossamer.search.candidate import Candidate
 from gossamer.search.evidence import untied
 from gossamer.search.run import Run
 
-OF_ONE_SIZE = (
-    "batch-norm-scale",
-    "taylor",
-)  # scores that mean the same in all layers; others are by their layer's mean
+#: Criteria whose scores mean the same in all layers; those of others are divided by their layer's mean.
+OF_ONE_SIZE = ("batch-norm-scale", "taylor")
 
 
 @dataclass(frozen=True)

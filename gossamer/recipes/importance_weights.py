@@ -31,16 +31,14 @@ from gossamer.filters import ImportanceWeights as Criterion
 from gossamer.filters.importance_weights import FROM_DATA, STARTS, start
 from gossamer.graph import Group, Network
 from gossamer.plan import Plan
-from gossamer.quantize.folding import fold_factors
 from gossamer.rates import Energy, ErrorTolerance
-from gossamer.recipes.cut_filters import IMAGES, without
+from gossamer.recipes.cut_filters import IMAGES, uncut_first, without
 from gossamer.recipes.fewer_bytes import on_fine_grid
-from gossamer.recipes.fewer_channels import uncut_written
 from gossamer.search.candidate import Candidate, reopened
 from gossamer.search.evidence import Scores, activity, error_without, untied
-from gossamer.search.pace import epochs_in_time, measure_pace
+from gossamer.search.pace import measure_pace
 from gossamer.search.run import Run
-from gossamer.search.widths import matrices_of
+from gossamer.search.widths import folded_weights, matrices_of
 from gossamer.tuning import Diverged
 from gossamer.tuning import ImportanceWeights as Plug
 from gossamer.tuning.batch_norm import reestimate_batch_norms
@@ -83,10 +81,8 @@ class ImportanceWeights:
     def search(self, run: Run) -> list[Candidate]:
         """The uncut network, then one round after the other."""
         run.goal.must_be_a_tolerance("importance-weights")
-        pace = measure_pace(run)
-        seconds = run.seconds_of("first candidate", lambda: uncut_written(run))
-        epochs_for = epochs_in_time(run, pace, seconds)
-        tried, good, macs = uncut_written(run), None, run.network.macs
+        tried, epochs_for = uncut_first(run)
+        good, macs = None, run.network.macs
         for number in range(1, ROUNDS + 1):
             name = f"round {number}"
             epochs = epochs_for(number, name)
@@ -148,9 +144,7 @@ class ImportanceWeights:
 
     def _scores(self, network: Network, groups: Sequence[Group], plug: Plug) -> Scores:
         """By what was learned, and by the filters as they will be deployed: with their batch norms folded in."""
-        tensors = network.module.state_dict()
-        factors = fold_factors(network.layers, tensors)
-        folded = {name: tensor * factors[name] if name in factors else tensor for name, tensor in tensors.items()}
+        folded = folded_weights(network)
         return {
             group.name: Criterion().score(
                 replace(matrices_of(group, folded), learned=plug.values[group.name].detach().cpu().numpy())

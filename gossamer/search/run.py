@@ -295,7 +295,7 @@ class Run:
                 losses = tuning.tune(module, self.task, settings, plugs, **how)
             else:
                 copies, losses = tuning.graft(module, self.task, settings, plugs, grafting, **how)
-                module.load_state_dict(max(copies, key=self._selection_quality).state_dict())
+                module.load_state_dict(max(copies, key=self.selection_quality).state_dict())
         if folder.parent.name == "steps":
             grafted = None if grafting is None else asdict(grafting)
             manner = {"taught": taught, "weight_decay": weight_decay, "grafted": grafted}
@@ -306,7 +306,7 @@ class Run:
         module.to("cpu")
         return effective
 
-    def _selection_quality(self, module: nn.Module) -> float:
-        return float(
-            right_examples(self.task, self.task.selection, export_onnx(module.cpu(), self.network.example)).mean()
-        )
+    def selection_quality(self, module: nn.Module) -> float:
+        """Quality of a network on the selection split, exported and run in the goal's runtime."""
+        model = export_onnx(module.cpu(), self.network.example)
+        return float(right_examples(self.task, self.task.selection, model, self.goal.runtime).mean())

@@ -51,11 +51,13 @@ class Tail:
         self._network, self._group, self._right, self._classes = network, group, right, classes
         self._module = fx.GraphModule(network.module, network.evaluation_graph)
         read = {member.tensor for member in group.members if member.role == "column"}
-        self._tail: list[fx.Node] = []
+        self._tail: dict[fx.Node, None] = {}  # in forward order
         for node in self._module.graph.nodes:
-            if (node.op == "get_attr" and node.target in read) or set(self._tail).intersection(node.all_input_nodes):
-                self._tail.append(node)
-        self._needed = {before for node in self._tail for before in node.all_input_nodes}.difference(self._tail)
+            if (node.op == "get_attr" and node.target in read) or any(
+                before in self._tail for before in node.all_input_nodes
+            ):
+                self._tail[node] = None
+        self._needed = {before for node in self._tail for before in node.all_input_nodes} - self._tail.keys()
         self._mutates = any(
             isinstance(node.target, torch._ops.OpOverload) and node.target._schema.is_mutable for node in self._tail
         )
@@ -76,12 +78,11 @@ class Tail:
 
     def _before(self, inputs: Tensor) -> dict[fx.Node, Any]:
         """What the tail reads of what comes before it; the tail itself is not run."""
-        interpreter = fx.Interpreter(self._module)
+        interpreter = fx.Interpreter(self._module, garbage_collect_values=False)
         interpreter.args_iter = iter((inputs,))
-        tail = set(self._tail)
-        waiting = {node: sum(user not in tail for user in node.users) for node in self._module.graph.nodes}
+        waiting = {node: sum(user not in self._tail for user in node.users) for node in self._module.graph.nodes}
         for node in self._module.graph.nodes:
-            if node in tail or node.op == "output":
+            if node in self._tail or node.op == "output":
                 continue
             interpreter.env[node] = interpreter.run_node(node)
             for used in node.all_input_nodes:
@@ -106,7 +107,7 @@ class Tail:
         return Answers(float(good.mean()), float(torch.cat(losses).mean()), by_class)
 
     def _outputs(self, kept: Kept) -> Tensor:
-        interpreter = fx.Interpreter(self._module)
+        interpreter = fx.Interpreter(self._module, garbage_collect_values=False)
         for node, value in kept.values.items():  # an operator in place would change what the next question reads
             interpreter.env[node] = value.clone() if self._mutates and isinstance(value, Tensor) else value
         for node in self._needed:
@@ -114,6 +115,6 @@ class Tail:
                 interpreter.env[node] = interpreter.run_node(node)
         for node in self._tail:
             interpreter.env[node] = interpreter.run_node(node)
-        (outputs,) = pytree.tree_leaves(interpreter.env[self._tail[-1]])
+        (outputs,) = pytree.tree_leaves(interpreter.env[next(reversed(self._tail))])
         found: Tensor = outputs
         return found

@@ -171,10 +171,15 @@ def choose_channels(original: Network, parent: Network, counts: Mapping[str, int
 
 def scores_of(network: Network) -> dict[str, NDArray[np.floating]]:
     """What each channel of each group that may be cut is worth beside the others of its group, (K,)."""
+    weights = folded_weights(network)
+    return {group.name: L1Norm().score(matrices_of(group, weights)) for group in network.prunable}
+
+
+def folded_weights(network: Network) -> dict[str, torch.Tensor]:
+    """The network's tensors by name, weights as they are deployed: with their batch norms folded in."""
     tensors = network.module.state_dict()
     factors = fold_factors(network.layers, tensors)
-    weights = {name: tensor * factors[name] if name in factors else tensor for name, tensor in tensors.items()}
-    return {group.name: L1Norm().score(matrices_of(group, weights)) for group in network.prunable}
+    return {name: tensor * factors[name] if name in factors else tensor for name, tensor in tensors.items()}
 
 
 def matrices_of(group: Group, weights: Mapping[str, torch.Tensor]) -> GroupMatrices:

@@ -59,14 +59,20 @@ def gains(
     usual = set(stride) == set(dilation) == {1} and not transposed and groups == 1 and set(padding) <= {0, 1, 2}
     if not usual or x.ndim != 4 or weight.shape[2:] != (3, 3) or x.dtype != torch.float32 or x.device.type != "cpu":
         return False
-    height, width = (x.shape[2 + d] + 2 * padding[d] - 2 for d in range(2))
+    height, width = _outputs(x, padding)
     fits = min(height, width) >= SMALLEST_MAP and max(height, width) <= LARGEST_MAP
     return fits and min(weight.shape[:2]) >= FEWEST_CHANNELS
 
 
+def _outputs(x: Tensor, padding: Sequence[int]) -> tuple[int, int]:
+    """Height and width of the map that comes out."""
+    height, width = (x.shape[2 + d] + 2 * padding[d] - 2 for d in range(2))
+    return height, width
+
+
 def _tiles(x: Tensor, padding: Sequence[int]) -> tuple[Tensor, int, int]:
     """Overlapping tiles of 6x6 at every fourth place, as a view (6, 6, N, down, across, C); tiles down and across."""
-    height, width = (x.shape[2 + d] + 2 * padding[d] - 2 for d in range(2))
+    height, width = _outputs(x, padding)
     down, across = -(-height // 4), -(-width // 4)
     below, right = (count * 4 + 2 - x.shape[2 + d] - padding[d] for d, count in enumerate((down, across)))
     padded = F.pad(x.permute(0, 2, 3, 1), (0, 0, padding[1], right, padding[0], below)).contiguous()
@@ -97,7 +103,7 @@ def forward(x: Tensor, weight: Tensor, bias: Tensor | None, padding: Sequence[in
         places = (OUTPUTS @ products.reshape(36, -1)).reshape(4, 4, -1, down, across, outputs)
         found[some] = places.permute(2, 3, 0, 4, 1, 5)
     whole = found.reshape(len(x), 4 * down, 4 * across, outputs)
-    height, width = (x.shape[2 + d] + 2 * padding[d] - 2 for d in range(2))
+    height, width = _outputs(x, padding)
     if bias is not None:
         whole += bias
     return whole[:, :height, :width].permute(0, 3, 1, 2).contiguous(memory_format=torch.channels_last)
