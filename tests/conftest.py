@@ -7,8 +7,12 @@ import os
 import subprocess
 import sys
 
-# Where tests run in several processes each has one core: they would otherwise take turns on all of them.
-os.environ.setdefault("OMP_NUM_THREADS", "1" if "PYTEST_XDIST_WORKER" in os.environ else "2")
+# Where tests run in several processes each has one core: they would otherwise wait for each other on all of them, thirty
+# times as long. A worker inherits what the first process has set here.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ["OMP_NUM_THREADS"] = "1"
+else:
+    os.environ.setdefault("OMP_NUM_THREADS", "2")
 
 from collections.abc import Callable
 from pathlib import Path

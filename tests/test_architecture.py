@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import ast
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -97,3 +98,11 @@ def test_names_and_sizes(path):
     assert len(lines) <= 400, f"{len(lines)} lines: split it where the subject changes"
     assert lines[:1] == ["# SPDX-License-Identifier: Apache-2.0"] or not lines
     assert ast.get_docstring(ast.parse("\n".join(lines))) or not lines, "every module says what it is"
+
+
+def test_tests_beside_each_other_have_one_thread_each():
+    """With two they wait for each other: 1 second of training took 30."""
+    import torch
+
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        assert torch.get_num_threads() == 1
