@@ -10,6 +10,7 @@ from dataclasses import fields
 from typing import Any, Protocol
 
 from gossamer.near import meant
+from gossamer.recipes.active_stepwise import ActiveStepwise as ActiveStepwise
 from gossamer.recipes.adversarial_selection import AdversarialSelection as AdversarialSelection
 from gossamer.recipes.auto import Auto as Auto
 from gossamer.recipes.deep_compression import DeepCompression as DeepCompression
@@ -18,9 +19,11 @@ from gossamer.recipes.greedy_car import GreedyCar as GreedyCar
 from gossamer.recipes.importance_weights import ImportanceWeights as ImportanceWeights
 from gossamer.recipes.information_richness import InformationRichness as InformationRichness
 from gossamer.recipes.layer_entropy import LayerEntropy as LayerEntropy
+from gossamer.recipes.learned_thresholds import LearnedThresholds as LearnedThresholds
 from gossamer.recipes.network_slimming import NetworkSlimming as NetworkSlimming
 from gossamer.recipes.post_training import PostTraining as PostTraining
 from gossamer.recipes.slim_then_sparsify import SlimThenSparsify as SlimThenSparsify
+from gossamer.recipes.weight_pruning import WeightPruning as WeightPruning
 from gossamer.search.candidate import Candidate
 from gossamer.search.run import Run
 
@@ -45,6 +48,9 @@ RECIPES = {
     "adversarial-selection": AdversarialSelection,
     "layer-entropy": LayerEntropy,
     "information-richness": InformationRichness,
+    "weight-pruning": WeightPruning,
+    "active-stepwise": ActiveStepwise,
+    "learned-thresholds": LearnedThresholds,
 }
 
 

@@ -28,14 +28,12 @@ import torch
 from torch import Tensor
 
 from gossamer.coding.costs import Costs
+from gossamer.tuning.adam import Adam
 from gossamer.tuning.plug import Clock, Plug, Weights, alive, straight_through
+from gossamer.tuning.steering import MOST_TURN, Steered
 
-FIRST_WEIGHT, LEAST_WEIGHT = 0.03, 1e-4
-STEERING, MOST_TURN = 30.0, 0.1  # how far the penalty's weight can move in all of training, and in a step; logarithms
-TOLERATED = 0.1  # relative error of the bits at which it moves at full speed
-DAMPING = 1.5  # how much more or less the penalty weighs at once, at that error; logarithm
+FIRST_WEIGHT = 0.03
 MOST_MOVE = 0.1  # of a tensor's weights in one step of training, root mean square, in grid steps or of their own size
-BETAS, TINY = (0.9, 0.99), 1e-12  # of Adam (Kingma, Ba 2015), which trains the steps
 
 
 class RatePenalty(Plug):
@@ -63,9 +61,9 @@ class RatePenalty(Plug):
         self.factors, self.costs, self.start = dict(factors), costs, dict(start or {})
         self.target, self.coarseness, self.ramp = target, coarseness, ramp
         self.reach, self.refresh = reach, refresh
-        self.weight, self.first_bits = FIRST_WEIGHT, 0.0
+        self.steered, self.first_bits = Steered(FIRST_WEIGHT), 0.0
         self.steps: dict[str, Tensor] = {}  # logarithms, leaves that require gradients
-        self._moments: dict[str, tuple[Tensor, Tensor]] = {}
+        self._adam = Adam()
         self._tables: dict[str, Tensor] = {}
         self._before: dict[str, Tensor] = {}
         self._bits: Tensor | None = None  # a weight, of the weights as they are, and of their integers
@@ -130,9 +128,8 @@ class RatePenalty(Plug):
         """Bits per weight times a weight that is steered so that the integers' bits follow their schedule."""
         assert self._bits is not None
         self.first_bits = self.first_bits or self._coded
-        error = min(max((self._coded / self.bits_at(self._clock.fraction) - 1) / TOLERATED, -1.0), 1.0)
-        self.weight = max(self.weight * math.exp(min(STEERING / self._clock.steps, MOST_TURN) * error), LEAST_WEIGHT)
-        return self.weight * math.exp(DAMPING * error) * self._bits
+        weight = self.steered.towards(self.bits_at(self._clock.fraction), self._coded, self._clock.steps)
+        return weight * self._bits
 
     def bits_at(self, fraction: float) -> float:
         """The schedule: bits per weight when `fraction` of training is done."""
@@ -142,19 +139,7 @@ class RatePenalty(Plug):
     def after_backward(self, weights: Mapping[str, Tensor]) -> None:
         """One step of Adam on the grids, at a rate that falls with half a cosine."""
         rate = self.reach / self._clock.steps * (1 + math.cos(math.pi * self._clock.fraction)) / 2
-        done = self._clock.step + 1
-        for name, step in self.steps.items():
-            if step.grad is None:
-                continue
-            zero = torch.zeros_like(step)
-            first, second = self._moments.get(name, (zero, zero))
-            first = BETAS[0] * first + (1 - BETAS[0]) * step.grad
-            second = BETAS[1] * second + (1 - BETAS[1]) * step.grad.square()
-            self._moments[name] = first, second
-            mean, square = first / (1 - BETAS[0] ** done), second / (1 - BETAS[1] ** done)
-            with torch.no_grad():
-                step -= rate * mean / (square.sqrt() + TINY)
-            step.grad = None
+        self._adam.step(self.steps, rate, self._clock.step + 1)
 
     def after_step(self, clock: Clock, weights: Mapping[str, Tensor]) -> None:
         """Weights that jump from one side of zero to the other do not get smaller: then the penalty is too strong."""
@@ -167,7 +152,7 @@ class RatePenalty(Plug):
             ]
         fastest = float(torch.stack(moves).max().sqrt())
         if fastest > MOST_MOVE:
-            self.weight *= max(MOST_MOVE / fastest, 1 - MOST_TURN) * math.exp(-MOST_TURN)
+            self.steered.weight *= max(MOST_MOVE / fastest, 1 - MOST_TURN) * math.exp(-MOST_TURN)
 
     def words(self) -> str:
         """The bits of the integers as they are, and where the schedule wants them."""
@@ -175,21 +160,17 @@ class RatePenalty(Plug):
 
     def state(self) -> Weights:
         """Steps and their moments by weight name, the penalty's weight, and the bits it began with."""
-        state = {"weight": torch.tensor([self.weight, self.first_bits], dtype=torch.float64)}
-        for name, step in self.steps.items():
-            state[f"step/{name}"] = step.detach()
-            if name in self._moments:
-                state[f"first/{name}"], state[f"second/{name}"] = self._moments[name]
-        return state
+        state = {"weight": torch.tensor([self.steered.weight, self.first_bits], dtype=torch.float64)}
+        state |= {f"step/{name}": step.detach() for name, step in self.steps.items()}
+        return state | self._adam.state()
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:
         """Take back what `state` gave."""
-        self.weight, self.first_bits = (float(value) for value in state["weight"])
+        self.steered.weight, self.first_bits = (float(value) for value in state["weight"])
         for name in self.factors:
             if f"step/{name}" in state:
                 self.steps[name] = state[f"step/{name}"].clone().requires_grad_()
-            if f"first/{name}" in state:
-                self._moments[name] = state[f"first/{name}"], state[f"second/{name}"]
+        self._adam.load_state(state)
 
 
 def _interpolated(table: Tensor, magnitude: Tensor) -> Tensor:

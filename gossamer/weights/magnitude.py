@@ -36,6 +36,8 @@ class Magnitude:
 
     scope: Literal["layer", "global", "scaled"] = "scaled"
 
+    needs = "weights"
+
     def keep(self, weights: Mapping[str, FloatArray], sparsity: float) -> dict[str, NDArray[np.bool_]]:
         """Weights of any shape by name -> what stays, of the same shapes; exactly round(sparsity * size) go.
 

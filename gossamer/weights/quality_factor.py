@@ -37,6 +37,8 @@ class QualityFactor:
 
     first: float = 0.5
 
+    needs = "weights"
+
     def __post_init__(self) -> None:
         if not 0 < self.first <= 1:
             raise ValueError(f"first must be in (0, 1], got {self.first}; 1 treats the first layer as all others")

@@ -114,9 +114,9 @@ def test_only_weights_that_jump_hold_the_penalty_back(size, held_back):
     clock = Clock(0, 10, 5)
     plug.before_step(clock, weights)
     plug.transform(weights)
-    before = plug.weight
+    before = plug.steered.weight
     plug.after_step(clock, {"w": weights["w"] + 0.5})
-    assert (plug.weight < before) == held_back
+    assert (plug.steered.weight < before) == held_back
 
 
 def test_grids_start_where_they_are_told_or_at_their_spread():

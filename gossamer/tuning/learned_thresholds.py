@@ -1,0 +1,177 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Learned thresholds: what is pruned of each layer is decided by gradient descent.
+
+Paper: F. Manessi, A. Rozza, S. Bianco, P. Napoletano, R. Schettini, "Automated Pruning for Deep Neural Network
+Compression", ICPR 2018, arXiv 1712.01721. Forward with v(w), s the logistic function and t a threshold of the layer:
+
+    v(w) = ReLU(w - b) + b s(beta (w - b)) - ReLU(-w - a) - a s(beta (-w - a))        a = b = t, or each learned
+
+    loss + pull sum_l n_l / n mean over w of s(beta (|w| - t_l))                       n_l weights of n
+    beta from 10 to 1000, in spreads of the layer; at the end exactly zero where -a < w < b
+
+Differs from the paper: the function is known, the rest is reconstructed from its abstract.
+1. The regulariser, the share of survivors made smooth, is ours; so is how beta grows.
+2. t = spread x softplus(u) with u learned by Adam, and at most 3 spreads.
+3. With `target`, `pull` is steered so that the share of survivors follows a schedule down to it.
+4. A filter all of whose weights are below the threshold gets no gradient, as `plug.StraightThrough` says why.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from gossamer.tuning.adam import Adam
+from gossamer.tuning.plug import Clock, Plug, Weights
+from gossamer.tuning.steering import Steered
+
+FIRST, MOST = 0.2, 3.0  # thresholds at the start and at most, in spreads
+SHARPNESS = 10.0, 1000.0  # beta at the start and at the end
+REACH = 8.0  # how far u can move in all
+FIRST_PULL = 0.1  # where it is steered
+
+
+class Thresholded(torch.autograd.Function):
+    """v(w) of (filters, ...), and the sum over w of the survivors' smooth indicator, ()."""
+
+    @staticmethod
+    def forward(ctx: Any, weight: Tensor, a: Tensor, b: Tensor, beta: float) -> tuple[Tensor, Tensor]:
+        """a, b: thresholds below and above zero, ()."""
+        below, above = torch.sigmoid(beta * (-weight - a)), torch.sigmoid(beta * (weight - b))
+        ctx.save_for_backward(weight, a, b, below, above)
+        ctx.beta = beta
+        value = functional.relu(weight - b) + b * above - functional.relu(-weight - a) - a * below
+        return value, torch.where(weight > 0, above, below).sum()
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
+        """By the formulas of the derivatives of v and of the indicator."""
+        weight, a, b, below, above = ctx.saved_tensors
+        of_value, of_survivors = gradients
+        steep_below, steep_above = ctx.beta * below * (1 - below), ctx.beta * above * (1 - above)
+        over, under = (weight > b).to(weight.dtype), (weight < -a).to(weight.dtype)
+        alive = (over + under).flatten(1).any(dim=1).reshape(-1, *[1] * (weight.ndim - 1))
+        of_value = of_value * alive
+        positive = (weight > 0).to(weight.dtype)
+        indicator = positive * steep_above - (1 - positive) * steep_below
+        to_weight = of_value * (over + b * steep_above + under + a * steep_below) + of_survivors * indicator
+        to_b = (of_value * (above - over - b * steep_above)).sum() - of_survivors * (positive * steep_above).sum()
+        to_a = (of_value * (under - below + a * steep_below)).sum() - of_survivors * (
+            (1 - positive) * steep_below
+        ).sum()
+        return to_weight, to_a, to_b, None
+
+
+class LearnedThresholds(Plug):
+    """Learn one threshold for each named weight, or one on each side of zero.
+
+    `target`: the share of zeros that the pull is steered to, during the first `ramp` of training; None keeps it.
+    """
+
+    def __init__(
+        self,
+        names: Iterable[str],
+        *,
+        target: float | None = None,
+        pull: float = FIRST_PULL,
+        symmetric: bool = True,
+        ramp: float = 0.7,
+    ) -> None:
+        if target is not None and not 0 <= target < 1:
+            raise ValueError(f"target must be a share of the weights in [0, 1), got {target}")
+        if not pull > 0:
+            raise ValueError(f"pull must be positive, got {pull}")
+        self.names, self.target, self.symmetric, self.ramp = list(names), target, symmetric, ramp
+        self.steered, self.first_share = Steered(pull), 0.0
+        first = math.log(math.expm1(FIRST))
+        sides = ("both",) if symmetric else ("below", "above")
+        self.raw = {f"{name}/{side}": torch.tensor(first, requires_grad=True) for name in self.names for side in sides}
+        self.spreads: dict[str, float] = {}
+        self.hard = False
+        self._adam, self._clock = Adam(), Clock(0, 1, 1)
+        self._survivors: Tensor | None = None  # their share, smooth
+
+    def thresholds(self, name: str) -> tuple[Tensor, Tensor]:
+        """Below and above zero, both positive, ()."""
+        sides = ("both", "both") if self.symmetric else ("below", "above")
+        raw = [functional.softplus(self.raw[f"{name}/{side}"]).clamp(max=MOST) for side in sides]
+        return self.spreads[name] * raw[0], self.spreads[name] * raw[1]
+
+    def leaves(self) -> Iterable[Tensor]:
+        """The thresholds before softplus."""
+        return self.raw.values()
+
+    def before_step(self, clock: Clock, weights: Mapping[str, Tensor]) -> None:
+        """Spreads at the start; whatever else is asked goes by the clock."""
+        self._clock = clock
+        if not self.spreads:
+            self.spreads = {name: max(float(weights[name].detach().std()), 1e-12) for name in self.names}
+            for name in self.raw:
+                device = weights[name.rpartition("/")[0]].device
+                self.raw[name] = self.raw[name].detach().to(device).requires_grad_()
+
+    def transform(self, weights: Weights) -> Weights:
+        """v(w); exact zeros and whole survivors once training is over."""
+        changed: Weights = {}
+        survivors, count = [], 0
+        for name in self.names if self.spreads else ():
+            weight, (a, b) = weights[name], self.thresholds(name)
+            if self.hard:
+                changed[name] = torch.where((weight > b) | (weight < -a), weight, 0.0)
+                continue
+            beta = SHARPNESS[0] * (SHARPNESS[1] / SHARPNESS[0]) ** self._clock.fraction / self.spreads[name]
+            changed[name], survived = Thresholded.apply(weight, a, b, beta)
+            survivors.append(survived)
+            count += weight.numel()
+        self._survivors = torch.stack(survivors).sum() / count if survivors else None
+        return weights | changed
+
+    def penalty(self) -> Tensor | None:
+        """pull x share of survivors"""
+        if self._survivors is None:
+            return None
+        if self.target is None:
+            return self.steered.weight * self._survivors
+        now = float(self._survivors.detach())
+        self.first_share = self.first_share or now
+        return self.steered.towards(self.share_at(self._clock.fraction), now, self._clock.steps) * self._survivors
+
+    def share_at(self, fraction: float) -> float:
+        """The schedule: share of survivors when `fraction` of training is done, a straight line in logarithms."""
+        assert self.target is not None
+        done = min(1.0, fraction / self.ramp)
+        least = min(1 - self.target, self.first_share)
+        return float(self.first_share * (least / self.first_share) ** done)
+
+    def after_backward(self, weights: Mapping[str, Tensor]) -> None:
+        """One step of Adam on the thresholds, at a rate that falls with half a cosine."""
+        rate = REACH / self._clock.steps * (1 + math.cos(math.pi * self._clock.fraction)) / 2
+        self._adam.step(self.raw, rate, self._clock.step + 1)
+
+    def after_step(self, clock: Clock, weights: Mapping[str, Tensor]) -> None:
+        """After the last step, what is below a threshold is zero."""
+        self.hard = clock.step + 1 == clock.steps
+
+    def words(self) -> str:
+        """The survivors as they are."""
+        return "" if self._survivors is None else f"{100 * float(self._survivors.detach()):.1f} % left"
+
+    def state(self) -> Weights:
+        """Thresholds and spreads by weight name, moments, the pull, the share at the start, whether it is over."""
+        state = {"pull": torch.tensor([self.steered.weight, self.first_share, self.hard], dtype=torch.float64)}
+        state |= {f"raw/{name}": value.detach() for name, value in self.raw.items()}
+        state |= {f"spread/{name}": torch.tensor(value, dtype=torch.float64) for name, value in self.spreads.items()}
+        return state | self._adam.state()
+
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        """Take back what `state` gave."""
+        self.steered.weight, self.first_share = (float(value) for value in state["pull"][:2])
+        self.hard = bool(state["pull"][2])
+        self.raw = {name: state[f"raw/{name}"].clone().requires_grad_() for name in self.raw}
+        self.spreads = {name: float(state[f"spread/{name}"]) for name in self.names if f"spread/{name}" in state}
+        self._adam.load_state(state)
