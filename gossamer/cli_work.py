@@ -104,7 +104,7 @@ def add_task_options(parser: argparse.ArgumentParser) -> None:
         "--data",
         required=True,
         help="class-per-folder tree, .npz, cifar10:FOLDER (cifar10-held-out:FOLDER for a network of `gossamer train`), "
-        "mnist:FOLDER, unlabelled:FOLDER of pictures, or file.py:callable giving a Task",
+        "mnist:FOLDER, emg:FOLDER, unlabelled:FOLDER of pictures, or file.py:callable giving a Task",
     )
     parser.add_argument("--preset", help="mean, std and size by name: cifar10, imagenet, ...")
     parser.add_argument("--mean", type=cli_values.any_number, nargs="+", metavar="M")

@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import nn
 
-from gossamer.data import arrays, cifar10, folder, mnist, unlabelled
+from gossamer.data import arrays, cifar10, emg_myo, folder, mnist, unlabelled
 from gossamer.data.preprocess import PRESETS, Preprocess
 from gossamer.data.preprocess import preset as preset_named
 from gossamer.data.splits import Splits
@@ -24,6 +24,7 @@ NAMED_FORMS: dict[str, Callable[[Path], Splits]] = {
     "cifar10": cifar10.load,
     "cifar10-held-out": cifar10.load_held_out,
     "mnist": mnist.load,
+    "emg": emg_myo.load,
 }
 
 
@@ -47,10 +48,10 @@ def task_from(
     """The task that the words of a command line describe.
 
     `data` is a tree of class folders, an .npz file or a folder of them, `cifar10:FOLDER` (`cifar10-held-out:FOLDER`
-    for a network that was trained on it here), `mnist:FOLDER`, `unlabelled:FOLDER` of pictures without labels, or
-    `file.py:callable` giving a Task (whose network `model` may replace). Mean, standard deviation, size, crop and
-    interpolation come from `preset`, or from the published weights of a torchvision or timm network; what is given
-    explicitly overrides them, and arrays know their own size. `progress` is called while pictures are decoded.
+    for a network that was trained on it here), `mnist:FOLDER`, `emg:FOLDER`, `unlabelled:FOLDER` of pictures without
+    labels, or `file.py:callable` giving a Task (whose network `model` may replace). Mean, standard deviation, size,
+    crop and interpolation come from `preset`, or from the published weights of a torchvision or timm network; what is
+    given explicitly overrides them, and arrays know their own size. `progress` is called while pictures are decoded.
     """
     if model is not None:
         check_model(model)

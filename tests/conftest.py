@@ -7,8 +7,8 @@ import os
 import subprocess
 import sys
 
-# Where tests run in several processes each has one core: they would otherwise wait for each other on all of them, thirty
-# times as long. A worker inherits what the first process has set here.
+# Where tests run in several processes each has one core: they would otherwise wait for each other on all of them, up to
+# thirty times as long. A worker inherits what the first process has set here.
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ["OMP_NUM_THREADS"] = "1"
 else:

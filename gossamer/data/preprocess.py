@@ -168,6 +168,7 @@ PRESETS = {
     "half": Preprocess((0.5, 0.5, 0.5), (0.5, 0.5, 0.5), 224),
     "imagenet": Preprocess(IMAGENET_MEAN, IMAGENET_STD, 224),
     "mnist": Preprocess((0.1307,), (0.3081,), 28, channels=1),
+    "emg": Preprocess((128 / 255,), (16 / 255,), (33, 8), channels=1),
 }
 
 

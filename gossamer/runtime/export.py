@@ -17,6 +17,7 @@ from contextlib import contextmanager, redirect_stderr
 from io import StringIO
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import numpy as np
 import onnx
@@ -29,6 +30,12 @@ from gossamer.runtime.weights import serialize
 
 OPSET = 20  # fixed, so that the bytes do not depend on the version of PyTorch
 TOLERANCE = 1e-4  # on the relative error in float32
+
+try:
+    from torch.onnx._internal.exporter import _registration
+except ImportError:  # its insides may change
+    _registration = None  # type: ignore[assignment]
+_tables: dict[Any, Any] = {}  # of operators, by what they were made for
 
 Tensors = tuple[torch.Tensor, ...]
 Array = NDArray[np.float32]
@@ -118,16 +125,17 @@ def _is_own(filename: str) -> bool:
 def _translate(exported: torch.export.ExportedProgram, fold: bool) -> torch.onnx.ONNXProgram:
     signature = exported.graph_signature
     try:
-        program = torch.onnx.export(
-            exported,
-            (),
-            dynamo=True,
-            input_names=[f"input{k}" for k in range(len(signature.user_inputs))],
-            output_names=[f"output{k}" for k in range(len(signature.user_outputs))],
-            opset_version=OPSET,
-            optimize=fold,
-            verbose=False,
-        )
+        with _operators_kept():
+            program = torch.onnx.export(
+                exported,
+                (),
+                dynamo=True,
+                input_names=[f"input{k}" for k in range(len(signature.user_inputs))],
+                output_names=[f"output{k}" for k in range(len(signature.user_outputs))],
+                opset_version=OPSET,
+                optimize=fold,
+                verbose=False,
+            )
     except Exception as error:  # the exporter's own classes, each wrapping the next
         cause: BaseException = error
         while cause.__cause__ is not None:
@@ -138,6 +146,32 @@ def _translate(exported: torch.export.ExportedProgram, fold: bool) -> torch.onnx
         ) from error
     assert program is not None
     return program
+
+
+@contextmanager
+def _operators_kept() -> Iterator[None]:
+    """The exporter's table of operators is made once a process.
+
+    PyTorch makes it anew for each export, from the source text of five hundred functions: of a small network that is
+    two thirds of the time. Where its insides have changed, it takes its time.
+    """
+    registry: Any = getattr(_registration, "ONNXRegistry", None)
+    made = vars(registry).get("from_torchlib") if registry is not None else None
+    if not isinstance(made, classmethod):
+        yield
+        return
+
+    def kept(cls: Any, *args: Any, **kwargs: Any) -> Any:
+        key = (args, tuple(sorted(kwargs.items())))
+        if key not in _tables:
+            _tables[key] = made.__get__(None, cls)(*args, **kwargs)
+        return _tables[key]
+
+    registry.from_torchlib = classmethod(kept)
+    try:
+        yield
+    finally:
+        registry.from_torchlib = made
 
 
 def _problem(cause: BaseException) -> str:

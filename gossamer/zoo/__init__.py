@@ -58,6 +58,36 @@ def _lenet300100(classes: int = 10) -> nn.Module:
     return LeNet300100(classes)
 
 
+def _alexnet(form: str) -> Callable[..., nn.Module]:
+    def build(classes: int = 10) -> nn.Module:
+        from gossamer.zoo.cifar_alexnet import CifarAlexNet
+
+        return CifarAlexNet(form, classes)
+
+    return build
+
+
+def _mobilenet(classes: int = 10) -> nn.Module:
+    from gossamer.zoo.cifar_mobilenet import CifarMobileNet
+
+    return CifarMobileNet(classes)
+
+
+def _dccnn(data: str) -> Callable[..., nn.Module]:
+    def build(classes: int = 10) -> nn.Module:
+        from gossamer.zoo.dccnn import CifarDCCNN, MnistDCCNN
+
+        return MnistDCCNN(classes) if data == "mnist" else CifarDCCNN(classes)
+
+    return build
+
+
+def _emg_cnn(classes: int = 8) -> nn.Module:
+    from gossamer.zoo.emg_cnn import EmgCNN
+
+    return EmgCNN(classes)
+
+
 ZOO: dict[str, Callable[..., nn.Module]] = {
     "resnet20": _resnet(20),
     "resnet32": _resnet(32),
@@ -71,4 +101,10 @@ ZOO: dict[str, Callable[..., nn.Module]] = {
     "lenet5": _lenet5(batch_norm=False),
     "lenet5_bn": _lenet5(batch_norm=True),
     "lenet300100": _lenet300100,
+    "alexnet": _alexnet("alexnet"),
+    "zfnet": _alexnet("zfnet"),
+    "mobilenet": _mobilenet,
+    "dccnn_mnist": _dccnn("mnist"),
+    "dccnn_cifar10": _dccnn("cifar10"),
+    "emg_cnn": _emg_cnn,
 }

@@ -22,6 +22,20 @@ from gossamer.runtime.weights import split_weights
 Net = TypeVar("Net", bound=nn.Module)
 
 
+def test_the_table_of_operators_is_made_once_and_nothing_of_it_is_left_behind(monkeypatch):
+    from torch.onnx._internal.exporter._registration import ONNXRegistry
+
+    before, made = vars(ONNXRegistry)["from_torchlib"], []
+    monkeypatch.setattr(export, "_tables", {})
+    slow = ONNXRegistry._register
+    monkeypatch.setattr(ONNXRegistry, "_register", lambda self, *given: (made.append(1), slow(self, *given)))
+    net, x = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU()), torch.zeros(2, 3, 8, 8)
+    first, count = export_onnx(net, x), len(made)
+    assert count > 100
+    assert (export_onnx(net, x), len(made)) == (first, count)
+    assert vars(ONNXRegistry)["from_torchlib"] is before
+
+
 class Block(nn.Module):
     """Residual block of a CIFAR ResNet; the shortcut drops pixels and pads channels."""
 

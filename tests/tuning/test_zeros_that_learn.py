@@ -120,6 +120,33 @@ def test_without_recovery_nothing_comes_back():
     assert plug.recovered == 0
 
 
+def regression(**options):
+    """How many of eight weights that matter, small at first, are found among forty; the others begin larger."""
+    generator = torch.Generator().manual_seed(0)
+    matter = torch.arange(40) < 8
+    inputs = torch.randn(64, 40, generator=generator)
+    wanted = inputs @ matter.float()
+    weight = torch.where(matter, 0.1, 0.3).reshape(1, -1).requires_grad_()
+    plug = ActiveStepwise(["w"], target=0.8, **options)
+    for step in range(200):
+        clock = Clock(step, 200, 10)
+        plug.before_step(clock, {"w": weight})
+        outputs = inputs @ plug.transform({"w": weight})["w"][0]
+        (gradient,) = torch.autograd.grad((outputs - wanted).square().mean(), weight)
+        with torch.no_grad():
+            weight -= 0.05 * gradient
+        plug.after_step(clock, {"w": weight})
+    assert int(plug.keep["w"].sum()) == 8
+    return int(plug.keep["w"][0, :8].sum())
+
+
+def test_what_was_pruned_wrongly_is_repaired_and_only_then():
+    """The behaviour that the method exists for: weights that matter look small when the first step goes by size."""
+    assert regression() == 8
+    assert regression(recovery=False) < 4
+    assert regression(schedule="at-once", recovery=False) < 4
+
+
 def test_what_is_repaired_at_the_very_end_makes_as_many_go():
     plug, weights = stepped([0.1, -0.2, 0.3, 0.4], target=0.5, schedule="at-once")
     with torch.no_grad():
