@@ -44,6 +44,11 @@ _LENET = (
     "--no-augment --recipe deep-compression:rates={name}{bits} --tolerance 1 --observed {observed} --epochs {epochs} "
     "--learning-rate {rate} --numerics 'plain float32'"
 )
+_STEPWISE = (
+    "compress --model {name} --weights examples/mnist/{name}.safetensors --data mnist:{{data}}/mnist --preset mnist "
+    "--no-augment --recipe active-stepwise --tolerance 1 --observed 0.05 --epochs {epochs} --learning-rate {rate} "
+    "--numerics 'plain float32'"
+)
 _LENET_BN = "--data mnist:{data}/mnist --preset mnist --no-augment --numerics 'plain float32' "
 _BRUTE_FORCE = "--recipe slim-then-sparsify:slimming={0},pruning={0},brute_force=true --observed {1} --epochs 1 "
 _STORED = (
@@ -185,6 +190,16 @@ CLAIMS: dict[str, Claim] = {
         "--numerics 'channels_last bfloat16'",
         2.0,
     ),
+    "lenet300100-active-stepwise": Claim(
+        "LeNet-300-100 by active stepwise pruning, at most 2 of 5,000 answers lost on the selection split",
+        _STEPWISE.format(name="lenet300100", epochs=30, rate=0.1),
+        0.7,
+    ),
+    "lenet5-active-stepwise": Claim(
+        "LeNet-5 by active stepwise pruning, at most 2 of 5,000 answers lost on the selection split",
+        _STEPWISE.format(name="lenet5", epochs=16, rate=0.05),
+        1.5,
+    ),
     "vgg16-deep-compression": Claim(
         "VGG-16 with batch norm on CIFAR-10 by the paper's pipeline",
         _VGG16 + "--recipe deep-compression --tolerance 1 --observed 0.3 --epochs 4 --learning-rate 0.02 --hours 8",
@@ -192,35 +207,77 @@ CLAIMS: dict[str, Claim] = {
     ),
 }
 
-#: Structured methods on equal terms: a name, what it is, its recipe, and how many networks it trains at a time.
-STRUCTURED: dict[str, tuple[str, str, int]] = {
-    "l1-uniform": ("L1 norm, the same share of every layer", "filter-pruning:tied=false", 1),
-    "random-uniform": ("filters at random", "filter-pruning:tied=false,criterion=at-random", 1),
-    "scratch": ("the same widths, trained from random weights", "filter-pruning:tied=false,scratch=true", 1),
-    "l2-uniform": ("L2 norm", "filter-pruning:tied=false,criterion=l2-norm", 1),
-    "median-uniform": ("geometric median", "filter-pruning:tied=false,criterion=geometric-median", 1),
-    "taylor-uniform": ("Taylor, the same share", "filter-pruning:tied=false,criterion=taylor", 1),
-    "taylor-global": ("Taylor, one threshold", "filter-pruning:tied=false,criterion=taylor,rate=global", 1),
-    "l1-three-steps": ("L1 norm, in three cuts", "filter-pruning:tied=false,steps=3", 1),
-    "l1-distilled": ("L1 norm, learning from the original", "filter-pruning:tied=false,tuning=distillation", 1),
-    "l1-grafted": ("L1 norm, grafted", "filter-pruning:tied=false,tuning=grafting", 2),
-    "slimming": ("network slimming", "network-slimming:penalty=1e-4", 1),
-    "car": ("greedy CAR, a shortlist of 8", "greedy-car:shortlist=8,images=512", 1),
-    "entropy": ("layer entropy, grafted", "layer-entropy:joint=true", 2),
-    "richness": ("information richness, grafted", "information-richness:joint=true", 2),
+
+@dataclass(frozen=True)
+class Compared:
+    """A method of a comparison: what it is, its recipe without the share, how many networks it trains at a time."""
+
+    shows: str
+    recipe: str
+    copies: int = 1
+    controlled: bool = False
+
+
+#: Structured methods on equal terms.
+_UNTIED = "filter-pruning:tied=false"
+STRUCTURED = {
+    "l1-uniform": Compared("L1 norm, the same share of every layer", _UNTIED, controlled=True),
+    "random-uniform": Compared("filters at random", f"{_UNTIED},criterion=at-random"),
+    "scratch": Compared("the same widths, trained from random weights", f"{_UNTIED},scratch=true"),
+    "l2-uniform": Compared("L2 norm", f"{_UNTIED},criterion=l2-norm"),
+    "median-uniform": Compared("geometric median", f"{_UNTIED},criterion=geometric-median"),
+    "taylor-uniform": Compared("Taylor, the same share", f"{_UNTIED},criterion=taylor"),
+    "taylor-global": Compared("Taylor, one threshold", f"{_UNTIED},criterion=taylor,rate=global"),
+    "l1-three-steps": Compared("L1 norm, in three cuts", f"{_UNTIED},steps=3"),
+    "l1-distilled": Compared("L1 norm, learning from the original", f"{_UNTIED},tuning=distillation", controlled=True),
+    "l1-grafted": Compared("L1 norm, grafted", f"{_UNTIED},tuning=grafting", 2, controlled=True),
+    "slimming": Compared("network slimming", "network-slimming:penalty=1e-4"),
+    "car": Compared("greedy CAR, a shortlist of 8", "greedy-car:shortlist=8,images=512"),
+    "entropy": Compared("layer entropy, grafted", "layer-entropy:joint=true", 2),
+    "richness": Compared("information richness, grafted", "information-richness:joint=true", 2),
 }
-#: Dense networks trained as long and in the same way, one for each way of training.
-CONTROLLED = ("structured-50-l1-uniform", "structured-50-l1-distilled", "structured-50-l1-grafted")
-COMPARED_EPOCHS, EPOCH_HOURS = 15, 0.035
+#: Methods of zeroing weights on equal terms.
+WEIGHT_LEVEL = {
+    "stepwise": Compared("active stepwise pruning", "active-stepwise", controlled=True),
+    "no-recovery": Compared("the same, nothing comes back", "active-stepwise:recovery=false"),
+    "linear": Compared("the same, linear schedule", "active-stepwise:schedule=linear"),
+    "cubic": Compared("the same, cubic schedule", "active-stepwise:schedule=cubic"),
+    "thresholds": Compared("the same, thresholds along the logarithm", "active-stepwise:reading=threshold"),
+    "one-threshold": Compared("the same, one threshold for all layers", "active-stepwise:scope=scaled"),
+    "learned": Compared("learned thresholds", "learned-thresholds"),
+    "learned-two-sides": Compared("learned thresholds, one on each side", "learned-thresholds:symmetric=false"),
+    "surgery": Compared("dynamic network surgery", "weight-pruning:way=surgery"),
+    "gradual": Compared("gradual, cubic, one threshold", "weight-pruning:way=gradual"),
+    "one-shot": Compared("magnitude, at once", "weight-pruning:scope=layer"),
+    "one-shot-scaled": Compared("magnitude, at once, one threshold", "weight-pruning"),
+    "second-order": Compared("second order, at once", "weight-pruning:method=second-order"),
+    "untrained": Compared("second order, untrained", "weight-pruning:method=second-order,way=untrained", 0),
+}
+COMPARED_EPOCHS, RESNET56_HOURS, RESNET20_HOURS = 15, 0.035, 0.018
+
+
+def _with(recipe: str, option: str) -> str:
+    return f"{recipe}{',' if ':' in recipe else ':'}{option}"
+
+
+def _compared(network: str, kind: str, left: int, name: str, minimise: str, option: str, hours: float) -> None:
+    """A claim of a comparison; dense controls stand beside the larger share only."""
+    method = (STRUCTURED if kind == "structured" else WEIGHT_LEVEL)[name]
+    control = method.controlled and left in (50, 10)
+    of, words = ("multiply-adds", "ResNet-56") if kind == "structured" else ("weights", "ResNet-20")
+    CLAIMS[f"{kind}-{left}-{name}"] = Claim(
+        f"{words} with {left} % of its {of}: {method.shows}",
+        network.replace("--tolerance 1 ", "--tolerance 20 ")
+        + f"--minimise {minimise} --epochs {COMPARED_EPOCHS} --recipe {_with(method.recipe, option)}"
+        + (" --control" if control else ""),
+        round((2 if control else 1) * method.copies * COMPARED_EPOCHS * hours, 1),
+        compared=True,
+    )
+
+
 for _left in (50, 30):
-    for _name, (_shows, _recipe, _copies) in STRUCTURED.items():
-        _claim = f"structured-{_left}-{_name}"
-        _control = _claim in CONTROLLED
-        CLAIMS[_claim] = Claim(
-            f"ResNet-56 with {_left} % of its multiply-adds: {_shows}",
-            _RESNET56.replace("--tolerance 1 ", "--tolerance 20 ")
-            + f"--minimise macs --epochs {COMPARED_EPOCHS} --recipe {_recipe},macs={_left / 100}"
-            + (" --control" if _control else ""),
-            round((2 if _control else 1) * _copies * COMPARED_EPOCHS * EPOCH_HOURS, 1),
-            compared=True,
-        )
+    for _name in STRUCTURED:
+        _compared(_RESNET56, "structured", _left, _name, "macs", f"macs={_left / 100}", RESNET56_HOURS)
+for _left in (10, 5):
+    for _name in WEIGHT_LEVEL:
+        _compared(_RESNET20, "weight-level", _left, _name, "bytes", f"kept={_left / 100}", RESNET20_HOURS)

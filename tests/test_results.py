@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import coverage_page, curves, deep_compression_table, rate_curves, structured_table
+from benchmarks import comparison_tables, coverage_page, curves, deep_compression_table, rate_curves
 from benchmarks.claims import CLAIMS
 from benchmarks.rate_curves import Point, rate_ratios
 from benchmarks.table import BEGIN, END, _row, results_table
@@ -128,31 +128,35 @@ def test_the_table_beside_nncodec_is_made_from_results():
     assert shown == rate_curves.table(), "run `python -m benchmarks.rate_curves`"
 
 
-def test_the_structured_methods_are_shown_as_filed():
-    text = structured_table.PAGE.read_text(encoding="utf-8")
-    shown = text.partition(structured_table.BEGIN)[2].partition(structured_table.END)[0].strip()
-    rows = structured_table.filed()
-    assert shown == structured_table.page(rows), "run `python -m benchmarks.structured_table`"
+@pytest.mark.parametrize("comparison", comparison_tables.COMPARISONS, ids=lambda comparison: comparison.name)
+def test_methods_beside_each_other_are_shown_as_filed(comparison):
+    begin, end = comparison.marks
+    shown = comparison.page.read_text(encoding="utf-8").partition(begin)[2].partition(end)[0].strip()
+    rows = comparison.filed()
+    assert shown == comparison.text(rows), "run `python -m benchmarks.comparison_tables`"
     if rows:
-        assert structured_table.PICTURE.read_text(encoding="utf-8") == f"{structured_table.plot(rows)}\n"
+        assert comparison.picture.read_text(encoding="utf-8") == f"{comparison_tables.plot(rows)}\n"
 
 
-def test_the_best_method_comes_first_and_a_point_lost_is_a_point_to_the_left(monkeypatch):
+def test_a_point_lost_is_a_point_to_the_left_and_shares_have_tables_of_their_own():
     report = read_reports(ROOT / "results" / "resnet56-latency" / "report.json")[0]
+    structured, weight_level = comparison_tables.COMPARISONS
 
-    def row(name, share, drop):
-        return structured_table.Row(
-            name, share, replace(report, certificate={**report.certificate, "observed_drop": drop})
-        )
+    def row(comparison, name, share, drop):
+        certificate = {**report.certificate, "observed_drop": drop}
+        return comparison_tables.Row(comparison, name, share, replace(report, certificate=certificate))
 
-    rows = [row("l1-uniform", 50, 0.01), row("scratch", 50, 0.03), row("l1-uniform", 30, 0.05)]
-    table = structured_table.page(rows)
+    rows = [row(structured, *of) for of in (("l1-uniform", 50, 0.01), ("scratch", 50, 0.03), ("l1-uniform", 30, 0.05))]
+    table = structured.text(rows)
     assert "-1.00 ± " in table
     assert table.index("50 % of the multiply-adds") < table.index("30 % of the multiply-adds")
-    drawn = str(structured_table.plot(rows))
+    drawn = str(comparison_tables.plot(rows))
     places = {words: float(x) for x, words in re.findall(r'cx="([\d.]+)"[^>]*><title>([^<]*)</title>', drawn)}
     order = sorted(places, key=places.__getitem__)
     assert [words.rpartition(": ")[2] for words in order] == ["-5.00 points", "-3.00 points", "-1.00 points"]
+    table = weight_level.text([row(weight_level, "stepwise", 10, 0.0)])
+    assert "| method | not zero | parameters | file |" in table
+    assert table.count(" | ---:") == 7
 
 
 def test_the_curves_are_made_from_results():

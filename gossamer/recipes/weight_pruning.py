@@ -38,8 +38,9 @@ WAYS = ("one-shot", "gradual", "surgery", "untrained")
 class WeightPruning:
     """`method`: of `gossamer.weights`; `scope`, where it has one, over what its threshold is shared. `way`: see above.
 
-    `kept`: the share of weights that stays; 0 climbs a ladder. `pruning`: the share of epochs in which zeros change.
-    `distil`: learn the original's outputs too. `images`: that methods see which ask what enters the layers.
+    `kept`: the share of weights that stays; 0 climbs a ladder. `pruning`: the share of epochs before zeros are fixed, a
+    training of its own. `distil`: learn the original's outputs too. `images`: that methods see which ask what enters
+    the layers.
     """
 
     method: str = "magnitude"

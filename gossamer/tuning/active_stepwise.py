@@ -13,8 +13,10 @@ NeurIPS 2016, arXiv 1608.04493. With P the target, k the curvature and T epochs,
 Differs from the paper: reconstructed from its abstract.
 1. The reading above: the intensity is the share of zeros. In the other one, `reading="threshold"`, the thresholds grow
    along the logarithm, up to those that would bring P at the start, and the zeros are what comes of it.
-2. What is repaired at the very end makes as many of the smallest go, so that P holds.
-3. `schedule`, `recovery` and `scope` are for comparisons: linear, cubic (M. Zhu, S. Gupta, 2017, arXiv 1710.01878) or
+2. What is repaired makes as many of the smallest go, at the very end too, so that P_e and P hold.
+3. A filter that is off as a whole gets no gradient, as `plug.StraightThrough` says why.
+4. From `start` zeros on, a network that was pruned before goes the rest of the way along the same curve.
+5. `schedule`, `recovery` and `scope` are for comparisons: linear, cubic (M. Zhu, S. Gupta, 2017, arXiv 1710.01878) or
    all at once; nothing comes back; one threshold for all layers, in units of their root mean squares.
 """
 

@@ -8,9 +8,10 @@ and the authors' code. Per layer, with mu and s the mean and the spread of |w| a
     in iteration i with probability (1 + g i)^-p, and no more after a part of training; all weights receive gradients
 
 Differs from the paper:
-1. c is not set by hand for each layer: it follows from the share of weights, `target`, that th is to be above at the
-   start.
-2. A quarter of training comes after the last surgery, in place of a number of iterations.
+1. c is not set by hand for each layer: it follows from the share of weights, `target`, that the first surgery is to
+   switch off.
+2. A filter that is off as a whole gets no gradient, as `plug.StraightThrough` says why.
+3. A quarter of training comes after the last surgery, in place of a number of iterations.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ BELOW, ABOVE = 0.9, 1.1
 
 
 class DynamicSurgery(Plug):
-    """Switch the named weights off and on; `target`: the share that is below the thresholds at the start.
+    """Switch the named weights off and on; `target`: the share that is off at the start.
 
     `gamma` and `power`: g and p of the formula, those of the authors' LeNet-5.
     """

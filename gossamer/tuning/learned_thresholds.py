@@ -13,7 +13,7 @@ Differs from the paper: the function is known, the rest is reconstructed from it
 1. The regulariser, the share of survivors made smooth, is ours; so is how beta grows.
 2. t = spread x softplus(u) with u learned by Adam, and at most 3 spreads.
 3. With `target`, `pull` is steered so that the share of survivors follows a schedule down to it.
-4. A filter all of whose weights are below the threshold gets no gradient, as `plug.StraightThrough` says why.
+4. A filter all of whose weights are below the threshold gets no gradient of the loss (`plug.StraightThrough`).
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from gossamer.tuning.steering import Steered
 
 FIRST, MOST = 0.2, 3.0  # thresholds at the start and at most, in spreads
 SHARPNESS = 10.0, 1000.0  # beta at the start and at the end
-REACH = 8.0  # how far u can move in all
+REACH = 8.0  # how far u could move in all; with the falling rate, half as far
 FIRST_PULL = 0.1  # where it is steered
 
 

@@ -22,6 +22,8 @@ from numpy.typing import NDArray
 
 from gossamer.weights.largest import FloatArray, keep_largest
 
+SCOPES = ("layer", "global", "scaled")
+
 
 @dataclass(frozen=True)
 class Magnitude:
@@ -37,6 +39,10 @@ class Magnitude:
     scope: Literal["layer", "global", "scaled"] = "scaled"
 
     needs = "weights"
+
+    def __post_init__(self) -> None:
+        if self.scope not in SCOPES:
+            raise ValueError(f"scope of magnitude must be one of {', '.join(SCOPES)}, got '{self.scope}'")
 
     def keep(self, weights: Mapping[str, FloatArray], sparsity: float) -> dict[str, NDArray[np.bool_]]:
         """Weights of any shape by name -> what stays, of the same shapes; exactly round(sparsity * size) go.

@@ -54,7 +54,7 @@ class SecondOrder:
             raise ValueError(f"damping must be positive and block at least 1, got {self.damping} and {self.block}")
 
     def prune(self, weights: FloatArrays, sparsity: float, inputs: FloatArrays) -> dict[str, NDArray[np.float64]]:
-        """Matrices by name -> matrices with exactly round(sparsity * size) zeros more, the others changed."""
+        """Matrices by name -> matrices with exactly round(sparsity * size) zeros, the others changed."""
         if lacking := sorted(weights.keys() - inputs.keys()):
             raise ValueError(f"expected what enters every layer, got nothing of '{lacking[0]}'")
         damped = {name: _damped(inputs[name], self.damping) for name in weights}
@@ -82,9 +82,9 @@ class SecondOrder:
             part = left[:, :, first:last]
             pivots = np.diagonal(factors, axis1=1, axis2=2)[:, None, first:last]
             errors: NDArray[np.float64] = np.square(part / pivots, dtype=np.float64)
-            goes = np.zeros(errors.size, np.bool_)
-            goes[np.argsort(errors, axis=None, kind="stable")[: int(wanted[:, :, first:last].sum())]] = True
-            goes = goes.reshape(errors.shape)
+            least = np.argsort(errors, axis=None, kind="stable")[: int(wanted[:, :, first:last].sum())]
+            goes = np.zeros(errors.shape, np.bool_)
+            goes.reshape(-1)[least] = True
             for column in range(first, last):
                 off = goes[:, :, column - first]
                 missed = np.where(off, left[:, :, column] / factors[:, None, column, column], 0.0)  # (groups, R)

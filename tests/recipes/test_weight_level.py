@@ -198,6 +198,7 @@ def test_second_order_hurts_less_than_magnitude_where_nothing_is_trained(tmp_pat
         ("learned-thresholds:kept=0.1,pull=1", "expected kept or pull of learned-thresholds, got both"),
         ("weight-pruning:method=magnitud", "did you mean magnitude"),
         ("weight-pruning:method=second-order,way=gradual", "way=gradual of weight-pruning goes by magnitude"),
+        ("weight-pruning:scope=layr", "scope of magnitude must be one of layer, global, scaled, got 'layr'"),
         ("weight-pruning:pruning=0", r"pruning must be a share of the epochs in \(0, 1\], got 0.0"),
     ],
 )
