@@ -79,7 +79,7 @@ class Task:
         check_disjoint(splits.train, splits.selection, splits.test)
         if calibration is None:
             calibration = hold_out(splits.train, min(CALIBRATION, len(splits.train)))[1]
-        calibration = Split("calibration", calibration.images, calibration.labels)
+        calibration = calibration.renamed("calibration")
         check_disjoint(calibration, splits.selection, splits.test)
         notes = splits.notes + tuple(_lacking(splits))
         if seen == "all":

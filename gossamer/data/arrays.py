@@ -156,7 +156,7 @@ def check_labels(split: Split, classes: int, where: str) -> None:
 def join(splits: list[Split], name: str) -> Split:
     """Splits in memory, one after the other, as one."""
     if len(splits) == 1:
-        return Split(name, splits[0].images, splits[0].labels)
+        return splits[0].renamed(name)
     shapes = {split.images.shape for split in splits}
     if len(shapes) > 1:
         raise ValueError(f"images of '{name}' must all have one size, got {sorted(shapes)}; resize them")

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Protocol
 
@@ -120,45 +120,68 @@ class ChosenImages:
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Images under a name, with one class index per image, or without labels (calibration needs none)."""
+    """Images under a name, with one class index per image, or without labels (calibration needs none).
+
+    `masks`, where pixels have classes: an image of one channel for each image, the class of each pixel in it. `areas`:
+    a number for each image, (N,); images of one number (an area, a session, a video) are not independent.
+    """
 
     name: str
     images: Images
     labels: NDArray[np.int64] | None = None
+    masks: Images | None = None
+    areas: NDArray[np.int64] | None = None
 
     def __post_init__(self) -> None:
-        if self.labels is None:
-            return
-        if self.labels.dtype != np.int64 or self.labels.ndim != 1:
-            raise ValueError(
-                f"labels of split '{self.name}' must be int64 (N,), got {self.labels.dtype} {self.labels.shape}"
-            )
-        if len(self.labels) != len(self.images):
-            raise ValueError(
-                f"split '{self.name}' has {len(self.images)} images but {len(self.labels)} labels; "
-                "every image needs exactly one"
-            )
+        for what, one, values in (("labels", "label", self.labels), ("areas", "area", self.areas)):
+            if values is None:
+                continue
+            if values.dtype != np.int64 or values.ndim != 1:
+                raise ValueError(f"{what} of split '{self.name}' must be int64 (N,), got {values.dtype} {values.shape}")
+            if len(values) != len(self.images):
+                raise ValueError(
+                    f"split '{self.name}' has {len(self.images)} images but {len(values)} {what}; "
+                    f"every image needs exactly one {one}"
+                )
+        if self.masks is not None:
+            wanted = (len(self.images), *self.images.shape[:2], 1)
+            if (got := (len(self.masks), *self.masks.shape)) != wanted:
+                raise ValueError(f"masks of split '{self.name}' must be {wanted} like its images, got {got}")
 
     def __len__(self) -> int:
         return len(self.images)
 
     @cached_property
     def sha256(self) -> str:
-        """Names this data whatever its order: a hash over the sorted pairs of content hash and label."""
+        """Names this data whatever its order: a hash over the sorted pairs of content hash and label, or mask."""
         labels = ["-"] * len(self) if self.labels is None else [str(label) for label in self.labels.tolist()]
+        if self.masks is not None:
+            labels = self.masks.hashes()
         lines = sorted(f"{image} {label}" for image, label in zip(self.images.hashes(), labels, strict=True))
         return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
     def subset(self, indices: NDArray[np.int64], name: str) -> Split:
         """The examples at `indices` (M,), in that order, as a split of their own."""
         chosen = np.asarray(indices, dtype=np.int64)
-        labels = None if self.labels is None else self.labels[chosen]
-        if isinstance(self.images, ChosenImages):  # one level of indirection, however often a split is split
-            images = ChosenImages(self.images.source, self.images.indices[chosen])
-        else:
-            images = ChosenImages(self.images, chosen)
-        return Split(name, images, labels)
+        return Split(
+            name,
+            _chosen(self.images, chosen),
+            None if self.labels is None else self.labels[chosen],
+            None if self.masks is None else _chosen(self.masks, chosen),
+            None if self.areas is None else self.areas[chosen],
+        )
+
+    def renamed(self, name: str) -> Split:
+        """The same examples under another name."""
+        return replace(self, name=name)
 
     def __str__(self) -> str:
         height, width, channels = self.images.shape
         return f"{self.name}: {len(self):,} images {height}x{width}x{channels}"
+
+
+def _chosen(images: Images, indices: NDArray[np.int64]) -> ChosenImages:
+    """Some of the images; one level of indirection, however often a split is split."""
+    if isinstance(images, ChosenImages):
+        return ChosenImages(images.source, images.indices[indices])
+    return ChosenImages(images, indices)

@@ -34,7 +34,7 @@ def labelled(path: Path, preprocess: Preprocess, classes: Sequence[str], progres
         if split is None or split.labels is None:
             raise ValueError(f"expected arrays 'images' and 'labels', or 'test_x' and 'test_y', in {path}")
         arrays.check_labels(split, len(classes), str(path))
-        return Split("test", split.images, split.labels)
+        return split.renamed("test")
     files, labels = [], []
     for folder in folders_in(_folder(path)):
         if folder.name not in classes:

@@ -14,7 +14,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from gossamer.data.arrays import check_labels, read
-from gossamer.data.splits import Splits, hold_out_selection, renamed
+from gossamer.data.splits import Splits, hold_out_selection
 
 CLASSES = tuple("0123456789")
 OFFICIAL_TEST = 10_000
@@ -31,6 +31,6 @@ def load(folder: Path) -> Splits:
     for name in ("train", "test"):
         check_labels(given[name], len(CLASSES), str(file))
     train, selection, note = hold_out_selection(given["train"])
-    test = renamed(given["test"], "test")
+    test = given["test"].renamed("test")
     part = "all" if len(test) == OFFICIAL_TEST else f"{len(test):,} of the {OFFICIAL_TEST:,}"
     return Splits(train, selection, test, CLASSES, (f"{note}; test is {part} test images of MNIST",))

@@ -58,12 +58,7 @@ def arrange(given: Mapping[str, Split], classes: tuple[str, ...], where: str) ->
             f"{where} needs images to train on and images held out, got only {sorted(given)}; "
             "give 'train' and 'test' (and 'val'), or everything unsplit"
         )
-    return Splits(renamed(train, "train"), renamed(selection, "selection"), renamed(test, "test"), classes, notes)
-
-
-def renamed(split: Split, name: str) -> Split:
-    """The same examples under another name."""
-    return Split(name, split.images, split.labels)
+    return Splits(train.renamed("train"), selection.renamed("selection"), test.renamed("test"), classes, notes)
 
 
 def halves(split: Split) -> tuple[Split, Split]:
@@ -88,7 +83,7 @@ def hold_out_selection(train: Split) -> tuple[Split, Split, str]:
     """For a network that is trained here: the rest of the training set, the selection split, and a note on it."""
     rest, selection = hold_out(train, min(HELD_OUT, len(train) // 5))
     note = f"selection is {len(selection):,} images of the training set, chosen by content hash and not trained on"
-    return renamed(rest, "train"), renamed(selection, "selection"), note
+    return rest.renamed("train"), selection.renamed("selection"), note
 
 
 def _cut(split: Split, count: int, names: tuple[str, str]) -> tuple[Split, Split]:

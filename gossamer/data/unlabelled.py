@@ -18,7 +18,7 @@ from gossamer.data.folder import Progress
 from gossamer.data.images import Split, chunks
 from gossamer.data.loose import unlabelled
 from gossamer.data.preprocess import Preprocess
-from gossamer.data.splits import Splits, halves, part, renamed
+from gossamer.data.splits import Splits, halves, part
 
 TRAIN_SHARE = 0.5  # to tune on, by the original's outputs; the rest is halved for selection and test
 BATCH = 64
@@ -36,7 +36,7 @@ def load(path: Path, preprocess: Preprocess, network: nn.Module, progress: Progr
         f"{path} came unsplit: cut by content hash into 50 % train, 25 % selection, 25 % test",
     )
     names = tuple(str(number) for number in range(classes))
-    return Splits(renamed(train, "train"), renamed(selection, "selection"), renamed(test, "test"), names, notes)
+    return Splits(train.renamed("train"), selection.renamed("selection"), test.renamed("test"), names, notes)
 
 
 def answers_of(network: nn.Module, split: Split, preprocess: Preprocess) -> tuple[NDArray[np.int64], int]:

@@ -127,7 +127,7 @@ def test_a_file_opens_verifies_and_runs_where_nothing_else_is_installed(
     runtime, run_alone, onnxruntime_alone, tmp_path
 ):
     """Of a delivered network, with every other module refused; the coders then run as plain Python."""
-    file = Path(__file__).resolve().parents[2] / "results" / "demo-bytes" / "model.gossamer"
+    file = Path(__file__).resolve().parents[2] / "results" / "resnet20-bytes" / "model.gossamer"
     allowed = f"gossamer,onnx,{onnxruntime_alone}" if runtime else "gossamer,numpy"
     done = run_alone(ALONE, allowed, str(file), str(tmp_path / "a.onnx"))
     assert done.returncode == 0, done.stderr

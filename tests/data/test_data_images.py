@@ -97,3 +97,33 @@ def test_split_needs_int64_labels() -> None:
 
 def test_split_prints_itself() -> None:
     assert str(Split("train", ArrayImages(pictures(3)))) == "train: 3 images 4x4x3"
+
+
+def masked(count=6):
+    pixels = np.arange(count * 4 * 4 * 3, dtype=np.uint8).reshape(count, 4, 4, 3)
+    masks = (pixels[..., :1] % 2).astype(np.uint8)
+    return Split("all", ArrayImages(pixels), masks=ArrayImages(masks), areas=np.arange(count) // 2)
+
+
+def test_masks_and_areas_go_where_their_images_go():
+    some = masked().subset(np.array([4, 1]), "some").subset(np.array([1]), "one").renamed("other")
+    assert some.name == "other"
+    assert np.array_equal(some.masks.take(np.array([0])), masked().masks.take(np.array([1])))
+    assert some.areas.tolist() == [0]
+
+
+def test_another_mask_is_other_data():
+    one, other = masked(), masked()
+    other.masks.pixels[0, 0, 0] ^= 1
+    assert one.sha256 != other.sha256
+    assert one.sha256 != Split("all", one.images).sha256
+
+
+def test_masks_and_areas_that_do_not_fit_are_refused():
+    images = masked().images
+    with pytest.raises(
+        ValueError, match=r"masks of split 'all' must be \(6, 4, 4, 1\) like its images, got \(5, 4, 4, 1\)"
+    ):
+        Split("all", images, masks=ArrayImages(np.zeros((5, 4, 4, 1), np.uint8)))
+    with pytest.raises(ValueError, match="6 images but 2 areas; every image needs exactly one area"):
+        Split("all", images, areas=np.zeros(2, np.int64))
