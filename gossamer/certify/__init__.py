@@ -13,6 +13,8 @@ gate           whether one certified network may take the place of another
 
 from __future__ import annotations
 
+from gossamer.certify.betting import Differences as Differences
+from gossamer.certify.certificate import BETTING as BETTING
 from gossamer.certify.certificate import METHOD as METHOD
 from gossamer.certify.certificate import Certificate as Certificate
 from gossamer.certify.certificate import certificate_of as certificate_of

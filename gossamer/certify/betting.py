@@ -23,6 +23,7 @@ before: the bound does not depend on their order.
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -34,6 +35,80 @@ Floats = npt.NDArray[np.float64]
 WAGERS = 100  # tried on the selection split, evenly spaced in logarithms
 LEAST_WAGER, MOST_WAGER = 1e-3, 0.999  # the largest wager that is right for every bound above 0 is 1
 RESOLUTION = 1e-6  # of the bound, which is rounded up
+STEPS = 10_000  # in a whole point of quality: differences are rounded up to them, so that a certificate can list them
+
+
+@dataclass(frozen=True)
+class Differences:
+    """Qualities between 0 and 1 of the same images, original minus compressed, as a certificate keeps them.
+
+    `steps`: one for each image, ascending, of 1 / 10,000, rounded up; `wager`: what is bet on each.
+    """
+
+    steps: tuple[int, ...]
+    wager: float
+
+    def __post_init__(self) -> None:
+        if not self.steps or not -STEPS <= min(self.steps) <= max(self.steps) <= STEPS:
+            raise ValueError(f"expected a difference from -1 to 1 for each image, at least one, got {len(self.steps)}")
+        if list(self.steps) != sorted(self.steps):
+            raise ValueError("expected differences in ascending order; sort them")
+        if not 0 < self.wager <= MOST_WAGER:
+            raise ValueError(f"expected a wager above 0 and at most {MOST_WAGER}, got {self.wager}")
+
+    @classmethod
+    def of(cls, original: npt.ArrayLike, compressed: npt.ArrayLike, share: float) -> Differences:
+        """From the qualities of both networks, (n,) and (n,), on the same images."""
+        differences = difference(original, compressed)
+        rounded = np.ceil(np.round(differences * STEPS, 6)).astype(int)  # 6: what float32 leaves of a tie is none
+        return cls(tuple(sorted(rounded.tolist())), share)
+
+    @property
+    def n(self) -> int:
+        """Images."""
+        return len(self.steps)
+
+    @property
+    def b(self) -> int:
+        """Images on which the compressed network is worse."""
+        return sum(step > 0 for step in self.steps)
+
+    @property
+    def c(self) -> int:
+        """Images on which it is better."""
+        return sum(step < 0 for step in self.steps)
+
+    @property
+    def drop(self) -> float:
+        """Observed mean drop, a fraction."""
+        return sum(self.steps) / STEPS / self.n
+
+    def p_value(self, epsilon: float) -> float:
+        """p of H0: mean drop >= `epsilon`."""
+        return p_value(np.array(self.steps) / STEPS, epsilon, self.wager)
+
+    def upper_bound(self, alpha: float) -> float:
+        """Upper confidence bound of the mean drop at level `alpha`."""
+        return upper_bound(np.array(self.steps) / STEPS, alpha, self.wager)
+
+
+def difference(original: npt.ArrayLike, compressed: npt.ArrayLike) -> Floats:
+    """Original minus compressed, (n,), of qualities of the same images, (n,) each."""
+    before, after = np.asarray(original, float), np.asarray(compressed, float)
+    if before.shape != after.shape:
+        raise ValueError(f"expected the qualities of the same images, got {before.shape} and {after.shape}")
+    return _checked(before - after)
+
+
+def expected_p_value(selection: npt.ArrayLike, n: int, epsilon: float, share: float) -> float:
+    """The p that `n` test images would give, were they to answer as the selection split, differences (m,), did."""
+    differences = _checked(selection)
+    return float(min(1.0, math.exp(-n / len(differences) * _growth(differences, epsilon, share))))
+
+
+def can_prove(n: int, epsilon: float, alpha: float) -> bool:
+    """Whether `n` images prove a drop below `epsilon` when not one of them changes."""
+    return n * math.log1p(MOST_WAGER * epsilon) >= -math.log(_level(alpha))
 
 
 def wager(selection: npt.ArrayLike, n: int, alpha: float) -> float:

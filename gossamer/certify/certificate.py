@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The certificate: a promise about the drop in quality, tested on images that nothing was chosen on.
 
-Right-or-wrong quality, paired by image, by the exact test of `exact`. Each run on a test split spends
+Right-or-wrong quality, paired by image, by the exact test of `exact`; other quality between 0 and 1, such as IoU, by
+the bets of `betting`. Each run on a test split spends
 a part of 1 - confidence, the k-th 6 / (pi^2 k^2) of it, which sums to the whole: the first run has 61 %, and
 retries stay honest however many follow (`ledger` counts them).
 """
@@ -15,9 +16,14 @@ from typing import Any
 
 import numpy.typing as npt
 
+from gossamer.certify.betting import Differences
 from gossamer.certify.exact import RESOLUTION, Counts, p_value, upper_bound
 
 METHOD = "exact unconditional, paired; order: Tango score limit; nuisance: Berger-Boos"
+BETTING = "bets on the mean difference, paired; wager from the selection split"
+OPTIONAL = ("wager", "differences")  # fields that only certificates by bets have
+
+Evidence = Counts | Differences
 
 
 def level(confidence: float, look: int = 1) -> float:
@@ -40,7 +46,8 @@ class Certificate:
     `look` says which run on this test split it was and `alpha` the level that was left for it. `bound` is an upper
     confidence bound of the true drop at that level, of this candidate alone: right if it was the only one that could
     have been delivered. `guaranteed` is the bound that stays right although it was chosen among several
-    (`ledger.guaranteed`). `proven`, `bound <= tolerance` and `guaranteed <= tolerance` say the same.
+    (`ledger.guaranteed`). `proven`, `bound <= tolerance` and `guaranteed <= tolerance` say the same. By bets, b and c
+    are images with worse and with better quality, and `wager` and `differences` are what the bound follows from.
     """
 
     tolerance: float
@@ -58,21 +65,37 @@ class Certificate:
     payload_sha256: str
     look: int
     alpha: float
+    wager: float = 0.0
+    differences: tuple[int, ...] = ()
+
+    @property
+    def evidence(self) -> Evidence:
+        """What was counted."""
+        if self.method == BETTING:
+            return Differences(self.differences, self.wager)
+        return Counts(self.n, self.b, self.c)
 
     def to_json(self) -> dict[str, Any]:
-        """A JSON object with one entry per field."""
-        return asdict(self)
+        """A JSON object with one entry per field, those of bets only where there are any."""
+        value = asdict(self) | {"differences": list(self.differences)}
+        return {name: entry for name, entry in value.items() if name not in OPTIONAL or self.method == BETTING}
 
     @classmethod
     def from_json(cls, value: Any) -> Certificate:
         """The inverse of `to_json`; says which field is missing, unknown or of the wrong kind."""
-        names = [field.name for field in fields(cls)]
+        bets = isinstance(value, dict) and value.get("method") == BETTING
+        names = [field.name for field in fields(cls) if bets or field.name not in OPTIONAL]
         if not isinstance(value, dict) or sorted(value) != sorted(names):
             got = ", ".join(map(str, value)) if isinstance(value, dict) else repr(value)
             raise ValueError(f"a certificate must be an object with exactly {', '.join(names)}, got {got}")
         read: dict[str, Any] = {}
         for field in fields(cls):
+            if field.name not in names:
+                continue
             entry = value[field.name]
+            if field.name == "differences":
+                read[field.name] = _steps(entry)
+                continue
             if field.type == "float" and type(entry) is int:
                 entry = float(entry)
             if type(entry).__name__ != field.type or (isinstance(entry, float) and not math.isfinite(entry)):
@@ -83,10 +106,11 @@ class Certificate:
     def __str__(self) -> str:
         promise = f"a drop below {100 * self.tolerance:g} points at {100 * self.confidence:g} % confidence"
         alone = f" ({_up(self.bound)} of this candidate alone)" if self.bound != self.guaranteed else ""
+        words = ("worse", "better") if self.method == BETTING else ("turned wrong", "right")
         return (
             f"{'Proven' if self.proven else 'NOT proven'}: {promise}. Observed drop "
             f"{100 * self.observed_drop:.2f} points, upper bound {_up(self.guaranteed)}{alone}, on {self.n:,} test "
-            f"images ({self.b:,} turned wrong, {self.c:,} right); run {self.look} on this test split."
+            f"images ({self.b:,} {words[0]}, {self.c:,} {words[1]}); run {self.look} on this test split."
         )
 
 
@@ -108,54 +132,68 @@ def certify(
     return certificate_of(counts, tolerance, confidence, data_sha256, payload_sha256, look)
 
 
-def smallest_tolerance(counts: Counts, confidence: float, look: int = 1) -> float:
-    """The smallest tolerance that these counts prove, in whole hundredths of a point; at least one.
+def smallest_tolerance(evidence: Evidence, confidence: float, look: int = 1) -> float:
+    """The smallest tolerance that this proves, in whole hundredths of a point; at least one.
 
     For a single candidate, chosen before the counts were seen, its certificate then says what a confidence bound says.
     """
-    bound = upper_bound(counts, level(confidence, look))
+    bound = _bound(evidence, level(confidence, look))
     return max(1, math.ceil(round(bound * 10_000, 6))) / 10_000
 
 
 def certificate_of(
-    counts: Counts, tolerance: float, confidence: float, data_sha256: str, payload_sha256: str, look: int
+    evidence: Evidence, tolerance: float, confidence: float, data_sha256: str, payload_sha256: str, look: int
 ) -> Certificate:
-    """The certificate that counts give, for one candidate; both hashes are SHA-256 in hex."""
+    """The certificate that counts or differences give, for one candidate; both hashes are SHA-256 in hex."""
     check_tolerance(tolerance)
     for name, digest in (("data_sha256", data_sha256), ("payload_sha256", payload_sha256)):
         if not is_sha256(digest):
             raise ValueError(f"{name} must be 64 lower-case hexadecimal digits, got {digest!r}")
     alpha = level(confidence, look)
-    p, bound = p_value(counts, tolerance, alpha), upper_bound(counts, alpha)
+    bets = isinstance(evidence, Differences)
+    p = evidence.p_value(tolerance) if isinstance(evidence, Differences) else p_value(evidence, tolerance, alpha)
+    bound = _bound(evidence, alpha)
     proven = p <= alpha
     # p is taken at the tolerance itself, the bound is rounded up: where the two meet, p decides.
     bound = min(bound, tolerance) if proven else max(bound, tolerance + RESOLUTION)
     return Certificate(
         tolerance=tolerance,
         confidence=confidence,
-        n=counts.n,
-        b=counts.b,
-        c=counts.c,
-        observed_drop=counts.drop,
+        n=evidence.n,
+        b=evidence.b,
+        c=evidence.c,
+        observed_drop=evidence.drop,
         bound=bound,
         guaranteed=bound,
         p_value=p,
         proven=proven,
-        method=METHOD,
+        method=BETTING if bets else METHOD,
         data_sha256=data_sha256,
         payload_sha256=payload_sha256,
         look=look,
         alpha=alpha,
+        wager=evidence.wager if isinstance(evidence, Differences) else 0.0,
+        differences=evidence.steps if isinstance(evidence, Differences) else (),
     )
+
+
+def _bound(evidence: Evidence, alpha: float) -> float:
+    return evidence.upper_bound(alpha) if isinstance(evidence, Differences) else upper_bound(evidence, alpha)
+
+
+def _steps(entry: Any) -> tuple[int, ...]:
+    if not isinstance(entry, list) or not all(type(step) is int for step in entry):
+        raise ValueError(f"certificate field 'differences' must be a list of whole numbers, got {entry!r:.60}")
+    return tuple(entry)
 
 
 def recheck(certificate: Certificate) -> list[str]:
     """Recompute a certificate from its counts; one sentence for each thing that does not agree."""
-    if certificate.method != METHOD:
-        return [f"method {certificate.method!r} is not known; this version checks {METHOD!r}"]
+    if certificate.method not in (METHOD, BETTING):
+        return [f"method {certificate.method!r} is not known; this version checks {METHOD!r} and {BETTING!r}"]
     try:
         again = certificate_of(
-            Counts(certificate.n, certificate.b, certificate.c),
+            certificate.evidence,
             certificate.tolerance,
             certificate.confidence,
             certificate.data_sha256,
@@ -164,7 +202,11 @@ def recheck(certificate: Certificate) -> list[str]:
         )
     except ValueError as error:
         return [str(error)]
-    problems = []
+    problems = [
+        f"{name} is {getattr(certificate, name)}, but the differences give {getattr(again, name)}"
+        for name in ("n", "b", "c")
+        if getattr(certificate, name) != getattr(again, name)
+    ]
     # Libraries of special functions differ in their last digits; the bisection, by its resolution.
     slack = {"observed_drop": 1e-12, "alpha": 1e-12, "p_value": 1e-7, "bound": 2 * RESOLUTION}
     for name, allowed in slack.items():

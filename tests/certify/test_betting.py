@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gossamer.certify.betting import p_value, upper_bound, wager
+from gossamer.certify.betting import Differences, can_prove, expected_p_value, p_value, upper_bound, wager
 
 ALPHA, TRIALS = 0.05, 1500
 
@@ -87,3 +87,47 @@ def test_other_than_differences_of_qualities_is_refused(values):
         upper_bound(values, ALPHA, 0.5)
     with pytest.raises(ValueError, match="expected the difference"):
         wager(values, 10, ALPHA)
+
+
+def test_what_a_certificate_keeps_is_rounded_against_the_compressed_network():
+    kept = Differences.of([0.5, 0.70001, 0.9], [0.5, 0.7, 0.95], 0.5)
+    assert kept.steps == (-500, 0, 1)
+    assert (kept.n, kept.b, kept.c) == (3, 1, 1)
+    assert kept.drop == pytest.approx(-499 / 3 / 10_000)
+
+
+@given(st.lists(st.floats(-1, 1, width=32), min_size=1, max_size=30), st.floats(0.01, 0.9))
+def test_rounding_never_makes_the_bound_smaller(values, share):
+    kept = Differences.of(np.maximum(values, 0), np.maximum(-np.array(values), 0), share)
+    assert kept.upper_bound(ALPHA) >= upper_bound(values, ALPHA, share) - 2e-6
+    assert kept.drop >= np.mean(values) - 1e-9
+
+
+@pytest.mark.parametrize(
+    ("steps", "share", "message"),
+    [((), 0.5, "at least one"), ((3, 1), 0.5, "ascending"), ((20_000,), 0.5, "from -1 to 1"), ((1,), 0.0, "a wager")],
+)
+def test_what_cannot_be_kept_is_said(steps, share, message):
+    with pytest.raises(ValueError, match=message):
+        Differences(steps, share)
+
+
+def test_qualities_must_be_of_the_same_images():
+    with pytest.raises(ValueError, match="expected the qualities of the same images"):
+        Differences.of([0.5, 0.5], [0.5], 0.5)
+
+
+def test_what_is_expected_of_the_test_is_what_the_selection_would_give_as_often():
+    rng = np.random.default_rng(0)
+    selection = small_noise(rng, 300)[0]
+    share = wager(selection, 900, ALPHA)
+    assert expected_p_value(selection, 900, 0.02, share) == pytest.approx(p_value(np.tile(selection, 3), 0.02, share))
+
+
+def test_so_many_images_can_prove_so_much():
+    n = 500
+    least = next(step / 10_000 for step in range(1, 10_000) if can_prove(n, step / 10_000, ALPHA))
+    unchanged = np.zeros(n)
+    share = wager(unchanged, n, ALPHA)
+    assert upper_bound(unchanged, ALPHA, share) == pytest.approx(least, abs=2e-4)
+    assert not can_prove(58, 0.01, ALPHA), "the aerial tiles prove no single point"

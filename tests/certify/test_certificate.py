@@ -14,9 +14,12 @@ import numpy.typing as npt
 import pytest
 
 from gossamer.certify import (
+    BETTING,
     METHOD,
     Certificate,
     Counts,
+    Differences,
+    certificate_of,
     certify,
     level,
     p_value,
@@ -25,6 +28,7 @@ from gossamer.certify import (
     smallest_provable,
     upper_bound,
 )
+from gossamer.certify.betting import wager
 
 DATA, PAYLOAD = "d" * 64, "a" * 64
 # The confidence whose first look is at the level 0.05: for figures about one test that shares its split with none.
@@ -279,3 +283,68 @@ def test_the_documented_tables_are_true() -> None:
         for flip_rate, points in zip((0.01, 0.02, 0.05, 0.1), cells, strict=True):
             drop = provable_drop(int(n), flip_rate, 0.01, 0.95)
             assert drop == pytest.approx(points / 100)
+
+
+# --- by bets: qualities between 0 and 1
+
+
+@pytest.fixture(scope="module")
+def by_bets() -> Certificate:
+    rng = np.random.default_rng(0)
+    original = rng.uniform(0.6, 0.9, 800)
+    evidence = Differences.of(original, original - rng.uniform(-0.03, 0.04, 800), wager(np.full(300, 0.005), 800, 0.03))
+    return certificate_of(evidence, 0.02, 0.95, DATA, PAYLOAD, look=1)
+
+
+def test_a_certificate_by_bets_lists_what_its_bound_follows_from(by_bets: Certificate) -> None:
+    assert by_bets.method == BETTING
+    assert by_bets.proven
+    assert by_bets.n == len(by_bets.differences) == 800
+    assert by_bets.b + by_bets.c <= 800
+    assert by_bets.observed_drop == pytest.approx(0.005, abs=0.002)
+    assert by_bets.observed_drop < by_bets.bound <= by_bets.tolerance
+    assert "worse" in str(by_bets)
+    assert recheck(by_bets) == []
+    again = Certificate.from_json(json.loads(json.dumps(by_bets.to_json())))
+    assert again == by_bets
+    assert recheck(again) == []
+
+
+def test_one_of_counts_has_no_fields_of_bets(certificate: Certificate, by_bets: Certificate) -> None:
+    assert by_bets.to_json().keys() - certificate.to_json().keys() == {"wager", "differences"}
+    with pytest.raises(ValueError, match="must be an object with exactly"):
+        Certificate.from_json(certificate.to_json() | {"wager": 0.5})
+    lacking = {name: value for name, value in by_bets.to_json().items() if name != "differences"}
+    with pytest.raises(ValueError, match="must be an object with exactly"):
+        Certificate.from_json(lacking)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"bound": 0.006},
+        {"p_value": 1e-9},
+        {"observed_drop": 0.0},
+        {"b": 3},
+        {"n": 900},
+        {"wager": 0.9},
+        {"wager": 7.0},
+        {"guaranteed": 0.001},
+        {"differences": ()},
+    ],
+    ids=str,
+)
+def test_no_field_of_bets_can_be_changed_unnoticed(by_bets: Certificate, change: dict[str, Any]) -> None:
+    assert recheck(dataclasses.replace(by_bets, **change))
+
+
+def test_a_difference_taken_away_is_noticed(by_bets: Certificate) -> None:
+    assert recheck(dataclasses.replace(by_bets, differences=by_bets.differences[:-1]))
+    kinder = (*by_bets.differences[:-1], by_bets.differences[-2])
+    assert recheck(dataclasses.replace(by_bets, differences=kinder))
+
+
+@pytest.mark.parametrize("entry", ["12", [1.5], [True], None])
+def test_differences_of_another_kind_are_refused(by_bets: Certificate, entry: Any) -> None:
+    with pytest.raises(ValueError, match="'differences' must be a list of whole numbers"):
+        Certificate.from_json(by_bets.to_json() | {"differences": entry})
