@@ -34,7 +34,7 @@ from gossamer.data.images import Split
 from gossamer.described_task import task_from
 from gossamer.files import read_json, write_json
 from gossamer.graph import Network, trace
-from gossamer.measure.quality import right_examples
+from gossamer.measure.quality import qualities
 from gossamer.recipes.post_training import Rounding, calibration_batches, plan_of
 from gossamer.runtime.export import export_onnx
 from gossamer.search.candidate import write_network
@@ -143,7 +143,7 @@ class Judge:
 
     def __init__(self, task: Task, original: bytes) -> None:
         self.task = task
-        self._original = {split.name: right_examples(task, split, original) for split in (task.selection, task.test)}
+        self._original = {split.name: qualities(task, split, original) for split in (task.selection, task.test)}
 
     def quality(self, split: str) -> float:
         """Of the original."""
@@ -153,7 +153,7 @@ class Judge:
         """By split, as fractions."""
 
         def drop(split: Split) -> float:
-            return self.quality(split.name) - float(right_examples(self.task, split, model).mean())
+            return self.quality(split.name) - float(qualities(self.task, split, model).mean())
 
         return {"selection_drop": drop(self.task.selection), "test_drop": drop(self.task.test)}
 

@@ -22,7 +22,7 @@ from benchmarks.beside_nncodec import SUBJECTS
 from benchmarks.curve_plot import plot
 from benchmarks.filing import file_circumstances, put_between
 from gossamer.files import read_json, write_atomically, write_json
-from gossamer.measure.quality import right_examples
+from gossamer.measure.quality import qualities
 from gossamer.quantize.static_int8 import quantize_int8
 from gossamer.runtime.export import export_onnx
 from gossamer.search.candidate import CALIBRATION_BATCH
@@ -86,7 +86,7 @@ def measure(name: str) -> None:
     original = export_onnx(task.model.eval(), task.example)
     batches = (images for images, _ in task.numpy_batches(task.calibration, CALIBRATION_BATCH))
     models = {ZIP: original, INT8: quantize_int8(original, batches)}
-    right = {series: right_examples(task, task.selection, model).mean() for series, model in models.items()}
+    right = {series: qualities(task, task.selection, model).mean() for series, model in models.items()}
     rows = [
         {
             "series": series,

@@ -21,7 +21,7 @@ from benchmarks.filing import file_circumstances
 from gossamer import container
 from gossamer.described_task import task_from
 from gossamer.files import write_json
-from gossamer.measure.quality import right_examples
+from gossamer.measure.quality import qualities
 from gossamer.measure.sizes import zipped_bytes
 from gossamer.plan import Plan
 from gossamer.quantize.near_lossless import near_lossless
@@ -52,7 +52,7 @@ def network(name: str, task: Task) -> list[dict[str, Any]]:
     """A row for each bound."""
     onnx = export_onnx(task.model, task.example)
     graph, weights = split_weights(onnx)
-    before = right_examples(task, task.selection, onnx, "onnxruntime")
+    before = qualities(task, task.selection, onnx, "onnxruntime")
     rows = []
     for error in ERRORS:
         plan = Plan().in_file() | {"error": error}
@@ -61,7 +61,7 @@ def network(name: str, task: Task) -> list[dict[str, Any]]:
             file = Path(folder) / "model.gossamer"
             container.write(file, payload, {})
             size, model = file.stat().st_size, container.to_onnx(container.read(file).payload)
-        after = right_examples(task, task.selection, model, "onnxruntime")
+        after = qualities(task, task.selection, model, "onnxruntime")
         row = {
             "network": name,
             "error": error,

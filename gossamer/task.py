@@ -30,6 +30,8 @@ LACKING_NAMED = 5  # classes named that a split lacks
 CALIBRATION = 1000  # images for batch-norm and quantizer statistics
 UNLABELLED = -1  # what batches give as labels of a calibration split that has none; no loss accepts it
 Seen = Literal["train", "all", "none"]
+Quality = NDArray[np.bool_] | NDArray[np.float64]
+"""Of each example, (N,): right or wrong, or a number between 0 and 1; the certificate tests the two differently."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,7 +112,7 @@ class Task:
         """Cross entropy, mean over the batch; (N, classes), (N,) -> ()"""
         return functional.cross_entropy(outputs, targets)
 
-    def right(self, outputs: NDArray[np.float32], labels: NDArray[np.int64]) -> NDArray[np.bool_]:
+    def quality(self, outputs: NDArray[np.float32], labels: NDArray[np.int64]) -> Quality:
         """Quality per example: is the highest output that of the label; (N, classes), (N,) -> (N,)
 
         A row with an output that is not a number is never right.

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from gossamer.files import read_json, write_json
 from gossamer.graph import trace
-from gossamer.measure.quality import right_examples
+from gossamer.measure.quality import qualities
 from gossamer.runtime.export import export_onnx
 from gossamer.search.claim import claim_folder, identity, weights_sha256
 from gossamer.search.watch import Watch
@@ -90,9 +90,10 @@ def train(
         )
     network.module.to("cpu").to(memory_format=torch.contiguous_format)
     save_weights(out / "weights.safetensors", network.module)
-    right = right_examples(task, task.selection, export_onnx(network.module, network.example))
+    quality = qualities(task, task.selection, export_onnx(network.module, network.example))
     write_json(
-        out / "history.json", {"losses": losses, "selection_quality": float(right.mean()), "numerics": str(arithmetic)}
+        out / "history.json",
+        {"losses": losses, "selection_quality": float(quality.mean()), "numerics": str(arithmetic)},
     )
     checkpoint.unlink()
-    return float(right.mean())
+    return float(quality.mean())

@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import settings as hypothesis_settings
 from torch import nn
 
 from gossamer.data.images import ArrayImages, Split
@@ -27,6 +28,9 @@ from gossamer.data.preprocess import Preprocess
 from gossamer.data.splits import Splits
 from gossamer.described_task import task_from
 from gossamer.task import Task
+
+hypothesis_settings.register_profile("any machine", deadline=None)  # how long a test takes says nothing about it
+hypothesis_settings.load_profile("any machine")
 
 #: The same network as a user would bring it, for tests of the command line.
 SMALL_NET = '''

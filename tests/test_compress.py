@@ -21,7 +21,7 @@ import gossamer
 from gossamer import container
 from gossamer.certify import Certificate, recheck
 from gossamer.goal import Goal
-from gossamer.measure.quality import right_examples
+from gossamer.measure.quality import qualities
 from gossamer.report.assemble import WORTH_IT
 from gossamer.search.proof import ToleranceNotMet
 from gossamer.search.run import Run, Settings
@@ -49,7 +49,7 @@ def test_the_file_is_smaller_proven_and_what_the_report_says(small_file):
     assert file.claims["certificate"]["payload_sha256"] == file.payload_sha256
     decoded = container.to_onnx(file.payload)
     assert decoded == (result.folder / "model.onnx").read_bytes()
-    right = right_examples(task, task.test, decoded)
+    right = qualities(task, task.test, decoded)
     assert right.mean() == pytest.approx(report.compressed.quality)
     assert report.compressed.first_answer_ms > 0
     assert sum(row.n for row in report.classes) == len(task.test)

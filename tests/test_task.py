@@ -119,7 +119,7 @@ def test_unlabelled_images_have_a_label_that_no_loss_accepts() -> None:
 
 def test_right_is_per_example() -> None:
     outputs = np.array([[1, 2, 0], [3, 1, 2], [0, 0, 1], [np.nan, 1, 0], [0, -np.inf, -1]], np.float32)
-    right = task_of().right(outputs, np.array([1, 2, 2, 0, 0]))
+    right = task_of().quality(outputs, np.array([1, 2, 2, 0, 0]))
     assert right.tolist() == [True, False, True, False, True]
     assert right.dtype == np.bool_
 

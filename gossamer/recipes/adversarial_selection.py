@@ -156,7 +156,7 @@ class AdversarialSelection:
 
         pairs = run.stage(f"epochs of {folder.name}", measure)
         pruned, quality = zip(*pairs, strict=True)
-        chosen = 1 + HarmonicMean(self.mean).choose(pruned, quality, float(run.original_right().mean()))
+        chosen = 1 + HarmonicMean(self.mean).choose(pruned, quality, float(run.original_quality().mean()))
         run.note(
             f"{rung.name}: of {epochs} epochs number {chosen} is taken, {pruned[chosen - 1]} channels off at "
             f"{100 * quality[chosen - 1]:.2f} % before tuning"

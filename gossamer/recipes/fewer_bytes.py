@@ -23,10 +23,9 @@ import numpy as np
 import torch
 
 from gossamer import container
-from gossamer.certify import Counts
 from gossamer.coding.costs import coded_bits, costs
 from gossamer.graph import Network
-from gossamer.measure.quality import right_examples
+from gossamer.measure.quality import qualities
 from gossamer.plan import LayerPlan, Plan
 from gossamer.quantize.folding import fold_factors
 from gossamer.quantize.integers import fine_units
@@ -34,6 +33,7 @@ from gossamer.recipes.post_training import PostTraining, Rounding, calibration_b
 from gossamer.runtime.export import export_onnx
 from gossamer.search.candidate import Candidate, coded_layers, finish, reopened
 from gossamer.search.idle import cut_beside, in_original, keep_busy
+from gossamer.search.judge import observed_drop
 from gossamer.search.ladder import climb
 from gossamer.search.pace import epochs_in_time, measure_pace
 from gossamer.search.run import Run
@@ -108,8 +108,8 @@ def thinned(run: Run, number: int, strength: float) -> list[Candidate]:
                 break
             network = narrowed(run, run.network, counts)[1]
             model = export_onnx(network.module, network.example)
-            right = right_examples(run.task, run.task.selection, model, run.goal.runtime)
-            if Counts.of(run.original_right(), right).drop > most:
+            quality = qualities(run.task, run.task.selection, model, run.goal.runtime)
+            if observed_drop(run.original_quality(), quality) > most:
                 break
             found = counts
         return found

@@ -121,7 +121,7 @@ def _by_class(task: Task, proof: Proof) -> Iterator[ClassRow]:
     for number, name in enumerate(task.classes):
         there = labels == number
         if there.any():
-            before, after = (right[there].mean() for right in (proof.original_right, proof.compressed_right))
+            before, after = (right[there].mean() for right in (proof.original_by_image, proof.compressed_by_image))
             yield ClassRow(name, int(there.sum()), float(before), float(after))
 
 

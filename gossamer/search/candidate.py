@@ -21,7 +21,7 @@ from gossamer import container
 from gossamer.coding import smallest
 from gossamer.files import read_json, write_json
 from gossamer.graph import Layer, Network
-from gossamer.measure.quality import right_examples
+from gossamer.measure.quality import qualities
 from gossamer.measure.sizes import FLOAT_BYTES, Sizes, sizes, zeros
 from gossamer.measure.working_memory import working_memory
 from gossamer.plan import Plan
@@ -167,8 +167,8 @@ def finish(
     """
     task, goal = run.task, run.goal
     model = write_network(folder, network, plan, task, units, shared, choice, model)
-    right = right_examples(task, task.selection, model, goal.runtime)
-    safest_flips = run.stage("flips of the safest", lambda: float(np.mean(run.original_right() != right)))
+    quality = qualities(task, task.selection, model, goal.runtime)
+    safest_flips = run.stage("flips of the safest", lambda: float(np.mean(run.original_quality() != quality)))
     found = sizes(network.parameters, model, (folder / "model.gossamer").stat().st_size)
     ram_bytes = ram_bytes_of(run, model)
     latency_ms = speedup = None
@@ -177,9 +177,9 @@ def finish(
         latency_ms, speedup = run.latency(model) if table is None else predicted(run, table, plan)
     if goal.fit:
         costs = limited(found.coded, network.macs, latency_ms, ram_bytes)
-        verdict = judge_fit(goal, run.original_right(), right, costs)
+        verdict = judge_fit(goal, run.original_quality(), quality, costs)
     else:
-        verdict = judge(goal, run.original_right(), right, len(task.test), run.look, safest_flips)
+        verdict = judge(goal, run.original_quality(), quality, len(task.test), run.look, safest_flips)
         untouched = not plan.channels and not plan.int8  # where nothing is faster, the original is the answer
         if verdict.accepted and speedup is not None and speedup <= 1 and not untouched:
             verdict = replace(verdict, accepted=False, note=f"not faster: {speedup:.2f}x in {goal.runtime}")
@@ -191,7 +191,7 @@ def finish(
         nonzeros=network.parameters - zeros(split_weights(model)[1]),
         macs=network.macs,
         verdict=verdict,
-        quality=float(right.mean()),
+        quality=float(quality.mean()),
         latency_ms=latency_ms,
         speedup=speedup,
         smaller=FLOAT_BYTES * run.network.parameters / found.coded,

@@ -7,7 +7,7 @@ compression only where it is better than this.
 
 from __future__ import annotations
 
-from gossamer.measure.quality import right_examples
+from gossamer.measure.quality import qualities
 from gossamer.runtime.export import export_onnx
 from gossamer.search.pace import measure_pace
 from gossamer.search.run import Run
@@ -40,7 +40,7 @@ def dense_control_quality(run: Run) -> float | None:
             run.note(f"there is no dense control to compare with: its tuning failed ({error})")
             return None
         model = export_onnx(network.module, network.example)
-        return float(right_examples(run.task, run.task.test, model, run.goal.runtime).mean())
+        return float(qualities(run.task, run.task.test, model, run.goal.runtime).mean())
 
     quality = run.stage(f"control, {epochs} epochs", compute)
     run.forget_training(folder)

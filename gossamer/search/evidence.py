@@ -115,7 +115,7 @@ def asked_of(run: Run, network: Network, group: Group, images: int) -> Tail:
     size = min(BATCH, images, len(task.selection), _images_that_fit(run, network))
     batches = _first(task.batches(task.selection, size), min(images, len(task.selection)) // size)
     network.module.eval()
-    tail = Tail(network, group, batches, task.right, len(task.classes))
+    tail = Tail(network, group, batches, task.quality, len(task.classes))
     if tail.images < size * (min(images, len(task.selection)) // size):
         run.note(f"'{group.name}' is asked about on {tail.images} images: more do not fit into memory")
     return tail
@@ -124,22 +124,22 @@ def asked_of(run: Run, network: Network, group: Group, images: int) -> Tail:
 def error_without(
     run: Run, network: Network, groups: Sequence[Group], images: int
 ) -> Callable[[Mapping[str, NDArray[np.bool_]]], float]:
-    """The share of the first selection images that the network gets wrong when groups keep only some channels."""
+    """What the network lacks in quality on the first selection images when groups keep only some channels."""
     task, named = run.task, {group.name: group for group in groups}
     size = min(BATCH, images, len(task.selection), _images_that_fit(run, network))
     count = min(images, len(task.selection)) // size
 
     def error(keep: Mapping[str, NDArray[np.bool_]]) -> float:
         network.module.eval()
-        wrong = asked = 0
+        lacking, asked = 0.0, 0
         with ExitStack() as stack, torch.no_grad():
             for name, row in keep.items():
                 if not row.all():
                     stack.enter_context(silenced(network, named[name], row))
             for inputs, targets in _first(task.batches(task.selection, size), count):
-                wrong += int((~task.right(network.module(inputs).numpy(), targets.numpy())).sum())
+                lacking += float((1 - task.quality(network.module(inputs).numpy(), targets.numpy())).sum())
                 asked += len(targets)
-        return wrong / asked
+        return lacking / asked
 
     return error
 

@@ -7,38 +7,50 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from gossamer import container
-from gossamer.certify import Certificate, Counts, Ledger, certify, fixed_sequence, order_hash, smallest_tolerance
+from gossamer.certify import (
+    Certificate,
+    Counts,
+    Differences,
+    Ledger,
+    certificate_of,
+    fixed_sequence,
+    level,
+    order_hash,
+    smallest_tolerance,
+)
+from gossamer.certify.betting import difference, wager
+from gossamer.certify.certificate import Evidence
 from gossamer.files import sha256
 from gossamer.search.candidate import Candidate
 from gossamer.search.run import Run
+from gossamer.task import Quality
 
 
 @dataclass(frozen=True)
 class Proof:
     """The delivered candidate, its certificate, and both networks' quality on the test split (fractions).
 
-    `opened` has the certificate of every candidate that the test split was opened for, by name; `original_right` and
-    `compressed_right` the answers of both networks on it, (N,).
+    `opened` has the certificate of every candidate that the test split was opened for, by name; `original_by_image` and
+    `compressed_by_image` the quality of both networks on each image of it, (N,).
     """
 
     delivered: Candidate
     certificate: Certificate
     opened: Mapping[str, Certificate]
-    original_right: NDArray[np.bool_]
-    compressed_right: NDArray[np.bool_]
+    original_by_image: Quality
+    compressed_by_image: Quality
 
     @property
     def original_quality(self) -> float:
         """A fraction of the test split."""
-        return float(self.original_right.mean())
+        return float(self.original_by_image.mean())
 
     @property
     def compressed_quality(self) -> float:
         """A fraction of the test split."""
-        return float(self.compressed_right.mean())
+        return float(self.compressed_by_image.mean())
 
 
 def prove(run: Run, candidates: Sequence[Candidate], ledger: Ledger) -> Proof:
@@ -69,22 +81,14 @@ def prove(run: Run, candidates: Sequence[Candidate], ledger: Ledger) -> Proof:
     payload = {name: container.read(candidate.file).payload_sha256 for name, candidate in by_name.items()}
     order = order_hash(list(by_name), task.test.sha256, goal.tolerance, goal.confidence)
     look = ledger.record(task.test.sha256, order, list(payload.values()))
-    original = _answers(run, sha256(run.original_onnx()), run.original_onnx())
+    original = _on_test(run, sha256(run.original_onnx()), run.original_onnx())
 
     def test(name: str) -> Certificate:
-        answers = _answers(run, payload[name], by_name[name].onnx())
+        evidence = _evidence(run, original, by_name[name], payload[name], level(goal.confidence, look))
         tolerance = goal.tolerance
         if goal.fit:
-            tolerance = smallest_tolerance(Counts.of(original, answers), goal.confidence, look)
-        return certify(
-            original,
-            answers,
-            tolerance,
-            goal.confidence,
-            data_sha256=task.test.sha256,
-            payload_sha256=payload[name],
-            look=look,
-        )
+            tolerance = smallest_tolerance(evidence, goal.confidence, look)
+        return certificate_of(evidence, tolerance, goal.confidence, task.test.sha256, payload[name], look)
 
     certificates, delivered = fixed_sequence(list(by_name), test)
     opened = dict(zip(by_name, certificates, strict=False))
@@ -95,13 +99,26 @@ def prove(run: Run, candidates: Sequence[Candidate], ledger: Ledger) -> Proof:
     if delivered is None:
         run.note("not even the most careful candidate is proven on the test split: the certificate says 'not proven'")
     chosen = accepted[index]
-    compressed = _answers(run, payload[chosen.name], chosen.onnx())
+    compressed = _on_test(run, payload[chosen.name], chosen.onnx())
     return Proof(chosen, certificates[index], opened, original, compressed)
 
 
-def _answers(run: Run, digest: str, model: bytes) -> NDArray[np.bool_]:
-    """Right or wrong on each test image, remembered by the network's hash: the split is opened once."""
-    return run.answers(f"test of {digest[:16]}", run.task.test, lambda: model)
+def _evidence(run: Run, original: Quality, candidate: Candidate, digest: str, alpha: float) -> Evidence:
+    """What the test split says of a candidate, whose file has this hash, beside the original.
+
+    What is bet on each image was settled on the selection split.
+    """
+    compressed = _on_test(run, digest, candidate.onnx())
+    if original.dtype == np.bool_:
+        return Counts.of(original, compressed)
+    decided = run.quality_on(f"selection of {digest[:16]}", run.task.selection, candidate.onnx)
+    share = wager(difference(run.original_quality(), decided), len(run.task.test), alpha)
+    return Differences.of(original, compressed, share)
+
+
+def _on_test(run: Run, digest: str, model: bytes) -> Quality:
+    """Quality on each test image, remembered by the network's hash: the split is opened once."""
+    return run.quality_on(f"test of {digest[:16]}", run.task.test, lambda: model)
 
 
 class ToleranceNotMet(ValueError):

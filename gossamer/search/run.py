@@ -23,7 +23,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from gossamer import tuning
@@ -31,7 +30,7 @@ from gossamer.data.images import Split
 from gossamer.files import read_json, write_atomically, write_json
 from gossamer.goal import Goal
 from gossamer.graph import Network
-from gossamer.measure.quality import right_examples
+from gossamer.measure.quality import qualities
 from gossamer.runtime.export import export_onnx
 from gossamer.runtime.latency import interleaved
 from gossamer.runtime.lock import background_work, pause_if_measuring
@@ -39,7 +38,7 @@ from gossamer.runtime.session import open_session
 from gossamer.runtime.weights import split_weights
 from gossamer.search.claim import claim_folder, identity
 from gossamer.search.watch import Watch
-from gossamer.task import Task
+from gossamer.task import Quality, Task
 from gossamer.tuning import Grafting, Numerics, Plug
 from gossamer.tuning.limits import check_device, check_training
 
@@ -206,17 +205,21 @@ class Run:
         """Names of the tensors in the original's exported graph."""
         return frozenset(split_weights(self.original_onnx())[1])
 
-    def original_right(self) -> NDArray[np.bool_]:
-        """The original's answers on the selection split, right or wrong; (N,)."""
-        return self.answers("original", self.task.selection, self.original_onnx)
+    def original_quality(self) -> Quality:
+        """The original's quality on each image of the selection split, (N,)."""
+        return self.quality_on("original", self.task.selection, self.original_onnx)
 
-    def answers(self, stage: str, split: Split, model: Callable[[], bytes]) -> NDArray[np.bool_]:
-        """Right or wrong on each image of `split`, (N,), asked of a network once and remembered as a stage."""
+    def quality_on(self, stage: str, split: Split, model: Callable[[], bytes]) -> Quality:
+        """Quality on each image of `split`, (N,), asked of a network once and remembered as a stage."""
 
-        def compute() -> str:
-            return np.packbits(right_examples(self.task, split, model(), self.goal.runtime)).tobytes().hex()
+        def compute() -> str | list[float]:
+            found = qualities(self.task, split, model(), self.goal.runtime)
+            return np.packbits(found.astype(np.bool_)).tobytes().hex() if found.dtype == np.bool_ else found.tolist()
 
-        packed = np.frombuffer(bytes.fromhex(self.stage(stage, compute)), np.uint8)
+        stored = self.stage(stage, compute)
+        if isinstance(stored, list):
+            return np.array(stored, np.float64)
+        packed = np.frombuffer(bytes.fromhex(stored), np.uint8)
         return np.unpackbits(packed, count=len(split)).astype(np.bool_)
 
     # -- work on candidates ---------------------------------------------------------------------------------
@@ -309,4 +312,4 @@ class Run:
     def selection_quality(self, module: nn.Module) -> float:
         """Quality of a network on the selection split, exported and run in the goal's runtime."""
         model = export_onnx(module.cpu(), self.network.example)
-        return float(right_examples(self.task, self.task.selection, model, self.goal.runtime).mean())
+        return float(qualities(self.task, self.task.selection, model, self.goal.runtime).mean())

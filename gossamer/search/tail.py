@@ -21,6 +21,7 @@ from gossamer.filters import Answers
 from gossamer.graph import Group, Network
 from gossamer.graph.walk import MOST_BYTES
 from gossamer.search.sensitivity import silenced
+from gossamer.task import Quality
 
 
 @dataclass(frozen=True)
@@ -39,16 +40,16 @@ class Tail:
         network: Network,
         group: Group,
         batches: Iterable[tuple[Tensor, Tensor]],
-        right: Callable[[NDArray[np.float32], NDArray[np.int64]], NDArray[np.bool_]],
+        quality: Callable[[NDArray[np.float32], NDArray[np.int64]], Quality],
         classes: int,
         most_bytes: float = MOST_BYTES,
     ) -> None:
-        """`batches` of inputs (N, C, H, W) and targets (N,); `right` as a task's.
+        """`batches` of inputs (N, C, H, W) and targets (N,); `quality` as a task's.
 
         Of what comes before the tail no more than `most_bytes` are kept: batches that do not fit are left out, the
         first is always there.
         """
-        self._network, self._group, self._right, self._classes = network, group, right, classes
+        self._network, self._group, self._quality, self._classes = network, group, quality, classes
         self._module = fx.GraphModule(network.module, network.evaluation_graph)
         read = {member.tensor for member in group.members if member.role == "column"}
         self._tail: dict[fx.Node, None] = {}  # in forward order
@@ -93,14 +94,14 @@ class Tail:
 
     def __call__(self, keep: NDArray[np.bool_]) -> Answers:
         """With the channels that `keep`, bool (K,), leaves; the network is put back afterwards."""
-        losses, right, labels = [], [], []
+        losses, qualities, labels = [], [], []
         with torch.no_grad(), silenced(self._network, self._group, keep):
             for kept in self._kept:
                 outputs = self._outputs(kept)
                 losses.append(torch.nn.functional.cross_entropy(outputs, kept.targets, reduction="none"))
-                right.append(self._right(outputs.numpy(), kept.targets.numpy()))
+                qualities.append(self._quality(outputs.numpy(), kept.targets.numpy()))
                 labels.append(kept.targets.numpy())
-        good, of = np.concatenate(right), np.concatenate(labels)
+        good, of = np.concatenate(qualities), np.concatenate(labels)
         count = np.bincount(of, minlength=self._classes)
         hits = np.bincount(of, good, minlength=self._classes)
         by_class = np.divide(hits, count, out=np.full(self._classes, np.nan), where=count > 0)

@@ -46,9 +46,9 @@ def test_agreement_is_promised_and_proven(pictures, trained, tmp_path, make_task
 
 
 def _accuracy(task, path):
-    from gossamer.measure.quality import right_examples
+    from gossamer.measure.quality import qualities
 
-    return right_examples(task, task.test, path.read_bytes()).mean()
+    return qualities(task, task.test, path.read_bytes()).mean()
 
 
 def test_an_empty_folder_is_said(tmp_path, trained):

@@ -42,7 +42,7 @@ def right_share(run, network, images=600):
     network.module.eval()
     inputs, targets = next(run.task.batches(run.task.selection, images))
     with torch.no_grad():
-        return run.task.right(network.module(inputs).numpy(), targets.numpy()).mean()
+        return run.task.quality(network.module(inputs).numpy(), targets.numpy()).mean()
 
 
 class Deep(nn.Module):
@@ -98,7 +98,7 @@ def test_what_is_asked_is_what_the_cut_network_answers(run):
             cut = run.network.cut({group.name: keep}).module.eval()
             with torch.no_grad():
                 outputs = cut(inputs)
-            right = run.task.right(outputs.numpy(), targets.numpy())
+            right = run.task.quality(outputs.numpy(), targets.numpy())
             assert answers.quality == pytest.approx(right.mean())
             assert answers.loss == pytest.approx(float(F.cross_entropy(outputs, targets)), rel=1e-4)
             by_class = [right[targets.numpy() == label].mean() for label in range(4)]
@@ -137,9 +137,9 @@ def test_what_is_kept_is_not_changed_by_operators_in_place(run):
 def test_what_does_not_fit_into_memory_is_left_out(run):
     group = run.network.prunable[-1]
     batches = list(run.task.batches(run.task.selection, 100))
-    tail = Tail(run.network, group, batches, run.task.right, 4, most_bytes=3.5 * 100 * 64 * 4)  # 16 channels of 2x2
+    tail = Tail(run.network, group, batches, run.task.quality, 4, most_bytes=3.5 * 100 * 64 * 4)  # 16 channels of 2x2
     assert tail.images == 300
-    assert Tail(run.network, group, batches, run.task.right, 4, most_bytes=1).images == 100
+    assert Tail(run.network, group, batches, run.task.quality, 4, most_bytes=1).images == 100
 
 
 def test_only_the_tail_is_run_again(run):
@@ -155,7 +155,7 @@ def test_error_without_is_the_error_of_the_cut_network(run):
     inputs, targets = next(run.task.batches(run.task.selection, 512))
     with torch.no_grad():
         outputs = run.network.cut(keep).module.eval()(inputs)
-    assert error(keep) == pytest.approx(1 - run.task.right(outputs.numpy(), targets.numpy()).mean())
+    assert error(keep) == pytest.approx(1 - run.task.quality(outputs.numpy(), targets.numpy()).mean())
     assert error({}) == pytest.approx(1 - right_share(run, run.network, 512))
 
 

@@ -58,3 +58,33 @@ def test_with_too_many_flips_the_ladder_goes_down_where_fewer_could_be_proven():
     hopeless = judge(Goal(0.001), *answers(1000, 1, 1), n_test=400, safest_flips=0.0)
     assert hopeless.accepted, "with so few images not even the uncut network is proven: the observed drop decides"
     assert not judge(Goal(0.001), *answers(1000, 9, 1), n_test=400, safest_flips=0.0).accepted
+
+
+# --- where quality is a number
+
+
+def graded(n: int, drop: float, spread: float) -> tuple[np.ndarray, np.ndarray]:
+    """Qualities of an original and of a candidate that loses so much on the mean."""
+    rng = np.random.default_rng(0)
+    original = rng.uniform(0.5, 0.9, n)
+    changes = rng.uniform(-spread, spread, n)
+    return original, original - drop - (changes - changes.mean())
+
+
+@pytest.mark.parametrize(("drop", "accepted"), [(0.0, True), (0.003, True), (0.009, False), (0.02, False)])
+def test_bets_on_the_selection_split_decide(drop, accepted):
+    verdict = judge(Goal(0.01), *graded(2000, drop, 0.03), n_test=2000)
+    assert verdict.accepted is accepted
+    assert verdict.drop == pytest.approx(drop, abs=1e-9)
+    assert ("could not be proven below 1.00 points" in verdict.note) is not accepted
+
+
+def test_with_few_tiles_the_observed_drop_decides_and_says_so():
+    verdict = judge(Goal(0.01), *graded(60, 0.004, 0.03), n_test=58)
+    assert verdict.accepted
+    assert verdict.note == "58 test images cannot prove 1.00 points at any drop"
+    assert not judge(Goal(0.01), *graded(60, 0.02, 0.03), n_test=58).accepted
+
+
+def test_the_observed_limit_counts_for_numbers_too():
+    assert not judge(Goal(0.05, observed=0.002), *graded(2000, 0.003, 0.03), n_test=2000).accepted

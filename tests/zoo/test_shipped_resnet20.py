@@ -49,7 +49,7 @@ def right_of(task: Task, limit: int) -> tuple[int, int]:
             for at, (images, labels) in enumerate(task.batches(split, 250)):
                 if at * 250 >= limit:
                     break
-                right += int(task.right(model(images).numpy(), labels.numpy()).sum())
+                right += int(task.quality(model(images).numpy(), labels.numpy()).sum())
                 seen += len(labels)
     return right, seen
 
