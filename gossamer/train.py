@@ -40,6 +40,12 @@ class Smoothing(Plug):
         return F.cross_entropy(outputs, batch.targets, label_smoothing=self.share)
 
 
+def _plugs(task: Task, smoothing: float, teacher: nn.Module | None) -> tuple[Plug, ...]:
+    if teacher is not None:
+        return (Distillation(),)
+    return (Smoothing(smoothing),) if task.kind == "classification" else ()
+
+
 def train(
     task: Task,
     settings: Settings,
@@ -81,7 +87,7 @@ def train(
             network.module,
             task,
             settings,
-            (Smoothing(smoothing) if teacher is None else Distillation(),),
+            _plugs(task, smoothing, teacher),
             teacher=teacher,
             numerics=arithmetic,
             checkpoint=checkpoint,

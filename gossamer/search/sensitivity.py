@@ -24,6 +24,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from gossamer.graph import Group, Network
+from gossamer.tuning.distillation import log_probabilities
 
 LEVELS = (0.0, 0.125, 0.25, 0.5, 0.75)  # shares of a group's channels kept; at 1 nothing is lost
 
@@ -52,7 +53,7 @@ def measure_sensitivities(
     groups = [group for group in network.groups if group.name in scores]
     with torch.no_grad():
         module.eval()
-        wanted = [module(batch).float().log_softmax(1) for batch in batches]
+        wanted = [log_probabilities(module(batch).float()) for batch in batches]
         module.train()
         untouched = _distance(network, batches, wanted)
         for group in groups:
@@ -95,7 +96,7 @@ def _distance(network: Network, batches: Sequence[Tensor], wanted: Sequence[Tens
     torch.manual_seed(0)  # dropout draws the same each time
     images = sum(len(batch) for batch in batches)
     total = sum(
-        float(F.kl_div(network.module(batch).float().log_softmax(1), log, reduction="sum", log_target=True))
+        float(F.kl_div(log_probabilities(network.module(batch).float()), log, reduction="sum", log_target=True))
         for batch, log in zip(batches, wanted, strict=True)
     )
     return total / images

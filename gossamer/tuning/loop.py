@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -156,7 +156,7 @@ def go_through(
             for plug in plugs:
                 plug.before_step(clock, weights)
             with processes.step():
-                loss = _backward(training, task, processes, Batch(inputs, targets), weights)
+                loss = _backward(training, processes, Batch(inputs, targets, task.loss), weights)
             for plug in plugs:
                 plug.after_backward(weights)
             optimizer.step()
@@ -201,20 +201,18 @@ def batch_size(settings: Settings, task: Task) -> int:
     return min(settings.batch_size, len(task.train))
 
 
-def _backward(
-    training: Training, task: Task, processes: OneProcess, batch: Batch, weights: Mapping[str, Tensor]
-) -> Tensor:
+def _backward(training: Training, processes: OneProcess, batch: Batch, weights: Mapping[str, Tensor]) -> Tensor:
     """Gradients of the batch's loss for everything that is learned; returns the loss, ()."""
     training.optimizer.zero_grad()
-    part, share = processes.part(Batch(training.numerics.lay_out_input(batch.inputs), batch.targets))
+    part, share = processes.part(replace(batch, inputs=training.numerics.lay_out_input(batch.inputs)))
     with training.numerics.convolutions(), processes.norms():
-        loss = share * _loss(training, task, part, weights)
+        loss = share * _loss(training, part, weights)
         loss.backward()  # type: ignore[no-untyped-call]
     trained = [parameter for group in training.optimizer.param_groups for parameter in group["params"]]
     return processes.add_up(loss.detach(), [*trained, *(leaf for plug in training.plugs for leaf in plug.leaves())])
 
 
-def _loss(training: Training, task: Task, batch: Batch, weights: Mapping[str, Tensor]) -> Tensor:
+def _loss(training: Training, batch: Batch, weights: Mapping[str, Tensor]) -> Tensor:
     """The sum of the plugs' losses, or the task's own where no plug gives one, and of their penalties."""
     module, plugs, teacher, numerics = training.module, training.plugs, training.teacher, training.numerics
     module.train()
@@ -226,7 +224,7 @@ def _loss(training: Training, task: Task, batch: Batch, weights: Mapping[str, Te
                 teacher_outputs = teacher(batch.inputs).float()
         outputs = functional_call(module, _transformed(weights, plugs), (batch.inputs,)).float()
     losses = [plug.loss(outputs, teacher_outputs, batch) for plug in plugs]
-    given = [loss for loss in losses if loss is not None] or [task.loss(outputs, batch.targets)]
+    given = [loss for loss in losses if loss is not None] or [batch.loss(outputs, batch.targets)]
     penalties = [penalty for plug in plugs if (penalty := plug.penalty()) is not None]
     return torch.stack([*given, *penalties]).sum()
 

@@ -7,7 +7,7 @@ functional (weights in, weights out), so they work on exported networks, whose m
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
@@ -33,10 +33,14 @@ class Clock:
 
 @dataclass(frozen=True)
 class Batch:
-    """One training batch as the losses see it: inputs (N, C, H, W), targets (N,)."""
+    """One training batch as the losses see it: inputs (N, C, H, W), targets (N, ...), and the task's own loss.
+
+    `loss`: (outputs, targets) -> (), a mean over the examples.
+    """
 
     inputs: Tensor
     targets: Tensor
+    loss: Callable[[Tensor, Tensor], Tensor]
 
 
 class Learned(NamedTuple):

@@ -19,6 +19,7 @@ import io
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any, ClassVar, NamedTuple
 
@@ -181,7 +182,8 @@ class Processes(OneProcess):
         """Consecutive examples, as many for each rank as for the next, or one more."""
         count = len(batch.inputs)
         own = slice(self.rank * count // self.size, (self.rank + 1) * count // self.size)
-        return Part(Batch(batch.inputs[own], batch.targets[own]), (own.stop - own.start) / count)
+        mine = replace(batch, inputs=batch.inputs[own], targets=batch.targets[own])
+        return Part(mine, (own.stop - own.start) / count)
 
     def norms(self) -> AbstractContextManager[object]:
         """Batch norms add up over all ranks."""

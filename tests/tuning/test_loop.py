@@ -8,6 +8,8 @@ import torch
 
 from gossamer.graph import trace
 from gossamer.tuning import (
+    Batch,
+    Distillation,
     Diverged,
     Numerics,
     Plug,
@@ -16,6 +18,7 @@ from gossamer.tuning import (
     effective_weights,
     tune,
 )
+from gossamer.tuning.distillation import log_probabilities
 
 SETTINGS = Settings(epochs=3, batch_size=64, learning_rate=0.1, augment=False)
 
@@ -119,3 +122,16 @@ def test_bfloat16_and_channels_last_train_as_well(task):
     network = trace(task.model, task.example)
     tune(network.module, task, SETTINGS, numerics=Numerics(channels_last=True, bfloat16=True))
     assert quality(network.module, task) > 0.8
+
+
+def test_a_single_logit_is_a_choice_of_two_and_pixels_count_as_examples_do():
+    one = torch.tensor([[0.3], [-2.0]])
+    assert torch.allclose(log_probabilities(one).exp()[:, 1:], one.sigmoid())
+    torch.manual_seed(0)
+    ours, theirs = torch.randn(4, 3), torch.randn(4, 3)
+    targets = torch.tensor([0, 2, 1, 1])
+    cross_entropy = torch.nn.functional.cross_entropy
+    whole = Distillation().loss(ours, theirs, Batch(ours, targets, cross_entropy))
+    pixels = [values.t().reshape(1, 3, 2, 2) for values in (ours, theirs)]
+    mapped = Distillation().loss(*pixels, Batch(pixels[0], targets.reshape(1, 2, 2), cross_entropy))
+    assert torch.allclose(whole, mapped)
