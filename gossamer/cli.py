@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from gossamer import cli_certify, cli_files, cli_store, cli_train, cli_work
+from gossamer import cli_certify, cli_device, cli_files, cli_store, cli_train, cli_work
 from gossamer.cli_settings import with_settings_file
 from gossamer.near import meant
 
@@ -80,6 +80,7 @@ def build_parser() -> Parser:
     cli_files.add_verbs(verbs)
     cli_store.add_verb(verbs)
     cli_certify.add_verb(verbs)
+    cli_device.add_verb(verbs)
     parser.verbs = dict(verbs.choices)
     return parser
 

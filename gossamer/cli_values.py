@@ -49,6 +49,7 @@ def number(what: str, allowed: Callable[[float], bool]) -> Callable[[str], float
 
 
 pixels = whole(1, "pixels")
+overlap = whole(0, "pixels")
 classes = whole(1, "classes")
 epochs = whole(1, "epochs")
 rounds = whole(1, "rounds")

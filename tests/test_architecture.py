@@ -18,7 +18,17 @@ PACKAGE = ROOT / "gossamer"
 LAYERS = [
     {"files", "near", "plan", "coding"},
     {"container"},
-    {"device", "data", "goal", "zoo", "graph", "task", "described_task", "certify"},
+    {
+        "device",
+        "data",
+        "goal",
+        "zoo",
+        "graph",
+        "kinds",
+        "task",
+        "described_task",
+        "certify",
+    },
     {"measure", "runtime"},
     {"filters", "rates", "weights", "quantize"},
     {"tuning"},
@@ -26,7 +36,18 @@ LAYERS = [
     {"recipes"},
     {"report"},
     {"compress", "train", "estimate"},
-    {"cli", "cli_work", "cli_train", "cli_files", "cli_store", "cli_certify", "cli_settings", "cli_values", "__main__"},
+    {
+        "cli",
+        "cli_work",
+        "cli_train",
+        "cli_files",
+        "cli_store",
+        "cli_certify",
+        "cli_device",
+        "cli_settings",
+        "cli_values",
+        "__main__",
+    },
 ]
 METHOD_FAMILIES = ("filters", "rates", "weights")
 WITHOUT_TORCH = ("coding", "container", "device", "files", "near", "plan")

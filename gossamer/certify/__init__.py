@@ -32,4 +32,5 @@ from gossamer.certify.ledger import default_ledger as default_ledger
 from gossamer.certify.ledger import fixed_sequence as fixed_sequence
 from gossamer.certify.ledger import order_hash as order_hash
 from gossamer.certify.planning import provable_drop as provable_drop
+from gossamer.certify.planning import smallest_by_bets as smallest_by_bets
 from gossamer.certify.planning import smallest_provable as smallest_provable

@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+from statistics import NormalDist
+
+from gossamer.certify import betting
 from gossamer.certify.certificate import check_tolerance, level
 from gossamer.certify.exact import Counts, p_value, upper_bound
 
@@ -33,6 +36,16 @@ def smallest_provable(n: int, flip_rate: float, confidence: float, *, look: int 
     """The smallest tolerance that `n` test images prove at an observed drop of zero; `flip_rate` as above."""
     half = min((_flips(n, flip_rate) + 1) // 2, n // 2)
     return upper_bound(Counts(n, half, half), level(confidence, look))
+
+
+def smallest_by_bets(n: int, spread: float, confidence: float, *, look: int = 1) -> float:
+    """The same where quality is a number, and changes by so much an image, in standard deviations about no drop."""
+    if n < 1:
+        raise ValueError(f"n must be at least one test image, got {n}")
+    normal = NormalDist(0.0, max(spread, 1e-12))
+    changes = [min(1.0, max(-1.0, normal.inv_cdf((place + 0.5) / n))) for place in range(n)]
+    alpha = level(confidence, look)
+    return betting.upper_bound(changes, alpha, betting.wager(changes, n, alpha))
 
 
 def _flips(n: int, flip_rate: float) -> int:

@@ -3,7 +3,8 @@
 
 A convolution over no channels gives its bias, whatever the image; a batch norm of a constant gives its shift, since a
 batch of equal values has no spread; and so on until a live value meets the constant: a residual sum, a concatenation.
-There the cut network holds the constant as a parameter, which trains like a bias, and all that computed it is gone.
+There the cut network holds the constant as a parameter, which trains like a bias, and all that computed it is gone;
+and so is whatever was computed for nothing else, as what an up-convolution read in a U-Net whose decoder ends there.
 
 Batch norms compute as in training, in both forms: their shift is the mean of the branch over the data, the best
 constant there is in its place. In evaluation that equals the silenced original once its batch norms are re-estimated.
@@ -85,6 +86,7 @@ def _made(node: fx.Node, by_node: Mapping[fx.Node, Call]) -> list[Labelled]:
 def without(graph: fx.Graph, found: Emptied, copies: Mapping[fx.Node, fx.Node], names: Sequence[str]) -> None:
     """Take what is gone out of the copy of a form; its constants are read under `names`, in their order."""
     dead = {copies[node] for node in found.gone}
+    read = [node for node in graph.nodes if node.users]
     for node, name in zip(found.constants, names, strict=True):
         copied = copies[node]
         users = [user for user in copied.users if user not in dead]
@@ -99,6 +101,9 @@ def without(graph: fx.Graph, found: Emptied, copies: Mapping[fx.Node, fx.Node], 
             node.update_arg(0, [part for part in node.args[0] if part not in dead])
     for node in reversed([copies[node] for node in found.gone]):
         graph.erase_node(node)
+    for node in reversed(read):
+        if node.op == "call_function" and not node.users and node not in dead:
+            graph.erase_node(node)
     gone = {_owner(node) for node in _drop_unread(graph)}
     for node in list(graph.find_nodes(op="get_attr")):
         if _owner(node) in gone and all(_counts(user) for user in node.users):

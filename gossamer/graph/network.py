@@ -232,12 +232,13 @@ class Network:
         cut, kept = self._planned("cut", keep)
         left = cut.tensors(self.tensors)
         forms, branches = cut.forms(self._forms, left), cut.branches(self._forms, left)
-        if into == "module" and not all(vector.any() for vector in kept.values()):
+        ended = not all(vector.any() for vector in kept.values())
+        if into == "module" and ended:
             raise ValueError(
                 "expected groups that keep a channel, got some with none: a module of the user's own class cannot lose "
                 'a branch; use the traced network (into="network")'
             )
-        gone = unread(self._forms, forms) if branches else set()
+        gone = unread(self._forms, forms) if ended else set()
         names = {name: first for name, first in canonical_names(self.module).items() if first not in gone}
         tensors = {name: left[first] for name, first in names.items()} | branches
         source = replace(self._source, transient=self._source.transient | set(cut.constants))

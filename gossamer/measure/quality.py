@@ -8,8 +8,9 @@ import os
 import numpy as np
 
 from gossamer.data.images import Split
+from gossamer.kinds import Quality
 from gossamer.runtime.session import open_session
-from gossamer.task import Quality, Task
+from gossamer.task import Task
 
 BATCH = 100  # images a call: enough to fill the cores, small enough for 224 px images on a small machine
 

@@ -23,7 +23,11 @@ def certificate_section(report: Report) -> Html:
     bound = found["guaranteed"]
     verdict = "Proven" if found["proven"] else "Not proven"
     sentences = [f"{n:,} test images, on which nothing was chosen, were given to both networks."]
-    if "b" in found and "c" in found:
+    if "differences" in found:
+        sentences.append(
+            f"On b = {found['b']:,} of them the compressed network did worse, on c = {found['c']:,} better."
+        )
+    elif "b" in found and "c" in found:
         sentences.append(
             f"On b = {found['b']:,} of them the original was right and the compressed network wrong, "
             f"on c = {found['c']:,} the reverse; on all others they were right or wrong together."
@@ -103,12 +107,13 @@ def _classes(report: Report) -> list[Html]:
 def _certificate_numbers(report: Report) -> list[tuple[str, str]]:
     """Everything the certificate holds: what we know in words and units, the rest as it is."""
     found = dict(report.certificate)
+    by_number = found.pop("differences", None) is not None
     known: list[tuple[str, str, Any]] = [
         ("tolerance", "tolerance", points),
         ("confidence", "confidence", lambda v: f"{100 * v:g} %"),
         ("n", "images, n", lambda v: f"{v:,}"),
-        ("b", "original right, compressed wrong, b", lambda v: f"{v:,}"),
-        ("c", "original wrong, compressed right, c", lambda v: f"{v:,}"),
+        ("b", "compressed worse, b" if by_number else "original right, compressed wrong, b", lambda v: f"{v:,}"),
+        ("c", "compressed better, c" if by_number else "original wrong, compressed right, c", lambda v: f"{v:,}"),
         ("observed_drop", "observed drop", points),
         ("guaranteed", "upper bound of the drop", lambda v: "none" if v is None else points_up(v)),
         ("bound", "upper bound of this candidate alone", lambda v: "none" if v is None else points_up(v)),

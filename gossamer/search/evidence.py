@@ -115,7 +115,7 @@ def asked_of(run: Run, network: Network, group: Group, images: int) -> Tail:
     size = min(BATCH, images, len(task.selection), _images_that_fit(run, network))
     batches = _first(task.batches(task.selection, size), min(images, len(task.selection)) // size)
     network.module.eval()
-    tail = Tail(network, group, batches, task.quality, len(task.classes))
+    tail = Tail(network, group, batches, task.loss, task.quality, len(task.classes))
     if tail.images < size * (min(images, len(task.selection)) // size):
         run.note(f"'{group.name}' is asked about on {tail.images} images: more do not fit into memory")
     return tail

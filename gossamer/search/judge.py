@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from gossamer.certify import Counts, level, p_value, smallest_provable
 from gossamer.certify.betting import can_prove, difference, expected_p_value, wager
 from gossamer.goal import Goal
-from gossamer.task import Quality
+from gossamer.kinds import Quality
 
 
 @dataclass(frozen=True)

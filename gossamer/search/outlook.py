@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from gossamer.certify import provable_drop, smallest_provable
+from gossamer.certify import provable_drop, smallest_by_bets, smallest_provable
 from gossamer.goal import Goal
 from gossamer.graph import Network, trace
 from gossamer.search.pace import RUNGS_HOPED_FOR, epoch_time, epochs_per_rung
@@ -11,11 +11,14 @@ from gossamer.search.run import Settings
 from gossamer.task import Task
 
 USUAL_FLIPS = (0.02, 0.05)  # share of images whose answer changes between right and wrong
+USUAL_SPREADS = (0.01, 0.05)  # of the change in an image's quality, where that is a number
 
 
 def provable(task: Task, goal: Goal, look: int = 1) -> list[str]:
     """Sentences on what the test split can prove, worst news first."""
     n = len(task.test)
+    if task.kind == "segmentation":
+        return [_by_bets(n, spread, goal, look) for spread in USUAL_SPREADS]
     if goal.fit:
         return [
             f"where {100 * flips:.0f} % of images change, {n:,} test images tell the true drop to within "
@@ -37,6 +40,19 @@ def provable(task: Task, goal: Goal, look: int = 1) -> list[str]:
                 f"for an observed drop up to {100 * drop:.2f}"
             )
     return lines
+
+
+def _by_bets(n: int, spread: float, goal: Goal, look: int) -> str:
+    least = smallest_by_bets(n, spread, goal.confidence, look=look)
+    where = f"where the quality of an image changes by {100 * spread:.0f} points, either way, {n:,} test images"
+    if goal.fit:
+        return f"{where} tell the true drop to within {100 * least:.2f} points of the observed one"
+    if least > goal.tolerance:
+        return (
+            f"warning: {where} cannot prove {100 * goal.tolerance:g} points even at no drop; the least they prove is "
+            f"{100 * least:.2f}"
+        )
+    return f"{where} prove {100 * least:.2f} points at no drop"
 
 
 def removable(network: Network) -> str:

@@ -23,9 +23,9 @@ from gossamer.certify import (
 from gossamer.certify.betting import difference, wager
 from gossamer.certify.certificate import Evidence
 from gossamer.files import sha256
+from gossamer.kinds import Quality
 from gossamer.search.candidate import Candidate
 from gossamer.search.run import Run
-from gossamer.task import Quality
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,7 @@ from gossamer.data.images import Split
 from gossamer.files import read_json, write_atomically, write_json
 from gossamer.goal import Goal
 from gossamer.graph import Network
+from gossamer.kinds import Quality
 from gossamer.measure.quality import qualities
 from gossamer.runtime.export import export_onnx
 from gossamer.runtime.latency import interleaved
@@ -38,7 +39,7 @@ from gossamer.runtime.session import open_session
 from gossamer.runtime.weights import split_weights
 from gossamer.search.claim import claim_folder, identity
 from gossamer.search.watch import Watch
-from gossamer.task import Quality, Task
+from gossamer.task import Task
 from gossamer.tuning import Grafting, Numerics, Plug
 from gossamer.tuning.limits import check_device, check_training
 

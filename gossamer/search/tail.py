@@ -20,8 +20,8 @@ from torch.utils import _pytree as pytree
 from gossamer.filters import Answers
 from gossamer.graph import Group, Network
 from gossamer.graph.walk import MOST_BYTES
+from gossamer.kinds import Quality
 from gossamer.search.sensitivity import silenced
-from gossamer.task import Quality
 
 
 @dataclass(frozen=True)
@@ -40,16 +40,18 @@ class Tail:
         network: Network,
         group: Group,
         batches: Iterable[tuple[Tensor, Tensor]],
+        loss: Callable[[Tensor, Tensor], Tensor],
         quality: Callable[[NDArray[np.float32], NDArray[np.int64]], Quality],
         classes: int,
         most_bytes: float = MOST_BYTES,
     ) -> None:
-        """`batches` of inputs (N, C, H, W) and targets (N,); `quality` as a task's.
+        """`batches` of inputs (N, C, H, W) and targets (N,); `loss` and `quality` as a task's.
 
         Of what comes before the tail no more than `most_bytes` are kept: batches that do not fit are left out, the
         first is always there.
         """
-        self._network, self._group, self._quality, self._classes = network, group, quality, classes
+        self._network, self._group, self._classes = network, group, classes
+        self._loss, self._quality = loss, quality
         self._module = fx.GraphModule(network.module, network.evaluation_graph)
         read = {member.tensor for member in group.members if member.role == "column"}
         self._tail: dict[fx.Node, None] = {}  # in forward order
@@ -98,14 +100,16 @@ class Tail:
         with torch.no_grad(), silenced(self._network, self._group, keep):
             for kept in self._kept:
                 outputs = self._outputs(kept)
-                losses.append(torch.nn.functional.cross_entropy(outputs, kept.targets, reduction="none"))
+                losses.append(float(self._loss(outputs, kept.targets)) * len(outputs))
                 qualities.append(self._quality(outputs.numpy(), kept.targets.numpy()))
                 labels.append(kept.targets.numpy())
         good, of = np.concatenate(qualities), np.concatenate(labels)
-        count = np.bincount(of, minlength=self._classes)
-        hits = np.bincount(of, good, minlength=self._classes)
-        by_class = np.divide(hits, count, out=np.full(self._classes, np.nan), where=count > 0)
-        return Answers(float(good.mean()), float(torch.cat(losses).mean()), by_class)
+        by_class = np.full(self._classes, np.nan)
+        if of.ndim == 1:  # images have classes, not pixels
+            count = np.bincount(of, minlength=self._classes)
+            hits = np.bincount(of, good, minlength=self._classes)
+            np.divide(hits, count, out=by_class, where=count > 0)
+        return Answers(float(good.mean()), sum(losses) / len(good), by_class)
 
     def _outputs(self, kept: Kept) -> Tensor:
         interpreter = fx.Interpreter(self._module, garbage_collect_values=False)

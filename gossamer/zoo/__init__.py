@@ -88,6 +88,24 @@ def _emg_cnn(classes: int = 8) -> nn.Module:
     return EmgCNN(classes)
 
 
+def _ternausnet(depth: int, width: int = 64, batch_norm: bool = False) -> Callable[..., nn.Module]:
+    def build(classes: int = 1, width: int = width, batch_norm: bool = batch_norm) -> nn.Module:
+        from gossamer.zoo.ternausnet import TernausNet
+
+        return TernausNet(depth, classes, width, batch_norm)
+
+    return build
+
+
+def _unet(width: int = 64, batch_norm: bool = False) -> Callable[..., nn.Module]:
+    def build(classes: int = 1, width: int = width, batch_norm: bool = batch_norm) -> nn.Module:
+        from gossamer.zoo.unet import UNet
+
+        return UNet(classes, width, batch_norm)
+
+    return build
+
+
 ZOO: dict[str, Callable[..., nn.Module]] = {
     "resnet20": _resnet(20),
     "resnet32": _resnet(32),
@@ -107,4 +125,9 @@ ZOO: dict[str, Callable[..., nn.Module]] = {
     "dccnn_mnist": _dccnn("mnist"),
     "dccnn_cifar10": _dccnn("cifar10"),
     "emg_cnn": _emg_cnn,
+    "ternausnet11": _ternausnet(11),
+    "ternausnet16": _ternausnet(16),
+    "ternausnet11_bn_x0_25": _ternausnet(11, width=16, batch_norm=True),
+    "unet": _unet(),
+    "unet16": _unet(width=16, batch_norm=True),
 }

@@ -200,3 +200,38 @@ def test_what_may_end_together_can_be_cut_exactly(pattern):
         keep = {name: np.zeros(sizes[name], bool) for name in network.ending(names)}
         if keep:
             assert network.check(network.cut(keep)) < 1e-10
+
+
+class Skip(nn.Module):
+    """An encoder and a decoder with a skip: what goes through the deep layer goes through the up-convolution alone."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.down, self.deep = nn.Conv2d(3, 6, 3, padding=1), nn.Conv2d(6, 8, 3, padding=1)
+        self.norm = nn.BatchNorm2d(8)
+        self.up, self.join = nn.ConvTranspose2d(8, 5, 2, 2), nn.Conv2d(11, 2, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        fine = torch.relu(self.down(x))
+        deep = torch.relu(self.norm(self.deep(torch.nn.functional.max_pool2d(fine, 2))))
+        return self.join(torch.cat([fine, torch.relu(self.up(deep))], 1))
+
+
+def test_what_was_computed_for_the_ended_branch_alone_is_gone_too():
+    """In a U-Net without its last up-convolution nobody reads the deep layers: they once stayed, and were searched."""
+    torch.manual_seed(0)
+    model = Skip()
+    network = trace(model, torch.zeros(1, 3, 8, 8))
+    cut = network.cut(_nothing(network, "up.weight"))
+    assert {layer.name for layer in cut.layers} == {"down.weight", "join.weight"}
+    assert not {name for name in cut.module.state_dict() if name.startswith(("deep", "norm", "up"))}
+    module, x = _doubles(cut)
+    silenced = copy.deepcopy(model).double().eval()
+    with torch.no_grad():
+        silenced.join.weight[:, 6:] = 0
+        assert torch.allclose(module(x), silenced(x), atol=1e-12)
+    assert cut.macs < network.macs_if({"up.weight": 0}), "which counts what nobody reads"
+    assert cut.cut(_nothing(cut)).macs == cut.macs
+    trained = copy.deepcopy(cut.module).train()
+    trained(torch.randn(4, 3, 8, 8)).sum().backward()
+    assert all(parameter.grad is not None for parameter in trained.parameters())

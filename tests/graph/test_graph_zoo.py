@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from gossamer.graph import trace
+from gossamer.zoo import ZOO
 
 SMALL = [("squeezenet1_1", 32), ("shufflenet_v2_x0_5", 32), ("mobilenet_v3_small", 32)]
 LARGE = [
@@ -49,3 +50,22 @@ def test_segmentation(random_keep):
     )
     assert all(group.removable and group.exact for group in network.groups)
     assert network.check(network.cut(random_keep(network))) < 1e-10
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "convolutions"),
+    [
+        ("ternausnet11", {"width": 8}, 20),
+        ("ternausnet16", {"width": 8, "batch_norm": True}, 25),
+        ("unet", {"width": 8}, 23),
+        ("unet", {"width": 8, "batch_norm": True}, 23),
+    ],
+)
+def test_networks_for_pixels_of_the_zoo(name, options, convolutions, random_keep):
+    network = trace(ZOO[name](2, **options), torch.zeros(1, 3, 64, 64))
+    assert len(network.groups) == convolutions, "each convolution and transposed convolution is a group of its own"
+    assert [group.reason for group in network.groups if not group.removable] == ["it is an output of the network"]
+    assert all(group.exact for group in network.groups)
+    smaller = network.cut(random_keep(network))
+    assert network.check(smaller) < 1e-10
+    assert smaller.parameters < 0.6 * network.parameters

@@ -137,9 +137,10 @@ def test_what_is_kept_is_not_changed_by_operators_in_place(run):
 def test_what_does_not_fit_into_memory_is_left_out(run):
     group = run.network.prunable[-1]
     batches = list(run.task.batches(run.task.selection, 100))
-    tail = Tail(run.network, group, batches, run.task.quality, 4, most_bytes=3.5 * 100 * 64 * 4)  # 16 channels of 2x2
+    asked = (run.network, group, batches, run.task.loss, run.task.quality, 4)
+    tail = Tail(*asked, most_bytes=3.5 * 100 * 64 * 4)  # 16 channels of 2x2
     assert tail.images == 300
-    assert Tail(run.network, group, batches, run.task.quality, 4, most_bytes=1).images == 100
+    assert Tail(*asked, most_bytes=1).images == 100
 
 
 def test_only_the_tail_is_run_again(run):

@@ -15,6 +15,8 @@ from gossamer.zoo.cifar_densenet import CifarDenseNet
 from gossamer.zoo.cifar_mobilenetv2 import CifarMobileNetV2
 from gossamer.zoo.cifar_resnet import BasicBlock, CifarResNet
 from gossamer.zoo.cifar_vgg import CifarVGG
+from gossamer.zoo.ternausnet import TernausNet
+from gossamer.zoo.unet import UNet
 
 # Parameters and multiply-adds (of convolutions and linear layers) for ten classes. Published: ResNet-20/32/44/56/110
 # 0.27/0.46/0.66/0.85/1.7 M (He et al., table 6) with 125.5 M and 252.9 M multiply-adds for 56 and 110; VGG-19 20.04 M
@@ -40,18 +42,27 @@ SIZES = {
     "dccnn_cifar10": (5_523_946, 877_492_224),
     "emg_cnn": (113_194, 6_029_696),
 }
+# For one class and 256x256 pixels; published sizes are 22.93 M and 25.7 G (TernausNet-11), 31.03 M and 48.2 G (U-Net).
+PIXELWISE_SIZES = {
+    "ternausnet11": (22_927_393, 25_708_986_368),
+    "ternausnet16": (32_202_337, 39_961_231_360),
+    "ternausnet11_bn_x0_25": (1_435_673, 1_628_438_528),
+    "unet": (31_031_745, 48_167_387_136),
+    "unet16": (1_942_577, 3_032_481_792),
+}
 
 
 def macs_of(model: nn.Module, image: torch.Tensor) -> int:
     total = 0
 
-    def count(module: nn.Module, _: object, out: torch.Tensor) -> None:
+    def count(module: nn.Module, inputs: tuple[torch.Tensor], out: torch.Tensor) -> None:
         nonlocal total
-        assert isinstance(module, nn.Conv2d | nn.Linear)
-        total += module.weight.numel() * (out[0, 0].numel() if isinstance(module, nn.Conv2d) else 1)
+        assert isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear)
+        here = inputs[0] if isinstance(module, nn.ConvTranspose2d) else out  # where each weight is used once
+        total += module.weight.numel() * (1 if isinstance(module, nn.Linear) else here[0, 0].numel())
 
     for module in model.modules():
-        if isinstance(module, nn.Conv2d | nn.Linear):
+        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
             module.register_forward_hook(count)
     with torch.no_grad():
         model.eval()(image)
@@ -59,7 +70,7 @@ def macs_of(model: nn.Module, image: torch.Tensor) -> int:
 
 
 def test_every_network_has_its_published_size_listed() -> None:
-    assert list(ZOO) == list(SIZES)
+    assert list(ZOO) == [*SIZES, *PIXELWISE_SIZES]
 
 
 @pytest.mark.parametrize("name", SIZES)
@@ -68,6 +79,49 @@ def test_parameters_and_macs(name: str) -> None:
     image = torch.zeros(1, *model.input_shape)  # type: ignore[misc]
     parameters = sum(parameter.numel() for parameter in model.parameters())
     assert (parameters, macs_of(model, image)) == SIZES[name]
+
+
+@pytest.mark.parametrize("name", PIXELWISE_SIZES)
+def test_parameters_and_macs_of_networks_for_pixels(name: str) -> None:
+    with torch.device("meta"):  # shapes without numbers: a pass is 48 G multiply-adds
+        model = ZOO[name]()
+        image = torch.zeros(1, *model.input_shape)  # type: ignore[misc]
+        parameters = sum(parameter.numel() for parameter in model.parameters())
+        assert (parameters, macs_of(model, image)) == PIXELWISE_SIZES[name]
+
+
+@pytest.mark.parametrize("batch_norm", [False, True])
+@pytest.mark.parametrize("name", ["ternausnet11", "ternausnet16", "unet"])
+def test_logits_are_one_a_class_for_each_pixel_and_gradients_reach_everything(name: str, batch_norm: bool) -> None:
+    torch.manual_seed(0)
+    model = ZOO[name](3, width=8, batch_norm=batch_norm)
+    outputs = model(torch.randn(2, 3, 32, 64))
+    assert outputs.shape == (2, 3, 32, 64)
+    outputs.square().sum().backward()
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in model.parameters())
+    assert any(isinstance(module, nn.BatchNorm2d) for module in model.modules()) == batch_norm
+
+
+@pytest.mark.parametrize("name", ["ternausnet11", "ternausnet16", "unet"])
+def test_an_untrained_network_for_pixels_neither_explodes_nor_dies(name: str) -> None:
+    torch.manual_seed(0)
+    with torch.no_grad():
+        spread = ZOO[name](1, width=8)(torch.randn(4, 3, 32, 32)).std().item()
+    assert 0.3 < spread < 10
+
+
+@pytest.mark.parametrize("name", ["ternausnet11", "unet"])
+def test_an_answer_sees_its_own_pixels_at_full_resolution(name: str) -> None:
+    """The skip of the first stage carries single pixels: an answer far from a changed pixel stays almost the same."""
+    torch.manual_seed(0)
+    model = ZOO[name](1, width=8).eval()
+    image = torch.randn(1, 3, 64, 64)
+    other = image.clone()
+    other[0, :, 20, 40] += 1
+    with torch.no_grad():
+        change = (model(other) - model(image))[0, 0].abs()
+    assert divmod(int(change.argmax()), 64)[0] in range(16, 25)
+    assert divmod(int(change.argmax()), 64)[1] in range(36, 45)
 
 
 @pytest.mark.parametrize(
@@ -128,6 +182,15 @@ def test_depths_that_do_not_exist_are_refused() -> None:
         CifarVGG(13)
     with pytest.raises(ValueError, match=r"depth must be 3n \+ 4, got 41"):
         CifarDenseNet(41)
+    with pytest.raises(ValueError, match="depth must be one of 11, 16, got 13"):
+        TernausNet(13)
+
+
+def test_widths_that_do_not_exist_are_refused() -> None:
+    with pytest.raises(ValueError, match="width of TernausNet must be a positive multiple of 2, got 7"):
+        TernausNet(11, width=7)
+    with pytest.raises(ValueError, match="width of U-Net must be a positive multiple of 1, got 0"):
+        UNet(width=0)
 
 
 def test_mobilenetv2_keeps_its_resolution_where_the_cifar_version_does() -> None:
@@ -142,5 +205,5 @@ def test_mobilenetv2_keeps_its_resolution_where_the_cifar_version_does() -> None
 
 
 def test_listing_the_zoo_needs_no_torch() -> None:
-    program = "import sys, gossamer.zoo; assert 'torch' not in sys.modules; assert len(gossamer.zoo.ZOO) == 18"
+    program = "import sys, gossamer.zoo; assert 'torch' not in sys.modules; assert len(gossamer.zoo.ZOO) == 23"
     subprocess.run([sys.executable, "-c", program], check=True)

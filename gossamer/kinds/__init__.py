@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Kinds of tasks: what a network is to say about an image, one a file.
+
+A kind is a frozen dataclass. It knows what the truth of an image is, how training measures an answer against it, and
+which number between 0 and 1, or right or wrong, the certificate is about.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from gossamer.data.images import Split
+from gossamer.data.splits import Splits
+
+Quality = NDArray[np.bool_] | NDArray[np.float64]
+"""Of each example, (N,): right or wrong, or a number between 0 and 1; the certificate tests the two differently."""
+Targets = NDArray[np.int64] | NDArray[np.uint8]
+
+
+class Kind(Protocol):
+    """What every kind can do."""
+
+    @property
+    def name(self) -> str:
+        """In a word, as the report has it."""
+        ...
+
+    def targets(self, split: Split, positions: NDArray[np.int64]) -> Targets:
+        """The truth of some examples, (N, ...)."""
+        ...
+
+    def augmented(
+        self, pixels: torch.Tensor, targets: torch.Tensor, generator: torch.Generator, cutout: int
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Images, uint8 (N, C, H, W), and their truth, changed at random together."""
+        ...
+
+    def loss(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        """What is trained on, a mean over the batch, ()."""
+        ...
+
+    def quality(self, outputs: NDArray[np.float32], targets: Targets) -> Quality:
+        """What counts, of each example, (N,)."""
+        ...
+
+    def check_split(self, split: Split, classes: int, where: str) -> None:
+        """Raise ValueError where the truth is missing, or names a class that there is not."""
+        ...
+
+    def remarks(self, splits: Splits) -> Iterator[str]:
+        """What whoever reads the report should know of the data."""
+        ...
+
+    def check_outputs(self, outputs: torch.Tensor, example: torch.Tensor, classes: int, where: str) -> None:
+        """Raise ValueError where outputs for two images cannot be answers."""
+        ...

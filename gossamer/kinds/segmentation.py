@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Segmentation: the class of each pixel; what counts of an image is how well the areas of its classes are met."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from gossamer.data.augment_masks import change_light, crop_and_turn
+from gossamer.data.images import Split, chunks
+from gossamer.data.splits import Splits
+from gossamer.kinds import Quality, Targets
+from gossamer.kinds.segmentation_loss import segmentation_loss
+from gossamer.kinds.segmentation_quality import Counts, answers, count, dice, iou, pixel_accuracy
+from gossamer.near import meant
+
+MEASURES: dict[str, Callable[[Counts], NDArray[np.float64]]] = {"iou": iou, "dice": dice, "accuracy": pixel_accuracy}
+MASKS_AT_ONCE = 64  # looked at while splits are checked
+BARE = 2  # classes that one logit tells apart
+
+
+@dataclass(frozen=True)
+class Segmentation:
+    """`measure`: of `MEASURES`, computed for each image by itself."""
+
+    measure: str = "iou"
+
+    def __post_init__(self) -> None:
+        if self.measure not in MEASURES:
+            raise ValueError(
+                f"measure must be one of {', '.join(MEASURES)}, got '{self.measure}'{meant(self.measure, MEASURES)}"
+            )
+
+    @property
+    def name(self) -> str:
+        """In a word, as the report has it."""
+        return "segmentation"
+
+    def targets(self, split: Split, positions: NDArray[np.int64]) -> Targets:
+        """Classes of pixels, uint8 (N, H, W); all 0 in a calibration split without masks."""
+        if split.masks is None:
+            return np.zeros((len(positions), *split.images.shape[:2]), np.uint8)
+        return split.masks.take(positions)[..., 0]
+
+    def augmented(
+        self, pixels: torch.Tensor, targets: torch.Tensor, generator: torch.Generator, cutout: int
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Mirrored, turned, and in another light; nothing is cut out."""
+        pixels, targets = crop_and_turn(pixels, targets, generator)
+        return change_light(pixels, generator), targets
+
+    def loss(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        """Entropy of the pixels and soft Jaccard index; (N, 1 or classes, H, W), (N, H, W) -> ()"""
+        return segmentation_loss(outputs, targets)
+
+    def quality(self, outputs: NDArray[np.float32], targets: Targets) -> Quality:
+        """The measure of each image: (N, 1 or classes, H, W), (N, H, W) -> (N,)"""
+        return MEASURES[self.measure](self.counts(outputs, targets))
+
+    def counts(self, outputs: NDArray[np.float32], targets: Targets) -> Counts:
+        """Pixels by truth and answer, (N, K, K)."""
+        return count(answers(outputs), targets.astype(np.uint8), max(BARE, outputs.shape[1]))
+
+    def check_split(self, split: Split, classes: int, where: str) -> None:
+        """Raise ValueError where masks are missing or name a class that there is not."""
+        if split.masks is None:
+            raise ValueError(f"split '{split.name}' of {where} has no masks; only calibration can do without")
+        for positions in chunks(len(split), MASKS_AT_ONCE):
+            highest = split.masks.take(positions).max((1, 2, 3))
+            if (highest >= classes).any():
+                which = int(np.flatnonzero(highest >= classes)[0])
+                raise ValueError(
+                    f"masks must be in 0..{classes - 1} for {classes} classes, got {highest[which]} in example "
+                    f"{positions[which]} of '{split.name}' in {where}"
+                )
+
+    def remarks(self, splits: Splits) -> Iterator[str]:
+        """That images of one area are not independent."""
+        if splits.test.areas is not None:
+            areas = len(set(splits.test.areas.tolist()))
+            yield (
+                f"the {len(splits.test):,} test images come from {areas:,} areas; the certificate takes them for "
+                "independent, which those of one area are not"
+            )
+
+    def check_outputs(self, outputs: torch.Tensor, example: torch.Tensor, classes: int, where: str) -> None:
+        """Raise ValueError unless there are scores for each pixel of two images."""
+        size = tuple(example.shape[2:])
+        allowed = [(2, classes, *size), *([(2, 1, *size)] if classes == BARE else [])]
+        if tuple(outputs.shape) not in allowed:
+            raise ValueError(
+                f"the network must give {' or '.join(map(str, allowed))} for 2 images of {where}, got "
+                f"{tuple(outputs.shape)}; check --model and --data"
+            )
