@@ -72,6 +72,8 @@ class Task:
         of_kind = kind or (Classification() if splits.train.masks is None else Segmentation())
         if seen not in get_args(Seen):
             raise ValueError(f"seen must be one of {', '.join(get_args(Seen))}, got '{seen}'")
+        if preprocess.turned and splits.train.masks is not None:
+            raise ValueError(f"expected images as they are where pixels have classes, got {name} with turned ones")
         for split in (splits.train, splits.selection, splits.test):
             _check_split(split, preprocess, name)
             of_kind.check_split(split, len(splits.classes), name)

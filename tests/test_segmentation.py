@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,12 +16,14 @@ from gossamer import container
 from gossamer.certify import BETTING, Certificate, recheck
 from gossamer.cli import main
 from gossamer.data.images import ArrayImages, Split
+from gossamer.data.splits import Splits
 from gossamer.described_task import task_from
 from gossamer.goal import Goal
 from gossamer.graph import trace
 from gossamer.kinds.segmentation import Segmentation
 from gossamer.measure.quality import qualities
 from gossamer.search.run import Settings
+from gossamer.task import Task
 from gossamer.train import train
 from gossamer.tuning import Settings as Training
 
@@ -201,6 +204,9 @@ def test_bad_masks_and_outputs_are_one_sentence(task):
     with pytest.raises(ValueError, match="measure must be one of iou, dice, accuracy, got 'IoU'"):
         Segmentation("IoU")
     images = ArrayImages(np.zeros((2, 4, 4, 3), np.uint8))
+    splits = Splits(task.train, task.selection, task.test, task.classes)
+    with pytest.raises(ValueError, match="expected images as they are where pixels have classes, got here with turned"):
+        Task.build(task.model, replace(task.preprocess, turned=True), splits, name="here")
     with pytest.raises(ValueError, match="has no masks"):
         Segmentation().check_split(Split("train", images), 2, "here")
     high = Split("train", images, masks=ArrayImages(np.full((2, 4, 4, 1), 7, np.uint8)))

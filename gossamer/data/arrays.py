@@ -51,7 +51,7 @@ def load(path: Path) -> Splits:
         raise ValueError(f"{path} mixes files named train*, val* or test* with others; rename or remove the others")
     listed = (path if path.is_dir() else path.parent) / "classes.txt"
     if not names and listed.exists():
-        names = tuple(listed.read_text(encoding="utf-8").split("\n")[:-1])
+        names = tuple(listed.read_text(encoding="utf-8").splitlines())
     joined = {name: join(splits, name) for name, splits in given.items()}
     count = 1 + max(int(split.labels.max()) for split in joined.values() if split.labels is not None)
     classes = names or tuple(map(str, range(count)))

@@ -212,7 +212,7 @@ def _as_inria(pairs: Sequence[Pair]) -> dict[str, list[Pair]]:
 
 def _listed(folder: Path) -> tuple[str, ...]:
     listed = folder / "classes.txt"
-    return tuple(listed.read_text(encoding="utf-8").split("\n")[:-1]) if listed.exists() else ()
+    return tuple(listed.read_text(encoding="utf-8").splitlines()) if listed.exists() else ()
 
 
 def _apart(splits: Splits, notes: tuple[str, ...]) -> Splits:

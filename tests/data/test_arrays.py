@@ -71,7 +71,7 @@ def test_a_folder_of_files_becomes_three_splits(tmp_path: Path) -> None:
     many = RNG.integers(0, 256, (30, 8, 8, 3), dtype=np.uint8)
     for name, of in (("train_1", slice(0, 6)), ("train_2", slice(6, 10)), ("test", slice(10, 30))):
         save(tmp_path, f"{name}.npz", images=many[of], labels=np.arange(30)[of] % 3)
-    (tmp_path / "classes.txt").write_text("ant\nbee\ncat\n")
+    (tmp_path / "classes.txt").write_text("ant\nbee\ncat")  # as an editor may leave it
     splits = load(tmp_path)
     assert splits.classes == ("ant", "bee", "cat")
     assert (len(splits.train), len(splits.selection), len(splits.test)) == (10, 10, 10)
