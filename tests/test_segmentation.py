@@ -98,11 +98,12 @@ def compressed(task, tmp_path_factory):
     made = {}
 
     def run(goal, recipe="auto"):
-        if (goal, recipe) not in made:
+        asked = str((goal, recipe))
+        if asked not in made:
             out = tmp_path_factory.mktemp("runs") / "run"
             ledger = out.with_name("ledger.json")
-            made[goal, recipe] = gossamer.compress(task, goal, recipe, out=out, settings=SETTINGS, ledger=ledger)
-        return made[goal, recipe]
+            made[asked] = gossamer.compress(task, goal, recipe, out=out, settings=SETTINGS, ledger=ledger)
+        return made[asked]
 
     return run
 

@@ -237,7 +237,7 @@ class TwoOutputs(nn.Module):
 
 
 def test_the_network_must_return_one_tensor() -> None:
-    with pytest.raises(ValueError, match=r"must return one tensor \(N, classes\), got tuple"):
+    with pytest.raises(ValueError, match=r"must return one tensor \(N, classes, \.\.\.\), got tuple"):
         Task.build(TwoOutputs(), PREPROCESS, splits_of(), name="toy")
 
 

@@ -133,12 +133,12 @@ def certify(
 
 
 def smallest_tolerance(evidence: Evidence, confidence: float, look: int = 1) -> float:
-    """The smallest tolerance that this proves, in whole hundredths of a point; at least one.
+    """The smallest tolerance that this proves, in whole hundredths of a point; at least one, below all.
 
     For a single candidate, chosen before the counts were seen, its certificate then says what a confidence bound says.
     """
     bound = _bound(evidence, level(confidence, look))
-    return max(1, math.ceil(round(bound * 10_000, 6))) / 10_000
+    return min(max(1, math.ceil(round(bound * 10_000, 6))), 9_999) / 10_000
 
 
 def certificate_of(

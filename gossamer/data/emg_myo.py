@@ -37,9 +37,12 @@ def load(folder: Path) -> Splits:
     if not file.exists():
         raise ValueError(f"expected {FILE} in {folder}, with emg, label, subject and session; it is not there")
     arrays = read_npz(file)
-    emg, label = arrays.get("emg"), arrays.get("label")
-    if emg is None or label is None or emg.dtype != np.int8 or emg.shape != (len(label), ELECTRODES):
-        raise ValueError(f"expected emg, int8 (samples, {ELECTRODES}), and a label for each sample in {file}")
+    emg, of_samples = arrays.get("emg"), [arrays.get(name) for name in ("label", "subject", "session")]
+    fit = emg is not None and emg.dtype == np.int8 and emg.shape[1:] == (ELECTRODES,)
+    if emg is None or not fit or any(of is None or of.shape != (len(emg),) for of in of_samples):
+        raise ValueError(
+            f"expected emg, int8 (samples, {ELECTRODES}), and label, subject and session of each sample in {file}"
+        )
     held = list(_held(arrays))
     if one is not None:
         subjects = sorted({subject for _, _, _, subject, _ in held})
@@ -90,4 +93,5 @@ def _windows(name: str, emg: NDArray[np.generic], held: list[Held], stride: int)
     order = np.argsort(first, kind="stable")
     labels = np.repeat(np.arange(len(CLASSES)), [len(of) for of in starts])[order]
     samples = emg[first[order, None] + np.arange(WINDOW)].astype(np.int16) + 128  # (N, WINDOW, ELECTRODES)
-    return Split(name, ArrayImages(samples.astype(np.uint8)[..., None]), labels)
+    times = np.searchsorted([start for start, *_ in held], first[order], side="right")  # which time a gesture is held
+    return Split(name, ArrayImages(samples.astype(np.uint8)[..., None]), labels, areas=times.astype(np.int64))

@@ -22,6 +22,16 @@ Quality = NDArray[np.bool_] | NDArray[np.float64]
 Targets = NDArray[np.int64] | NDArray[np.uint8]
 
 
+def remark_on_areas(splits: Splits) -> Iterator[str]:
+    """That test images of one area, session or video are not independent, where that is known of them."""
+    if splits.test.areas is not None:
+        areas = len(set(splits.test.areas.tolist()))
+        yield (
+            f"the {len(splits.test):,} test images come from {areas:,} areas; the certificate takes them for "
+            "independent, which those of one area are not"
+        )
+
+
 class Kind(Protocol):
     """What every kind can do."""
 

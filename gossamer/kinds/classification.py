@@ -15,7 +15,7 @@ from gossamer.data.arrays import check_labels
 from gossamer.data.augment import crop_and_flip, cut_out
 from gossamer.data.images import Split
 from gossamer.data.splits import Splits
-from gossamer.kinds import Quality, Targets
+from gossamer.kinds import Quality, Targets, remark_on_areas
 
 LACKING_NAMED = 5  # classes named that a split lacks
 UNLABELLED = -1  # what batches give as labels of a calibration split that has none; no loss accepts it
@@ -62,7 +62,8 @@ class Classification:
         check_labels(split, classes, where)
 
     def remarks(self, splits: Splits) -> Iterator[str]:
-        """A remark for each split that has no image of some class."""
+        """A remark for each split that has no image of some class, and on areas."""
+        yield from remark_on_areas(splits)
         for split in (splits.train, splits.selection, splits.test):
             there = set() if split.labels is None else set(split.labels.tolist())
             lacks = [name for label, name in enumerate(splits.classes) if label not in there]

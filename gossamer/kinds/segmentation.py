@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from gossamer.data.augment_masks import change_light, crop_and_turn
 from gossamer.data.images import Split, chunks
 from gossamer.data.splits import Splits
-from gossamer.kinds import Quality, Targets
+from gossamer.kinds import Quality, Targets, remark_on_areas
 from gossamer.kinds.segmentation_loss import segmentation_loss
 from gossamer.kinds.segmentation_quality import Counts, answers, count, dice, iou, pixel_accuracy
 from gossamer.near import meant
@@ -80,12 +80,7 @@ class Segmentation:
 
     def remarks(self, splits: Splits) -> Iterator[str]:
         """That images of one area are not independent."""
-        if splits.test.areas is not None:
-            areas = len(set(splits.test.areas.tolist()))
-            yield (
-                f"the {len(splits.test):,} test images come from {areas:,} areas; the certificate takes them for "
-                "independent, which those of one area are not"
-            )
+        yield from remark_on_areas(splits)
 
     def check_outputs(self, outputs: torch.Tensor, example: torch.Tensor, classes: int, where: str) -> None:
         """Raise ValueError unless there are scores for each pixel of two images."""

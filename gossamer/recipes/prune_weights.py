@@ -85,15 +85,19 @@ class Pruning:
 def climb_weights(run: Run, recipe: str, pruning: Pruning) -> list[Candidate]:
     """The unpruned network, then each rung; every candidate in the order tried. `recipe`: its name, for errors."""
     run.goal.must_be_bytes(recipe)
-    pace = measure_pace(run)
     seconds = run.seconds_of("first candidate", lambda: fine_grid(run))
+
+    def once_if_there_is_time(number: int, name: str) -> int:
+        return int(run.has_time_for(seconds))
+
+    in_time = epochs_in_time(run, measure_pace(run), seconds) if pruning.trained else once_if_there_is_time
     demands = [pruning.only] if pruning.only else [Demand(share) for share in SHARES]
     climbed = climb(
         run,
         demands,
         lambda number, demand, previous, epochs: [_rung(run, pruning, number, demand, previous, epochs)],
         between=lambda low, high: Demand(math.sqrt(low.kept * high.kept)),
-        epochs_for=epochs_in_time(run, pace, seconds) if pruning.trained else lambda number, name: 1,
+        epochs_for=in_time,
         first=0 if pruning.only else FIRST,
     )
     return [fine_grid(run), *climbed]
@@ -109,15 +113,14 @@ def _rung(
     network = reopened(run, previous) if previous else run.network.copy()
     kept = previous.plan.keep() if previous else {}
     layers = coded_layers(run, network)
-    numerics, name = measure_pace(run).numerics, demand.name
+    name = demand.name
     teach: tuple[Plug, ...] = (Distillation(),) if pruning.distil else ()
     under_plug = max(1, round(pruning.share * epochs)) if pruning.trained else 0
 
     def train(plug: Plug, some: int, phase: str) -> None:
         """Train some epochs, in place; what is zero in the forward pass is zero afterwards."""
-        effective = run.tune(
-            network.module, (plug, *teach), numerics, some, folder, name, phase, weight_decay=pruning.weight_decay
-        )
+        numerics, decay = measure_pace(run).numerics, pruning.weight_decay
+        effective = run.tune(network.module, (plug, *teach), numerics, some, folder, name, phase, weight_decay=decay)
         network.module.load_state_dict(effective, strict=False)
 
     plug = pruning.plug(run, network, layers, _zeros(run, network, layers, demand))

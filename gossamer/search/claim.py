@@ -55,6 +55,7 @@ def identity(task: Task, network: Network) -> dict[str, Any]:
         "data": {split.name: split.sha256 for split in splits},
         "preprocess": task.preprocess.to_json(),
         "seen": task.seen,
+        "kind": repr(task.of_kind),
     }
 
 

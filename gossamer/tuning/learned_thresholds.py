@@ -110,7 +110,7 @@ class LearnedThresholds(Plug):
         """Spreads at the start; whatever else is asked goes by the clock."""
         self._clock = clock
         if not self.spreads:
-            self.spreads = {name: max(float(weights[name].detach().std()), 1e-12) for name in self.names}
+            self.spreads = {name: max(float(weights[name].detach().std(correction=0)), 1e-12) for name in self.names}
             for name in self.raw:
                 device = weights[name.rpartition("/")[0]].device
                 self.raw[name] = self.raw[name].detach().to(device).requires_grad_()

@@ -221,9 +221,11 @@ class Processes(OneProcess):
 
 
 def _images(task: Task) -> str:
-    """Hash of the training images and labels in their order, and of how they are read."""
-    labels = [] if task.train.labels is None else task.train.labels.tolist()
-    return sha256(repr((task.train.images.hashes(), labels, task.preprocess)).encode())
+    """Hash of the training images and their truth in their order, and of how they are read."""
+    train = task.train
+    labels = [] if train.labels is None else train.labels.tolist()
+    masks = [] if train.masks is None else train.masks.hashes()
+    return sha256(repr((train.images.hashes(), labels, masks, task.preprocess)).encode())
 
 
 class _Present:

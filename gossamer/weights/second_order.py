@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 from gossamer.weights.largest import FloatArray, keep_largest
 
 FloatArrays = Mapping[str, FloatArray]
-MOST_WORK = 3e10  # multiply-adds of a fit: 64 rows of 576 columns take 1.2e10 and some seconds
+MOST_WORK = 3e10  # multiply-adds of a fit: 64 rows of 576 columns take 4e9, a second or two
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,9 @@ from gossamer.certify import (
     p_value,
     provable_drop,
     recheck,
+    smallest_by_bets,
     smallest_provable,
+    smallest_tolerance,
     upper_bound,
 )
 from gossamer.certify.betting import wager
@@ -274,15 +276,18 @@ def test_the_documented_tables_are_true() -> None:
     page = (Path(__file__).resolve().parents[2] / "docs" / "certificate.md").read_text(encoding="utf-8")
     rows = [[float(cell.replace(",", "")) for cell in row.split("|")[1:-1]]
             for row in page.splitlines() if row.startswith(("| 1,000", "| 2,000"))]  # fmt: skip
-    assert len(rows) == 4
+    assert len(rows) == 5
     for n, *cells in rows[:2]:
         for flip_rate, points in zip((0.01, 0.02, 0.05, 0.1), cells, strict=True):
             smallest = 100 * smallest_provable(int(n), flip_rate, 0.95)
             assert points - 0.01 < smallest <= points
-    for n, *cells in rows[2:]:
+    for n, *cells in rows[2:4]:
         for flip_rate, points in zip((0.01, 0.02, 0.05, 0.1), cells, strict=True):
             drop = provable_drop(int(n), flip_rate, 0.01, 0.95)
             assert drop == pytest.approx(points / 100)
+    n, *cells = rows[4]
+    for spread, points in zip((0.01, 0.05, 0.1), cells, strict=True):
+        assert 100 * smallest_by_bets(int(n), spread, 0.95) == pytest.approx(points, abs=0.0051)
 
 
 # --- by bets: qualities between 0 and 1
@@ -348,3 +353,8 @@ def test_a_difference_taken_away_is_noticed(by_bets: Certificate) -> None:
 def test_differences_of_another_kind_are_refused(by_bets: Certificate, entry: Any) -> None:
     with pytest.raises(ValueError, match="'differences' must be a list of whole numbers"):
         Certificate.from_json(by_bets.to_json() | {"differences": entry})
+
+
+def test_where_nothing_is_proven_the_smallest_tolerance_is_one_that_can_be_promised() -> None:
+    tolerance = smallest_tolerance(Counts(4, 4, 0), 0.95)
+    assert not certificate_of(Counts(4, 4, 0), tolerance, 0.95, DATA, PAYLOAD, look=1).proven

@@ -87,6 +87,9 @@ def test_a_network_reads_it(folder):
     task = task_from(data=f"emg:{folder}", model="emg_cnn", preset="emg")
     assert task.example.shape[1:] == (1, 33, 8)
     assert task.classes == emg_myo.CLASSES
+    held = SUBJECTS * 7 * TIMES
+    assert held < len(set(task.test.areas.tolist())) <= 2 * held, "each time a gesture is held, and rest between two"
+    assert any("the certificate takes them for independent" in note for note in task.notes)
 
 
 def test_what_is_missing_is_said(tmp_path):

@@ -270,3 +270,10 @@ def test_the_harder_the_pull_the_fewer_are_left(trained, user_task):
 def test_bad_thresholds_are_one_sentence(options, message):
     with pytest.raises(ValueError, match=message):
         LearnedThresholds(["w"], **options)
+
+
+def test_a_layer_of_one_weight_has_a_threshold_too():
+    plug = LearnedThresholds(["w"], target=0.5)
+    weights = {"w": torch.ones(1, 1, 1, 1)}
+    plug.before_step(Clock(0, 4, 2), weights)
+    assert plug.transform(dict(weights))["w"].isfinite().all()
