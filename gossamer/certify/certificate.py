@@ -150,8 +150,8 @@ def certificate_of(
         if not is_sha256(digest):
             raise ValueError(f"{name} must be 64 lower-case hexadecimal digits, got {digest!r}")
     alpha = level(confidence, look)
-    bets = isinstance(evidence, Differences)
-    p = evidence.p_value(tolerance) if isinstance(evidence, Differences) else p_value(evidence, tolerance, alpha)
+    bets = evidence if isinstance(evidence, Differences) else None
+    p = p_value(evidence, tolerance, alpha) if isinstance(evidence, Counts) else evidence.p_value(tolerance)
     bound = _bound(evidence, alpha)
     proven = p <= alpha
     # p is taken at the tolerance itself, the bound is rounded up: where the two meet, p decides.
@@ -172,8 +172,8 @@ def certificate_of(
         payload_sha256=payload_sha256,
         look=look,
         alpha=alpha,
-        wager=evidence.wager if isinstance(evidence, Differences) else 0.0,
-        differences=evidence.steps if isinstance(evidence, Differences) else (),
+        wager=bets.wager if bets else 0.0,
+        differences=bets.steps if bets else (),
     )
 
 

@@ -52,6 +52,11 @@ class Layer:
     norm: Norm | None
 
     @property
+    def depthwise(self) -> bool:
+        """Whether each filter reads a single channel of several."""
+        return self.groups > 1 and self.shape[1] == 1
+
+    @property
     def outputs(self) -> int:
         """Output channels."""
         return self.shape[1] * self.groups if self.kind == "conv_transpose" else self.shape[0]

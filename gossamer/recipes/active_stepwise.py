@@ -67,9 +67,7 @@ class ActiveStepwise:
         )
 
     def _plug(self, layers: Sequence[Layer], zeros: Zeros) -> Stepwise:
-        delicate = [
-            layer.name for n, layer in enumerate(layers) if n == 0 or (layer.groups > 1 and layer.shape[1] == 1)
-        ]
+        delicate = [layer.name for n, layer in enumerate(layers) if n == 0 or layer.depthwise]
         return Stepwise(
             [layer.name for layer in layers],
             target=zeros.target,

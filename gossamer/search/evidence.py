@@ -47,7 +47,7 @@ def _makers(group: Group, layers: Mapping[str, Layer]) -> list[Member]:
     made = {
         id(member): layer.macs / math.prod(layer.shape)  # positions that it is computed at
         for member in rows
-        if (layer := layers.get(member.tensor)) and not (layer.groups > 1 and layer.shape[1] == 1)
+        if (layer := layers.get(member.tensor)) and not layer.depthwise
     }
     return [member for member in rows if made.get(id(member)) == max(made.values())] if made else rows
 

@@ -29,7 +29,7 @@ import torch
 from torch import Tensor
 
 from gossamer.near import meant
-from gossamer.tuning.plug import Clock, Plug, Weights, straight_through
+from gossamer.tuning.plug import Clock, Plug, Weights, zeroed
 
 #: (epochs begun, of how many, curvature) -> share of the target, 1 in the last epoch.
 SCHEDULES: dict[str, Callable[[float, float, float], float]] = {
@@ -158,11 +158,7 @@ class ActiveStepwise(Plug):
 
     def transform(self, weights: Weights) -> Weights:
         """Zeros where a weight is off, gradients everywhere."""
-        zeroed = {
-            name: straight_through(weights[name], weights[name] * keep.to(weights[name].device))
-            for name, keep in self.keep.items()
-        }
-        return weights | zeroed
+        return weights | zeroed(weights, self.keep)
 
     def after_backward(self, weights: Mapping[str, Tensor]) -> None:
         """No decay of what is off."""

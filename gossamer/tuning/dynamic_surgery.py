@@ -21,7 +21,7 @@ from collections.abc import Iterable, Mapping
 import torch
 from torch import Tensor
 
-from gossamer.tuning.plug import Clock, Plug, Weights, straight_through
+from gossamer.tuning.plug import Clock, Plug, Weights, zeroed
 
 BELOW, ABOVE = 0.9, 1.1
 
@@ -76,11 +76,7 @@ class DynamicSurgery(Plug):
 
     def transform(self, weights: Weights) -> Weights:
         """Zeros where a weight is off, gradients everywhere."""
-        zeroed = {
-            name: straight_through(weights[name], weights[name] * keep.to(weights[name].device))
-            for name, keep in self.keep.items()
-        }
-        return weights | zeroed
+        return weights | zeroed(weights, self.keep)
 
     def words(self) -> str:
         """How many are zero."""

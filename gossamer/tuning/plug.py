@@ -130,3 +130,11 @@ def straight_through(raw: Tensor, replacement: Tensor) -> Tensor:
     """`replacement` in the forward pass, with the gradient of the identity towards `raw` (two or more dims)."""
     result: Tensor = StraightThrough.apply(raw, replacement.detach())
     return result
+
+
+def zeroed(weights: Mapping[str, Tensor], keep: Mapping[str, Tensor]) -> Weights:
+    """The weights that `keep`, bool of their shapes, names: zeros where it is False, gradients everywhere."""
+    return {
+        name: straight_through(weights[name], weights[name] * row.to(weights[name].device))
+        for name, row in keep.items()
+    }

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gossamer.tuning.plug import Clock, Plug, Weights, straight_through
+from gossamer.tuning.plug import Clock, Plug, Weights, zeroed
 from gossamer.weights import Magnitude
 
 
@@ -62,11 +62,7 @@ class Sparsify(Plug):
 
     def transform(self, weights: Weights) -> Weights:
         """Zeros where nothing is kept, gradients everywhere."""
-        zeroed = {
-            name: straight_through(weights[name], weights[name] * keep.to(weights[name].device))
-            for name, keep in self.keep.items()
-        }
-        return weights | zeroed
+        return weights | zeroed(weights, self.keep)
 
     def state(self) -> Weights:
         """What is kept, by weight name."""
