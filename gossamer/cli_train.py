@@ -27,7 +27,7 @@ def add_verb(verbs: Any) -> None:
     train.add_argument(
         "--learning-rate", type=cli_values.learning_rate, default=0.2, help="its peak, for batches of 128; default 0.2"
     )
-    train.add_argument("--smoothing", type=cli_values.smoothing, default=0.1, help="of labels")
+    train.add_argument("--smoothing", type=cli_values.smoothing, metavar="SHARE", help="of labels; usually 0.1")
     train.add_argument(
         "--cutout", type=cli_values.pixels, default=0, metavar="PIXELS", help="side of a grey square in each image"
     )

@@ -26,6 +26,7 @@ from gossamer.tuning.checkpoint import save_weights
 from gossamer.tuning.distillation import Distillation
 from gossamer.tuning.limits import check_device
 
+SMOOTHING = 0.1  # of labels, where nobody says
 TRAINING_VERSION = 1
 
 
@@ -52,7 +53,7 @@ def train(
     *,
     out: Path,
     device: str = "cpu",
-    smoothing: float = 0.1,
+    smoothing: float | None = None,
     numerics: str | None = None,
     teacher: nn.Module | None = None,
     watch: Watch | None = None,
@@ -61,12 +62,17 @@ def train(
 
     Writes weights.safetensors and history.json into `out`, which must be empty or hold this very training: an
     interrupted call made again goes on, a finished one returns what it measured. With a teacher, which reads the
-    same preprocessed images, its outputs take the place of smoothed labels.
+    same preprocessed images, its outputs take the place of smoothed labels. `smoothing` of labels is 0.1 where it is
+    not given; pixels and objects have none.
     """
     watch = watch or Watch()
     check_device(device)
+    if smoothing is not None and (teacher is not None or task.kind != "classification"):
+        why = "with a teacher" if teacher is not None else f"for {task.kind}"
+        raise ValueError(f"expected no smoothing {why}, got {smoothing}; only labels are smoothed, leave it out")
+    smoothing = SMOOTHING if smoothing is None else smoothing
     if not 0 <= smoothing < 1:
-        raise ValueError(f"smoothing must be a share in [0, 1), got {smoothing}; 0.1 is usual")
+        raise ValueError(f"smoothing must be a share in [0, 1), got {smoothing}; {SMOOTHING} is usual")
     given = Numerics.parse(numerics) if numerics else None
     network = trace(task.model, task.example)
     asked = {"version": TRAINING_VERSION, "training": asdict(settings), "device": device}

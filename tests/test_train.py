@@ -66,6 +66,7 @@ def test_the_data_folder_is_no_place_for_a_training(tmp_path, make_task):
     [
         ({"device": "gpu"}, "device must be one that this machine has"),
         ({"smoothing": 2.0}, r"smoothing must be a share in \[0, 1\), got 2.0"),
+        ({"smoothing": 0.1, "teacher": torch.nn.Identity()}, "expected no smoothing with a teacher, got 0.1"),
         ({"numerics": "float64"}, "numerics must be one of"),
     ],
 )

@@ -75,7 +75,14 @@ class Car:
             yield order[0], [*order[1:], *others]
 
     def _quality(self, answers: Answers) -> float:
-        return answers.quality if self.label is None else float(answers.by_class[self.label])
+        if self.label is None:
+            return answers.quality
+        if not 0 <= self.label < len(answers.by_class) or np.isnan(answers.by_class[self.label]):
+            raise ValueError(
+                f"expected images of class {self.label} for label of car, got none; of images whose pixels or objects "
+                "have classes there are none, leave it out"
+            )
+        return float(answers.by_class[self.label])
 
 
 def class_wise_reductions(group: GroupMatrices) -> FloatArray:

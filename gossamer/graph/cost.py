@@ -57,6 +57,11 @@ class Layer:
         return self.groups > 1 and self.shape[1] == 1
 
     @property
+    def inputs_first(self) -> int:
+        """The groups of a transposed convolution, whose weight is (inputs, filters / groups, ...); 0 of others."""
+        return self.groups if self.kind == "conv_transpose" else 0
+
+    @property
     def outputs(self) -> int:
         """Output channels."""
         return self.shape[1] * self.groups if self.kind == "conv_transpose" else self.shape[0]

@@ -28,6 +28,7 @@ from gossamer.search.candidate import Candidate
 from gossamer.search.run import Run
 from gossamer.tuning import ActiveStepwise as Stepwise
 from gossamer.tuning import Plug
+from gossamer.tuning.plug import inputs_first
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,7 @@ class ActiveStepwise:
             recovery=self.recovery,
             gentle=dict.fromkeys(delicate, self.gentle),
             weight_decay=self.weight_decay,
+            inputs_first=inputs_first(layers),
         )
 
     def search(self, run: Run) -> list[Candidate]:

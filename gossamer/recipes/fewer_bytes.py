@@ -40,6 +40,7 @@ from gossamer.search.run import Run
 from gossamer.search.widths import Widths, narrowed
 from gossamer.tuning import Distillation, RatePenalty
 from gossamer.tuning.batch_norm import reestimate_batch_norms
+from gossamer.tuning.plug import inputs_first
 
 UNTRAINED_COARSENESS = 0.08
 ROUNDING = PostTraining(halvings=0)  # doubled until refused, and not settled: training goes on from there
@@ -177,7 +178,8 @@ def tuned_to(run: Run, number: int, demand: Demand, previous: Candidate, epochs:
         network, frame = cut_beside(network, idle, frame)
         reestimate_batch_norms(network.module, run.calibration_batches())
     target = demand.bits * weights_of(run, run.network) / weights_of(run, network)
-    penalty = RatePenalty(frame, costs, target=target, start=dict.fromkeys(frame, 1.0))
+    start, sides = dict.fromkeys(frame, 1.0), inputs_first(coded_layers(run, network))
+    penalty = RatePenalty(frame, costs, target=target, start=start, inputs_first=sides)
     plugs = (penalty, Distillation())
     effective = run.tune(network.module, plugs, measure_pace(run).numerics, epochs, folder, demand.name)
     reestimate_batch_norms(network.module, run.calibration_batches(), effective)

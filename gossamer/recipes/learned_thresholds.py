@@ -27,6 +27,7 @@ from gossamer.search.run import Run
 from gossamer.tuning import LearnedThresholds as Thresholds
 from gossamer.tuning import Plug
 from gossamer.tuning.learned_thresholds import FIRST_PULL
+from gossamer.tuning.plug import inputs_first
 
 
 @dataclass(frozen=True)
@@ -53,9 +54,13 @@ class LearnedThresholds:
 
     def _pruning(self) -> Pruning:
         def plug(run: Run, network: Network, layers: Sequence[Layer], zeros: Zeros) -> Plug:
-            names = [layer.name for layer in layers]
-            target = None if self.pull else zeros.target
-            return Thresholds(names, target=target, pull=self.pull or FIRST_PULL, symmetric=self.symmetric)
+            return Thresholds(
+                [layer.name for layer in layers],
+                target=None if self.pull else zeros.target,
+                pull=self.pull or FIRST_PULL,
+                symmetric=self.symmetric,
+                inputs_first=inputs_first(layers),
+            )
 
         return Pruning(
             plug,

@@ -13,7 +13,7 @@ Cost: a training of `--epochs` for each rung; untrained, a pass over some hundre
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import torch
@@ -29,6 +29,7 @@ from gossamer.recipes.prune_weights import WEIGHT_DECAY, Pruning, Zeros, asked, 
 from gossamer.search.candidate import Candidate
 from gossamer.search.run import Run
 from gossamer.tuning import DynamicSurgery, FixedZeros, Plug, Sparsify
+from gossamer.tuning.plug import inputs_first, sides_exchanged
 from gossamer.weights import pruned
 
 WAYS = ("one-shot", "gradual", "surgery", "untrained")
@@ -36,7 +37,8 @@ WAYS = ("one-shot", "gradual", "surgery", "untrained")
 
 @dataclass(frozen=True)
 class WeightPruning:
-    """`method`: of `gossamer.weights`; `scope`, where it has one, over what its threshold is shared. `way`: see above.
+    """`method`: of `gossamer.weights`; `scope`, where it has one, over what its threshold is shared;
+    empty for the method's usual one. `way`: see above.
 
     `kept`: the share of weights that stays; 0 climbs a ladder. `pruning`: the share of epochs before zeros are fixed, a
     training of its own. `distil`: learn the original's outputs too. `images`: that methods see which ask what enters
@@ -44,7 +46,7 @@ class WeightPruning:
     """
 
     method: str = "magnitude"
-    scope: str = "scaled"
+    scope: str = ""
     way: str = "one-shot"
     kept: float = 0.0
     pruning: float = 0.6
@@ -62,13 +64,22 @@ class WeightPruning:
             raise ValueError(f"images of weight-pruning must be at least 1, got {self.images}")
         if self.way in ("gradual", "surgery") and self.method != "magnitude":
             raise ValueError(f"way={self.way} of weight-pruning goes by magnitude, got method={self.method}")
+        if self.scope and (self.way == "surgery" or not self._scoped):
+            what = "way=surgery" if self.way == "surgery" else f"method={self.method}"
+            raise ValueError(f"expected no scope of weight-pruning with {what}, got '{self.scope}'; leave it out")
+        if self.distil and self.way == "untrained":
+            raise ValueError("expected no distil of weight-pruning with way=untrained; leave one of the two out")
         self._method()
         self._pruning()
 
+    @property
+    def _scoped(self) -> bool:
+        methods: Mapping[str, Any] = weights.METHODS
+        return "scope" in {field.name for field in fields(methods[self.method])}
+
     def _method(self) -> Any:
         methods: Mapping[str, Any] = weights.METHODS
-        scoped = "scope" in getattr(methods[self.method], "__dataclass_fields__", {})
-        return methods[self.method](self.scope) if scoped else methods[self.method]()
+        return methods[self.method](**({"scope": self.scope} if self.scope else {}))
 
     def _pruning(self) -> Pruning:
         return Pruning(
@@ -85,22 +96,39 @@ class WeightPruning:
         return climb_weights(run, "weight-pruning", self._pruning())
 
     def _plug(self, run: Run, network: Network, layers: Sequence[Layer], zeros: Zeros) -> Plug:
-        names = [layer.name for layer in layers]
+        names, sides = [layer.name for layer in layers], inputs_first(layers)
         if self.way == "surgery":
-            return DynamicSurgery(names, target=zeros.target, seed=run.settings.seed)
+            return DynamicSurgery(names, target=zeros.target, seed=run.settings.seed, inputs_first=sides)
         if self.way == "gradual":
             factors = fold_factors(layers, network.tensors)
-            return Sparsify(factors, start=zeros.start, final=zeros.target, ramp=0.9, method=self._method())
-        values = {name: network.tensors[name].detach().numpy() for name in names}
+            return Sparsify(
+                factors,
+                start=zeros.start,
+                final=zeros.target,
+                ramp=0.9,
+                method=self._method(),
+                inputs_first=sides,
+            )
         method = self._method()
         if method.needs == "inputs":
             found = _with_inputs(run, network, layers, method, zeros.target, self.images)
         else:
-            found = {name: torch.from_numpy(value) for name, value in pruned(method, values, zeros.target).items()}
+            found = _by_weights(network, names, sides, method, zeros.target)
         with torch.no_grad():
             for name, value in found.items():
                 network.tensors[name].copy_(value)
         return FixedZeros({name: value != 0 for name, value in found.items()})
+
+
+def _by_weights(
+    network: Network, names: Sequence[str], sides: Mapping[str, int], method: Any, sparsity: float
+) -> dict[str, torch.Tensor]:
+    """Pruned weights by name; the method sees them with their filters first, `sides` as in `plug.alive`."""
+    tensors = {name: network.tensors[name].detach() for name in names}
+    turned = {name: sides_exchanged(tensors[name], groups) for name, groups in sides.items()}
+    after = pruned(method, {name: value.numpy() for name, value in (tensors | turned).items()}, sparsity)
+    found = {name: torch.from_numpy(value) for name, value in after.items()}
+    return found | {name: sides_exchanged(found[name], groups) for name, groups in sides.items()}
 
 
 def _with_inputs(

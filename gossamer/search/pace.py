@@ -27,6 +27,7 @@ from gossamer.search.run import Run, Settings
 from gossamer.task import Task
 from gossamer.tuning import Distillation, Plug, RatePenalty
 from gossamer.tuning.numerics import ALL_NUMERICS, Numerics, fastest_numerics
+from gossamer.tuning.plug import inputs_first
 
 TRIAL_PIXELS, FEWEST_TRIAL_IMAGES = 2**16, 8  # a batch that tells the arithmetics apart, and no larger
 TRIAL_STEPS = 4  # after one that warms up
@@ -146,7 +147,7 @@ def usual_plugs(network: Network, goal: Goal) -> tuple[Plug, ...]:
     if goal.minimise != "bytes" and "bytes" not in goal.fit:
         return (Distillation(),)
     factors = fold_factors(network.layers, network.module.state_dict())
-    return RatePenalty(factors, costs, target=TRIAL_BITS), Distillation()
+    return RatePenalty(factors, costs, target=TRIAL_BITS, inputs_first=inputs_first(network.layers)), Distillation()
 
 
 def step_seconds(

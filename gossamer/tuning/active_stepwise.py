@@ -46,7 +46,7 @@ class ActiveStepwise(Plug):
     """Bring the named weights from `start` to `target` zeros, a step at the beginning of each epoch.
 
     `gentle`: shares of the target for some layers. `weight_decay`: the loop's, taken back from what is off, which could
-    never return otherwise.
+    never return otherwise. `inputs_first` as in `plug.alive`.
     """
 
     def __init__(
@@ -63,6 +63,7 @@ class ActiveStepwise(Plug):
         margin: float = 1.1,
         gentle: Mapping[str, float] | None = None,
         weight_decay: float = 0.0,
+        inputs_first: Mapping[str, int] | None = None,
     ) -> None:
         if not 0 <= start <= target < 1:
             raise ValueError(f"expected 0 <= start <= target < 1 of the weights, got {start} and {target}")
@@ -81,6 +82,7 @@ class ActiveStepwise(Plug):
         self.gentle, self.weight_decay = dict(gentle or {}), weight_decay
         one = {EVERYWHERE: self.names} if scope == "scaled" else {name: [name] for name in self.names}
         self.pools = {pool: names for pool, names in one.items() if names}
+        self.inputs_first = dict(inputs_first or {})
         self.keep: dict[str, Tensor] = {}
         self.thresholds: dict[str, float] = {}
         self.full: dict[str, float] = {}  # thresholds that would bring the target at the start
@@ -158,7 +160,7 @@ class ActiveStepwise(Plug):
 
     def transform(self, weights: Weights) -> Weights:
         """Zeros where a weight is off, gradients everywhere."""
-        return weights | zeroed(weights, self.keep)
+        return weights | zeroed(weights, self.keep, self.inputs_first)
 
     def after_backward(self, weights: Mapping[str, Tensor]) -> None:
         """No decay of what is off."""

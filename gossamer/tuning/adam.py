@@ -28,7 +28,7 @@ class Adam:
             if leaf.grad is None:
                 continue
             zero = torch.zeros_like(leaf)
-            first, second = self._moments.get(name, (zero, zero))
+            first, second = (moment.to(leaf.device) for moment in self._moments.get(name, (zero, zero)))
             first = BETAS[0] * first + (1 - BETAS[0]) * leaf.grad
             second = BETAS[1] * second + (1 - BETAS[1]) * leaf.grad.square()
             self._moments[name] = first, second
@@ -48,6 +48,11 @@ class Adam:
             which, _, name = key.partition("/")
             if which == WHICH[0]:
                 self._moments[name] = state[key], state[f"{WHICH[1]}/{name}"]
+
+
+def leaf_on(leaf: Tensor, device: torch.device) -> Tensor:
+    """The leaf itself where it is there already, as it is not after a checkpoint was read; otherwise another one."""
+    return leaf if leaf.device == device else leaf.detach().to(device).requires_grad_()
 
 
 WHICH = ("first", "second")

@@ -29,7 +29,7 @@ BELOW, ABOVE = 0.9, 1.1
 class DynamicSurgery(Plug):
     """Switch the named weights off and on; `target`: the share that is off at the start.
 
-    `gamma` and `power`: g and p of the formula, those of the authors' LeNet-5.
+    `gamma` and `power`: g and p of the formula, those of the authors' LeNet-5. `inputs_first` as in `plug.alive`.
     """
 
     def __init__(
@@ -41,11 +41,13 @@ class DynamicSurgery(Plug):
         power: float = 1.0,
         until: float = 0.75,
         seed: int = 0,
+        inputs_first: Mapping[str, int] | None = None,
     ) -> None:
         if not 0 <= target < 1:
             raise ValueError(f"target must be a share of the weights in [0, 1), got {target}")
         self.names, self.target, self.seed = list(names), target, seed
         self.gamma, self.power, self.until = gamma, power, until
+        self.inputs_first = dict(inputs_first or {})
         self.keep: dict[str, Tensor] = {}
         self.thresholds: dict[str, float] = {}
         self._words = ""
@@ -76,7 +78,7 @@ class DynamicSurgery(Plug):
 
     def transform(self, weights: Weights) -> Weights:
         """Zeros where a weight is off, gradients everywhere."""
-        return weights | zeroed(weights, self.keep)
+        return weights | zeroed(weights, self.keep, self.inputs_first)
 
     def words(self) -> str:
         """How many are zero."""

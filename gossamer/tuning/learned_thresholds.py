@@ -26,8 +26,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from gossamer.tuning.adam import Adam
-from gossamer.tuning.plug import Clock, Plug, Weights
+from gossamer.tuning.adam import Adam, leaf_on
+from gossamer.tuning.plug import Clock, Plug, Weights, alive
 from gossamer.tuning.steering import Steered
 
 FIRST, MOST = 0.2, 3.0  # thresholds at the start and at most, in spreads
@@ -40,23 +40,24 @@ class Thresholded(torch.autograd.Function):
     """v(w) of (filters, ...), and the sum over w of the survivors' smooth indicator, ()."""
 
     @staticmethod
-    def forward(ctx: Any, weight: Tensor, a: Tensor, b: Tensor, beta: float) -> tuple[Tensor, Tensor]:
-        """a, b: thresholds below and above zero, ()."""
+    def forward(
+        ctx: Any, weight: Tensor, a: Tensor, b: Tensor, beta: float, inputs_first: int
+    ) -> tuple[Tensor, Tensor]:
+        """a, b: thresholds below and above zero, (); `inputs_first` as in `plug.alive`."""
         below, above = torch.sigmoid(beta * (-weight - a)), torch.sigmoid(beta * (weight - b))
         ctx.save_for_backward(weight, a, b, below, above)
-        ctx.beta = beta
+        ctx.beta, ctx.inputs_first = beta, inputs_first
         value = functional.relu(weight - b) + b * above - functional.relu(-weight - a) - a * below
         return value, torch.where(weight > 0, above, below).sum()
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
         """By the formulas of the derivatives of v and of the indicator."""
         weight, a, b, below, above = ctx.saved_tensors
         of_value, of_survivors = gradients
         steep_below, steep_above = ctx.beta * below * (1 - below), ctx.beta * above * (1 - above)
         over, under = (weight > b).to(weight.dtype), (weight < -a).to(weight.dtype)
-        alive = (over + under).flatten(1).any(dim=1).reshape(-1, *[1] * (weight.ndim - 1))
-        of_value = of_value * alive
+        of_value = of_value * alive(over + under, ctx.inputs_first)
         positive = (weight > 0).to(weight.dtype)
         indicator = positive * steep_above - (1 - positive) * steep_below
         to_weight = of_value * (over + b * steep_above + under + a * steep_below) + of_survivors * indicator
@@ -64,13 +65,14 @@ class Thresholded(torch.autograd.Function):
         to_a = (of_value * (under - below + a * steep_below)).sum() - of_survivors * (
             (1 - positive) * steep_below
         ).sum()
-        return to_weight, to_a, to_b, None
+        return to_weight, to_a, to_b, None, None
 
 
 class LearnedThresholds(Plug):
     """Learn one threshold for each named weight, or one on each side of zero.
 
     `target`: the share of zeros that the pull is steered to, during the first `ramp` of training; None keeps it.
+    `inputs_first` as in `plug.alive`.
     """
 
     def __init__(
@@ -81,12 +83,14 @@ class LearnedThresholds(Plug):
         pull: float = FIRST_PULL,
         symmetric: bool = True,
         ramp: float = 0.7,
+        inputs_first: Mapping[str, int] | None = None,
     ) -> None:
         if target is not None and not 0 <= target < 1:
             raise ValueError(f"target must be a share of the weights in [0, 1), got {target}")
         if not pull > 0:
             raise ValueError(f"pull must be positive, got {pull}")
         self.names, self.target, self.symmetric, self.ramp = list(names), target, symmetric, ramp
+        self.inputs_first = dict(inputs_first or {})
         self.steered, self.first_share = Steered(pull), 0.0
         first = math.log(math.expm1(FIRST))
         sides = ("both",) if symmetric else ("below", "above")
@@ -111,9 +115,8 @@ class LearnedThresholds(Plug):
         self._clock = clock
         if not self.spreads:
             self.spreads = {name: max(float(weights[name].detach().std(correction=0)), 1e-12) for name in self.names}
-            for name in self.raw:
-                device = weights[name.rpartition("/")[0]].device
-                self.raw[name] = self.raw[name].detach().to(device).requires_grad_()
+        for name, leaf in self.raw.items():
+            self.raw[name] = leaf_on(leaf, weights[name.rpartition("/")[0]].device)
 
     def transform(self, weights: Weights) -> Weights:
         """v(w); exact zeros and whole survivors once training is over."""
@@ -125,7 +128,7 @@ class LearnedThresholds(Plug):
                 changed[name] = torch.where((weight > b) | (weight < -a), weight, 0.0)
                 continue
             beta = SHARPNESS[0] * (SHARPNESS[1] / SHARPNESS[0]) ** self._clock.fraction / self.spreads[name]
-            changed[name], survived = Thresholded.apply(weight, a, b, beta)
+            changed[name], survived = Thresholded.apply(weight, a, b, beta, self.inputs_first.get(name, 0))
             survivors.append(survived)
             count += weight.numel()
         self._survivors = torch.stack(survivors).sum() / count if survivors else None

@@ -14,6 +14,8 @@ from typing import Any, ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
+from gossamer.graph import Layer
+
 Weights = dict[str, Tensor]
 
 
@@ -109,32 +111,59 @@ class StraightThrough(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, raw: Tensor, replacement: Tensor) -> Tensor:
-        """(filters, ...), (filters, ...) -> (filters, ...): `replacement`."""
-        ctx.save_for_backward(alive(replacement))
+    def forward(ctx: Any, raw: Tensor, replacement: Tensor, inputs_first: int) -> Tensor:
+        """Two weights of one shape -> `replacement`; `inputs_first` as in `alive`."""
+        ctx.save_for_backward(alive(replacement, inputs_first))
         return replacement.clone()
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
         """The gradient of the replacement, given to `raw`."""
         (living,) = ctx.saved_tensors
-        return gradients[0] * living, None
+        return gradients[0] * living, None, None
 
 
-def alive(weight: Tensor) -> Tensor:
-    """Which filters hold anything but zeros, bool, broadcastable to the weight (filters, ...)."""
-    return weight.flatten(1).any(dim=1).reshape(-1, *[1] * (weight.ndim - 1))
+def sides_exchanged(weight: Tensor, groups: int) -> Tensor:
+    """(inputs, filters / groups, ...) -> (filters, inputs / groups, ...), or back: it is its own inverse.
+
+    >>> sides_exchanged(torch.zeros(6, 4, 3, 3), groups=2).shape
+    torch.Size([8, 3, 3, 3])
+    """
+    apart = weight.reshape(groups, len(weight) // groups, *weight.shape[1:])
+    return apart.transpose(1, 2).flatten(0, 1)
 
 
-def straight_through(raw: Tensor, replacement: Tensor) -> Tensor:
+def alive(weight: Tensor, inputs_first: int = 0) -> Tensor:
+    """Which filters hold anything but zeros, bool, broadcastable to the weight (filters, ...).
+
+    `inputs_first`: the groups of a transposed convolution (`Layer.inputs_first`), whose weight has its filters second.
+    """
+    by_filter = sides_exchanged(weight, inputs_first) if inputs_first else weight
+    living = by_filter.flatten(1).any(dim=1).reshape(-1, *[1] * (weight.ndim - 1))
+    return (
+        sides_exchanged(living.expand(-1, by_filter.shape[1], *living.shape[2:]), inputs_first)
+        if inputs_first
+        else living
+    )
+
+
+def inputs_first(layers: Iterable[Layer]) -> dict[str, int]:
+    """The groups of each transposed convolution, by the name of its weight."""
+    return {layer.name: layer.inputs_first for layer in layers if layer.inputs_first}
+
+
+def straight_through(raw: Tensor, replacement: Tensor, inputs_first: int = 0) -> Tensor:
     """`replacement` in the forward pass, with the gradient of the identity towards `raw` (two or more dims)."""
-    result: Tensor = StraightThrough.apply(raw, replacement.detach())
+    result: Tensor = StraightThrough.apply(raw, replacement.detach(), inputs_first)
     return result
 
 
-def zeroed(weights: Mapping[str, Tensor], keep: Mapping[str, Tensor]) -> Weights:
-    """The weights that `keep`, bool of their shapes, names: zeros where it is False, gradients everywhere."""
+def zeroed(weights: Mapping[str, Tensor], keep: Mapping[str, Tensor], inputs_first: Mapping[str, int]) -> Weights:
+    """The weights that `keep`, bool of their shapes, names: zeros where it is False, gradients everywhere.
+
+    `inputs_first`: of those that have their filters second, as in `alive`.
+    """
     return {
-        name: straight_through(weights[name], weights[name] * row.to(weights[name].device))
+        name: straight_through(weights[name], weights[name] * row.to(weights[name].device), inputs_first.get(name, 0))
         for name, row in keep.items()
     }

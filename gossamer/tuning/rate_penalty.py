@@ -28,7 +28,7 @@ import torch
 from torch import Tensor
 
 from gossamer.coding.costs import Costs
-from gossamer.tuning.adam import Adam
+from gossamer.tuning.adam import Adam, leaf_on
 from gossamer.tuning.plug import Clock, Plug, Weights, alive, straight_through
 from gossamer.tuning.steering import MOST_TURN, Steered
 
@@ -41,7 +41,7 @@ class RatePenalty(Plug):
 
     `factors` names the weights and says what to multiply them by before they are rounded; `costs` asks the coder.
     A step starts at `start`, or else at `coarseness` root mean squares of its tensor, and can move by `reach` in all,
-    in logarithms.
+    in logarithms. `inputs_first` as in `plug.alive`.
     """
 
     def __init__(
@@ -55,11 +55,13 @@ class RatePenalty(Plug):
         ramp: float = 0.6,
         reach: float = 3.0,
         refresh: int = 50,
+        inputs_first: Mapping[str, int] | None = None,
     ) -> None:
         if not target > 0:
             raise ValueError(f"target must be a positive number of bits per weight, got {target}")
         self.factors, self.costs, self.start = dict(factors), costs, dict(start or {})
         self.target, self.coarseness, self.ramp = target, coarseness, ramp
+        self.inputs_first = dict(inputs_first or {})
         self.reach, self.refresh = reach, refresh
         self.steered, self.first_bits = Steered(FIRST_WEIGHT), 0.0
         self.steps: dict[str, Tensor] = {}  # logarithms, leaves that require gradients
@@ -97,6 +99,7 @@ class RatePenalty(Plug):
                 spread = (weights[name].detach() * factor.to(weights[name].device)).square().mean().sqrt()
                 first = torch.where(spread > 0, self.coarseness * spread, 1.0)
                 self.steps[name] = first.fill_(self.start.get(name, float(first))).log().requires_grad_()
+            self.steps[name] = leaf_on(self.steps[name], weights[name].device)
         within = clock.step % clock.steps_per_epoch
         if not self._tables or within % self.refresh == 0:
             for name in self.factors:
@@ -112,10 +115,11 @@ class RatePenalty(Plug):
             self._before[name] = scaled.detach()
             integers = torch.round(self._before[name])
             back = step.detach() / factor.to(weight.device)
-            on_grid = straight_through(weight, integers * back)
+            sides = self.inputs_first.get(name, 0)
+            on_grid = straight_through(weight, integers * back, sides)
             # d(q D) / dD = q - u where the slope of rounding counts as 1; u D is the weight itself
             moved = (integers - self._before[name]) * back * (self.steps[name] - self.steps[name].detach())
-            rounded[name] = on_grid + moved * alive(integers)
+            rounded[name] = on_grid + moved * alive(integers, sides)
             if name in self._tables:  # none yet where a finished training is only looked at
                 bits.append(_interpolated(self._tables[name], scaled.abs()).sum())
                 coded.append(_interpolated(self._tables[name], integers.abs()).sum())

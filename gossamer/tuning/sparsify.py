@@ -25,7 +25,8 @@ from gossamer.weights import Magnitude
 class Sparsify(Plug):
     """Bring weights from `start` to `final` sparsity during the first `ramp` of training.
 
-    `factors` names the weights and says what to multiply them by before they are compared.
+    `factors` names the weights and says what to multiply them by before they are compared; `inputs_first` as in
+    `plug.alive`.
     """
 
     def __init__(
@@ -37,10 +38,12 @@ class Sparsify(Plug):
         ramp: float = 0.5,
         refreshes: int = 100,
         method: Magnitude | None = None,
+        inputs_first: Mapping[str, int] | None = None,
     ) -> None:
         self.factors = dict(factors)
         self.final, self.start, self.ramp, self.refreshes = final, start, ramp, refreshes
         self.method = method or Magnitude("scaled")
+        self.inputs_first = dict(inputs_first or {})
         self.keep: dict[str, Tensor] = {}
 
     def sparsity_at(self, fraction: float) -> float:
@@ -62,7 +65,7 @@ class Sparsify(Plug):
 
     def transform(self, weights: Weights) -> Weights:
         """Zeros where nothing is kept, gradients everywhere."""
-        return weights | zeroed(weights, self.keep)
+        return weights | zeroed(weights, self.keep, self.inputs_first)
 
     def state(self) -> Weights:
         """What is kept, by weight name."""

@@ -151,6 +151,8 @@ def test_car_is_greedy_after_the_twin_is_gone_the_other_stays():
 def test_car_by_class():
     assert np.argsort(Car(share=1.0, label=0).score(pair_group()))[0] == 0
     assert set(np.argsort(Car(share=0.5, label=0).score(pair_group()))[:2]) == {0, 3}
+    with pytest.raises(ValueError, match="expected images of class 2 for label of car, got none"):
+        Car(label=2).score(pair_group())
     reductions = class_wise_reductions(pair_group())
     assert reductions.shape == (4, 2)
     assert reductions[3] == pytest.approx([0, 0.2])

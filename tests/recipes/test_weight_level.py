@@ -18,12 +18,12 @@ from gossamer.files import read_json
 from gossamer.goal import Goal
 from gossamer.graph import trace
 from gossamer.recipes import recipe_named
-from gossamer.recipes.weight_pruning import _with_inputs
+from gossamer.recipes.weight_pruning import _by_weights, _with_inputs
 from gossamer.search.candidate import reopened
 from gossamer.search.run import Run, Settings
 from gossamer.search.watch import Watch
 from gossamer.tuning import reestimate_batch_norms
-from gossamer.weights import Magnitude, SecondOrder
+from gossamer.weights import Magnitude, NOfM, SecondOrder
 
 SHIPPED = Path(__file__).parents[2] / "examples" / "cifar10"
 SETTINGS = Settings(epochs=5, batch_size=64, augment=False, numerics="plain float32", learning_rate=0.05)
@@ -189,6 +189,16 @@ def test_second_order_hurts_less_than_magnitude_where_nothing_is_trained(tmp_pat
     assert right["second order"] > right["magnitude"] + 25
 
 
+@pytest.mark.parametrize("groups", [1, 2])
+def test_n_of_m_goes_along_the_inputs_of_transposed_convolutions_too(groups):
+    network = torch.nn.ConvTranspose2d(8, 6, 1, groups=groups)
+    tensors = dict(network.named_parameters())
+    after = _by_weights(SimpleNamespace(tensors=tensors), ["weight"], {"weight": groups}, NOfM(), 0.5)["weight"]
+    assert after.shape == tensors["weight"].shape
+    blocks = (after.reshape(2, 4, 6 // groups) != 0).sum(dim=1)  # of four inputs of one group, each filter
+    assert (blocks == 2).all()
+
+
 @pytest.mark.parametrize(
     ("recipe", "message"),
     [
@@ -199,6 +209,12 @@ def test_second_order_hurts_less_than_magnitude_where_nothing_is_trained(tmp_pat
         ("weight-pruning:method=magnitud", "did you mean magnitude"),
         ("weight-pruning:method=second-order,way=gradual", "way=gradual of weight-pruning goes by magnitude"),
         ("weight-pruning:scope=layr", "scope of magnitude must be one of layer, global, scaled, got 'layr'"),
+        (
+            "weight-pruning:method=n-of-m,scope=layer",
+            "expected no scope of weight-pruning with method=n-of-m, got 'layer'",
+        ),
+        ("weight-pruning:way=surgery,scope=layer", "expected no scope of weight-pruning with way=surgery"),
+        ("weight-pruning:way=untrained,distil=true", "expected no distil of weight-pruning with way=untrained"),
         ("weight-pruning:pruning=0", r"pruning must be a share of the epochs in \(0, 1\], got 0.0"),
     ],
 )

@@ -22,6 +22,7 @@ from gossamer.tuning import (
 )
 from gossamer.tuning.active_stepwise import SCHEDULES
 from gossamer.tuning.learned_thresholds import Thresholded
+from gossamer.tuning.plug import sides_exchanged
 
 SETTINGS = Settings(epochs=6, batch_size=32, learning_rate=0.05, augment=False)
 MAKE = {
@@ -76,6 +77,24 @@ def test_resuming_gives_the_same_result(make, stop_after, task, tmp_path, killed
     tune(again.module, task, SETTINGS, (third, Plug()), checkpoint=path)  # finished: only looked at
     looked = effective_weights(again.module, (third,))
     assert all(torch.equal(ours[name], looked[name]) for name in ours)
+
+
+@every
+@pytest.mark.parametrize("groups", [1, 2])
+def test_filters_of_a_transposed_convolution_that_are_off_get_no_gradient(make, groups):
+    """They are its second dimension. A batch norm behind one that is off divides by the root of its eps alone."""
+    layer = torch.nn.ConvTranspose2d(4, 6, 3, groups=groups)
+    with torch.no_grad():
+        layer.weight[2:, 1] *= 1e-6  # the last filters, the second of their group: without groups, one half of a filter
+        layer.weight[:, 2] *= 1e-6
+    plug = make(["weight"])
+    plug.inputs_first = {"weight": groups}
+    weights = {"weight": layer.weight}
+    plug.before_step(Clock(9, 10, 1), weights)
+    plug.transform(weights)["weight"].sum().backward()
+    by_filter = sides_exchanged(layer.weight.grad, groups).flatten(1).abs().sum(1)
+    silent = {1: [2], 2: [2, 4, 5]}[groups]
+    assert [n for n, size in enumerate(by_filter) if size == 0] == silent
 
 
 # --- active stepwise
