@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from gossamer.train import train
 from gossamer.tuning import Settings

@@ -1,39 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
 """A segmentation network that was opened: the pixels of a tile go in, the scores of its classes come out.
 
-A .gossamer file says how pixels are normalised and what the classes are called; for an .onnx file that is given. What
-the network itself says of its input is checked, and one empty tile is run before any image is read: a network of
+What the network itself says of its input is checked, and one empty tile is run before any image is read: a network of
 another kind is refused at once.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gossamer import container
 from gossamer.data.preprocess import Preprocess
-from gossamer.device.signature import Signature, read_signature
+from gossamer.device.stored import Opener, Session, Stored, one_line, read_stored
 
-TILE = 256  # pixels, where neither the network nor its file nor the caller says a size
 MOST_CLASSES = 256  # a mask has 8 bits a pixel
 SCALED_ALREADY = "Sigmoid"  # a network that ends in it gives probabilities, not logits
-
-
-class Session(Protocol):
-    """A network in a runtime."""
-
-    def run(self, *inputs: NDArray[np.float32]) -> list[NDArray[np.float32]]:
-        """(N, C, H, W) -> outputs"""
-        ...
-
-
-Opener = Callable[[bytes], Session]
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,59 +66,25 @@ def open_network(
 
     A fixed size of its input is the size of its tiles; otherwise it is `tile`, then what the file says, then 256.
     """
-    model, known, classes = _read(path, mean, std)
-    try:
-        signature = read_signature(model)
-    except ValueError as error:
-        raise ValueError(f"expected an ONNX network that reads one batch of images in {path}, but it {error}") from None
-    preprocess = replace(known, size=_tile_size(path, signature, known, tile))
-    try:
-        session = open_session(model)
-    except ValueError:
-        raise
-    except Exception as error:  # each runtime has exceptions of its own, all of them about this file
-        raise ValueError(f"expected a network that the runtime opens in {path}, but: {_one_line(error)}") from error
+    stored = read_stored(path, mean, std)
+    preprocess = replace(stored.preprocess, size=_tile_size(stored, tile))
+    session = stored.open(open_session)
     empty = np.zeros((1, *preprocess.shape), np.float32)
     channels = len(_run(path, session, empty)[0])
-    names = _names(path, classes, channels)
+    names = _names(path, stored.classes, channels)
     return SegmentationNetwork(
-        path, preprocess, names, channels, channels == 1 and signature.last == SCALED_ALREADY, session
+        path, preprocess, names, channels, channels == 1 and stored.signature.last == SCALED_ALREADY, session
     )
 
 
-def _read(
-    path: Path, mean: Sequence[float] | None, std: Sequence[float] | None
-) -> tuple[bytes, Preprocess, tuple[str, ...]]:
-    """ONNX bytes, what is known of the preprocessing (of an .onnx file with a size of 0 for unknown), class names."""
-    if path.suffix == ".gossamer":
-        if mean or std:
-            raise ValueError(f"expected --mean and --std for an .onnx file only, {path} holds its own; leave them out")
-        payload = container.read(path).payload
-        return container.to_onnx(payload), Preprocess.from_json(dict(payload.preprocess)), payload.classes
-    if path.suffix != ".onnx":
-        raise ValueError(f"expected a network, a .gossamer or an .onnx file, got {path}")
-    if not mean or not std:
-        raise ValueError(
-            f"expected to know how {path} reads pixels, and an .onnx file does not say; give --mean and --std, one "
-            "number a channel: 0 0 0 and 1 1 1 where it reads 0..1"
-        )
-    return path.read_bytes(), Preprocess(tuple(mean), tuple(std), TILE, channels=len(mean)), ()
-
-
-def _tile_size(path: Path, signature: Signature, known: Preprocess, tile: int | None) -> tuple[int, int]:
-    """Height and width of the tiles; ValueError for an input that is no image of these channels."""
-    shape = signature.shape
-    if signature.dtype != "float32" or len(shape) != 4 or shape[0] not in (None, 1):
-        sizes = ", ".join("any" if size is None else str(size) for size in shape)
-        raise ValueError(
-            f"expected a network that reads single images, float32 (N, C, H, W), in {path}, got {signature.dtype} "
-            f"({sizes}); export it with a free batch size"
-        )
-    if shape[1] not in (None, known.channels):
-        raise ValueError(f"expected a network of {known.channels} channels in {path}, got {shape[1]}; check --mean")
-    height, width = shape[2] or tile or known.height, shape[3] or tile or known.width
+def _tile_size(stored: Stored, tile: int | None) -> tuple[int, int]:
+    """Height and width of the tiles."""
+    fixed, known = stored.sides(), stored.preprocess
+    height, width = fixed[0] or tile or known.height, fixed[1] or tile or known.width
     if tile is not None and (height, width) != (tile, tile):
-        raise ValueError(f"expected no --tile, {path} reads {height}x{width} pixels and nothing else; leave it out")
+        raise ValueError(
+            f"expected no --tile, {stored.path} reads {height}x{width} pixels and nothing else; leave it out"
+        )
     return height, width
 
 
@@ -144,7 +95,7 @@ def _run(path: Path, session: Session, batch: NDArray[np.float32]) -> NDArray[np
         scores = np.asarray(session.run(batch)[0])
     except Exception as error:  # each runtime has exceptions of its own
         raise ValueError(
-            f"expected {path} to read tiles of {height}x{width} pixels, but: {_one_line(error)}; choose another --tile"
+            f"expected {path} to read tiles of {height}x{width} pixels, but: {one_line(error)}; choose another --tile"
         ) from error
     if scores.ndim != 4 or scores.shape[0] != 1 or scores.shape[2:] != (height, width) or not scores.shape[1]:
         raise ValueError(
@@ -163,7 +114,3 @@ def _names(path: Path, classes: tuple[str, ...], channels: int) -> tuple[str, ..
     if classes and len(classes) != max(2, channels):
         raise ValueError(f"expected {max(2, channels)} names of classes in {path}, got {len(classes)}")
     return classes
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split()).removesuffix(".")
