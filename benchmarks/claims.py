@@ -10,22 +10,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-
-@dataclass(frozen=True)
-class Claim:
-    """One job: the gossamer arguments without --out, what it shows, and the hours it takes on two cores.
-
-    `then`: the arguments of a second call; `{run}` stands for the folder of the first. `also`: files of the run to be
-    kept beside what every claim keeps. `compared`: it is a row of a comparison, and none of README's table.
-    """
-
-    shows: str
-    arguments: str
-    hours: float
-    then: str | None = None
-    also: tuple[str, ...] = ()
-    compared: bool = False
-
+from benchmarks.claim import STORED, Claim
+from benchmarks.segmentation_claims import SEGMENTATION
 
 _RESNET20 = (
     "compress --model resnet20 --weights {data}/weights/cifar10/resnet20-12fca82f.th --data cifar10:{data}/cifar10 "
@@ -51,10 +37,6 @@ _STEPWISE = (
 )
 _LENET_BN = "--data mnist:{data}/mnist --preset mnist --no-augment --numerics 'plain float32' "
 _BRUTE_FORCE = "--recipe slim-then-sparsify:slimming={0},pruning={0},brute_force=true --observed {1} --epochs 1 "
-_STORED = (
-    "store {} --weights {{run}}/weights.safetensors --classes 10 --preset {} --error {} --trainable "
-    "--out {{run}}/model.gossamer"
-)
 #: In the order of what they decide.
 CLAIMS: dict[str, Claim] = {
     "demo-bytes": Claim(
@@ -106,7 +88,7 @@ CLAIMS: dict[str, Claim] = {
         "LeNet-5 with batch norms, trained here",
         "train --model lenet5_bn --epochs 10 --learning-rate 0.1 --smoothing 0 " + _LENET_BN,
         0.1,
-        _STORED.format("lenet5_bn", "mnist", 0.03),
+        STORED.format("lenet5_bn", 10, "mnist", 0.03),
     ),
     "lenet5-brute-force": Claim(
         "LeNet-5 with batch norms: the staircase beside all of 30 x 30 cells",
@@ -129,7 +111,7 @@ CLAIMS: dict[str, Claim] = {
         + _TEACHER
         + "--epochs 20 --learning-rate 0.1 --cutout 8 --numerics 'channels_last float32 products'",
         2.0,
-        _STORED.format("vgg16_bn", "cifar10-imagenet-stats", 0.1),
+        STORED.format("vgg16_bn", 10, "cifar10-imagenet-stats", 0.1),
     ),
     "vgg16-second": Claim(
         "VGG-16 with batch norm, trained on from the first third",
@@ -138,7 +120,7 @@ CLAIMS: dict[str, Claim] = {
         + _TEACHER
         + "--epochs 20 --learning-rate 0.05 --cutout 8 --seed 1 --numerics 'channels_last float32 products'",
         2.0,
-        _STORED.format("vgg16_bn", "cifar10-imagenet-stats", 0.1),
+        STORED.format("vgg16_bn", 10, "cifar10-imagenet-stats", 0.1),
     ),
     "vgg16-baseline": Claim(
         "VGG-16 with batch norm, trained on from the second third",
@@ -147,7 +129,7 @@ CLAIMS: dict[str, Claim] = {
         + _TEACHER
         + "--epochs 20 --learning-rate 0.05 --cutout 8 --seed 2 --numerics 'channels_last float32 products'",
         2.0,
-        _STORED.format("vgg16_bn", "cifar10-imagenet-stats", 0.03),
+        STORED.format("vgg16_bn", 10, "cifar10-imagenet-stats", 0.03),
     ),
     "vgg16-bytes": Claim(
         "VGG-16 with batch norm on all of CIFAR-10, smallest file",
@@ -161,7 +143,7 @@ CLAIMS: dict[str, Claim] = {
         + _TEACHER
         + "--epochs 20 --learning-rate 0.1 --cutout 8 --numerics 'channels_last bfloat16 products'",
         1.7,
-        _STORED.format("mobilenetv2", "cifar10-imagenet-stats", 0.03),
+        STORED.format("mobilenetv2", 10, "cifar10-imagenet-stats", 0.03),
     ),
     "mobilenetv2-bytes": Claim(
         "MobileNetV2 on all of CIFAR-10, smallest file",
@@ -215,6 +197,7 @@ CLAIMS: dict[str, Claim] = {
         8.0,
     ),
 }
+CLAIMS |= SEGMENTATION
 
 
 @dataclass(frozen=True)

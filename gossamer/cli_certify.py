@@ -1,9 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The verb `certify`: a certificate for any two networks, from labelled images, or from those that they disagree on."""
+"""The verb `certify`: a certificate for any two networks, from images with labels or masks, or without any.
+
+Where images have one class each, only those that the networks disagree on need labels.
+"""
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +18,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from gossamer.certify import Certificate, Counts
+    from gossamer.certify.certificate import Evidence
     from gossamer.container.file import File
     from gossamer.data.images import Split
+    from gossamer.kinds.segmentation import Segmentation
+    from gossamer.measure.quality import Answered
 
 SHEET = "labels.csv"
 
@@ -28,12 +35,20 @@ def add_verb(verbs: Any) -> None:
         "compressed", type=Path, help=".gossamer: it says how images are read and what classes are called"
     )
     images = certify.add_mutually_exclusive_group(required=True)
-    images.add_argument("--data", type=Path, metavar="DIR", help="pictures in class folders, or an .npz file")
+    images.add_argument(
+        "--data", type=Path, metavar="DIR", help="pictures in class folders, images/ and masks/, or .npz"
+    )
     images.add_argument(
         "--unlabelled",
         type=Path,
         metavar="DIR",
         help=f"pictures without labels: those on which the networks disagree are listed in {SHEET}, for you to label",
+    )
+    certify.add_argument(
+        "--measure", choices=("iou", "dice", "accuracy"), default="iou", help="what counts, where pixels have classes"
+    )
+    certify.add_argument(
+        "--overlap", type=cli_values.overlap, default=0, metavar="PIXELS", help="of tiles, where pixels have classes"
     )
     certify.add_argument("--tolerance", type=cli_values.points, default=1.0, metavar="POINTS")
     certify.add_argument("--confidence", type=cli_values.confidence, default=95.0, metavar="PERCENT")
@@ -49,10 +64,28 @@ def add_verb(verbs: Any) -> None:
 def run_certify(options: argparse.Namespace) -> int:
     """`gossamer certify`: exit status 0 if it is proven, 1 if not."""
     from gossamer import container
-    from gossamer.certify import Counts
+    from gossamer.data.loose_masks import has_masks
     from gossamer.files import write_json
 
     file = container.read(options.compressed)
+    if not file.payload.classes:
+        raise ValueError(f"expected the names of the classes in {options.compressed}, it has none; compress it again")
+    open_questions = 0
+    if options.data is not None and has_masks(options.data):
+        certificate = _by_masks(options, file)
+    else:
+        certificate, open_questions = _by_classes(options, file)
+    write_json(options.out / "certificate.json", certificate.to_json())
+    print(certificate)
+    if open_questions and not certificate.proven:
+        print(f"label the {open_questions:,} images in {options.out / SHEET} and run the same command again")
+    return 0 if certificate.proven else 1
+
+
+def _by_classes(options: argparse.Namespace, file: File) -> tuple[Certificate, int]:
+    """The certificate where images have one class each, and how many images still want a label."""
+    from gossamer.certify import ACCURACY, Counts
+
     split, names = _images(options, file)
     original, compressed = (_answers(options, path, split, file) for path in (options.original, options.compressed))
     if split.labels is not None:
@@ -60,12 +93,60 @@ def run_certify(options: argparse.Namespace) -> int:
         print(f"{counts.n:,} images: {counts.b:,} turned wrong, {counts.c:,} right")
     else:
         counts, open_questions = _counts_of_disagreements(options, original, compressed, names, file)
-    certificate = _certified(options, counts, split, file, final=not open_questions)
-    write_json(options.out / "certificate.json", certificate.to_json())
-    print(certificate)
-    if open_questions and not certificate.proven:
-        print(f"label the {open_questions:,} images in {options.out / SHEET} and run the same command again")
-    return 0 if certificate.proven else 1
+    certificate = _certified(options, split, file, ACCURACY, lambda alpha: counts, final=not open_questions)
+    return certificate, open_questions
+
+
+def _by_masks(options: argparse.Namespace, file: File) -> Certificate:
+    """The certificate where pixels have classes: by bets, whose wager the selection settles, where there is one."""
+    from gossamer.certify import Differences, by_known_areas, usual_wager
+    from gossamer.certify.betting import difference, wager
+    from gossamer.data.loose_masks import masked
+    from gossamer.data.preprocess import Preprocess
+    from gossamer.kinds.segmentation import Segmentation
+
+    kind, classes = Segmentation(options.measure), file.payload.classes
+    preprocess = Preprocess.from_json(dict(file.payload.preprocess))
+    test, selection = masked(options.data, preprocess, classes, options.overlap)
+    for split in (test, selection):
+        if split is not None:
+            kind.check_split(split, len(classes), str(options.data))
+    original, compressed = _both(options, test, file, kind)
+    n, decided = len(test), None
+    if selection is not None:
+        decided = difference(*(answered.quality for answered in _both(options, selection, file, kind)))
+
+    def evidence(alpha: float) -> Differences:
+        share = usual_wager(n, alpha) if decided is None else wager(decided, n, alpha)
+        return Differences.of(original.quality, compressed.quality, share)
+
+    certificate = _certified(options, test, file, kind.measured, evidence, final=True)
+    print(f"{n:,} images: {certificate.b:,} worse, {certificate.c:,} better in {kind.measured}")
+    for name, before in original.figures.items():
+        print(f"{name}: {100 * before:.2f} % before, {100 * compressed.figures[name]:.2f} % after")
+    if by_area := by_known_areas(difference(original.quality, compressed.quality), test.areas):
+        print(by_area)
+    return certificate
+
+
+def _both(options: argparse.Namespace, split: Split, file: File, kind: Segmentation) -> tuple[Answered, Answered]:
+    """What the original and the compressed network answer."""
+    from gossamer.data.preprocess import Preprocess
+    from gossamer.measure.bench import network_bytes
+    from gossamer.measure.quality import answered
+    from gossamer.report.live import TerminalWatch
+
+    preprocess = Preprocess.from_json(dict(file.payload.preprocess))
+
+    def ask(path: Path) -> Answered:
+        with TerminalWatch(quiet=options.quiet).bar(f"asking {path.name}") as step:
+
+            def progress(done: int, total: int) -> None:
+                step(done, total, split.name)
+
+            return answered(kind, preprocess, split, network_bytes(path), options.runtime, progress)
+
+    return ask(options.original), ask(options.compressed)
 
 
 def _images(options: argparse.Namespace, file: File) -> tuple[Split, tuple[str, ...]]:
@@ -74,8 +155,6 @@ def _images(options: argparse.Namespace, file: File) -> tuple[Split, tuple[str, 
     from gossamer.report.live import TerminalWatch
 
     preprocess, classes = Preprocess.from_json(dict(file.payload.preprocess)), file.payload.classes
-    if not classes:
-        raise ValueError(f"expected the names of the classes in {options.compressed}, it has none; compress it again")
     with TerminalWatch(quiet=options.quiet).bar("reading images") as step:
 
         def read(done: int, total: int) -> None:
@@ -91,16 +170,23 @@ def _images(options: argparse.Namespace, file: File) -> tuple[Split, tuple[str, 
 
 def _answers(options: argparse.Namespace, path: Path, split: Split, file: File) -> NDArray[np.int64]:
     """The class that a network gives each image, (N,)."""
+    import numpy as np
+
     from gossamer.data.preprocess import Preprocess
     from gossamer.measure.answers import answers
-    from gossamer.measure.bench import network_bytes
+    from gossamer.measure.bench import gives_maps, network_bytes
     from gossamer.report.live import TerminalWatch
 
+    model = network_bytes(path)
+    if gives_maps(model):
+        raise ValueError(
+            f"expected networks that give an image one class, got one that gives each pixel a class in {path}: give "
+            "--data with images and masks, labels of images say nothing about it"
+        )
     preprocess = Preprocess.from_json(dict(file.payload.preprocess))
     with TerminalWatch(quiet=options.quiet).bar(f"asking {path.name}") as step:
-        return answers(
-            network_bytes(path), split, preprocess, options.runtime, lambda done, total: step(done, total, "")
-        )
+        found = answers(model, split, preprocess, options.runtime, lambda done, total: step(done, total, ""))
+    return found.astype(np.int64)
 
 
 def _counts_of_disagreements(
@@ -136,18 +222,27 @@ def _counts_of_disagreements(
     return counts, missing
 
 
-def _certified(options: argparse.Namespace, counts: Counts, split: Split, file: File, final: bool) -> Certificate:
+def _certified(
+    options: argparse.Namespace,
+    split: Split,
+    file: File,
+    measure: str,
+    evidence: Callable[[float], Evidence],
+    final: bool,
+) -> Certificate:
     """The certificate of one network on these images; this look at them is written down first.
 
-    One that still waits for labels is not kept: it can only get better.
+    `evidence`: what they say, at the level that this look has. A certificate that still waits for labels is not kept:
+    it can only get better.
     """
-    from gossamer.certify import Ledger, certificate_of, default_ledger, order_hash
+    from gossamer.certify import Ledger, certificate_of, default_ledger, level, order_hash
 
-    tolerance, confidence = options.tolerance / 100, options.confidence / 100
+    tolerance, confidence, payload = options.tolerance / 100, options.confidence / 100, file.payload_sha256
     ledger = Ledger.open(options.ledger or default_ledger())
-    order = order_hash([file.payload_sha256], split.sha256, tolerance, confidence)
-    look = ledger.record(split.sha256, order, [file.payload_sha256])
-    certificate = certificate_of(counts, tolerance, confidence, split.sha256, file.payload_sha256, look)
+    order = order_hash([payload], split.sha256, tolerance, confidence, measure)
+    look = ledger.record(split.sha256, order, [payload])
+    found = evidence(level(confidence, look))
+    certificate = certificate_of(found, tolerance, confidence, split.sha256, payload, look, measure)
     if final:
         ledger.add(certificate)
     return certificate

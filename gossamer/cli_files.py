@@ -224,7 +224,7 @@ def run_report(options: argparse.Namespace) -> int:
         page = options.out or path.with_suffix(".html")
         if len(reports) > 1:
             page = page.with_stem(f"{page.stem}-{index}")
-        write_page(report, page)
+        write_page(report, page, path.parent)
         print(page)
     return 0
 

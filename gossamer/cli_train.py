@@ -31,17 +31,29 @@ def add_verb(verbs: Any) -> None:
     train.add_argument(
         "--cutout", type=cli_values.pixels, default=0, metavar="PIXELS", help="side of a grey square in each image"
     )
+    train.add_argument("--backbone", type=Path, metavar="FILE", help="weights of a classifier for a detector's backbone")
+    train.add_argument("--backbone-turned", action="store_true", help="its kernels are turned by 180 degrees")
     train.add_argument("--teacher", metavar="MODEL", help="a trained network for the same images, to learn from")
     train.add_argument("--teacher-weights", type=Path, metavar="FILE", help="its weights")
     add_run_options(train)
     train.set_defaults(run=run_train)
 
 
+def _start_from_backbone(network: Any, options: argparse.Namespace) -> None:
+    from gossamer.zoo.mobilenet_backbones import load_backbone
+
+    backbone = getattr(network, "backbone", None)
+    if backbone is None or options.weights is not None:
+        got = f"--weights {options.weights} too" if options.weights else f"{options.model}, which has no `backbone`"
+        raise ValueError(f"expected a network that is untrained but for its backbone, got {got}; leave out --backbone")
+    load_backbone(backbone, options.backbone, turned=options.backbone_turned)
+
+
 def run_train(options: argparse.Namespace) -> int:
     """`gossamer train`: weights.safetensors and history.json in --out."""
     import torch
 
-    from gossamer.described_task import trained_model
+    from gossamer.described_task import network_for
     from gossamer.report.live import TerminalWatch
     from gossamer.train import train
     from gossamer.tuning import Settings, data_parallel
@@ -69,9 +81,12 @@ def run_train(options: argparse.Namespace) -> int:
         seed=options.seed,
     )
     task, watch = task_of(options), TerminalWatch(quiet=options.quiet)
+    if options.backbone is not None:
+        _start_from_backbone(task.model, options)
     teacher = None
     if options.teacher is not None:
-        teacher = trained_model(options.teacher, options.teacher_weights, len(task.classes))
+        sides = (task.preprocess.height, task.preprocess.width)
+        teacher = network_for(task.kind, options.teacher, options.teacher_weights, len(task.classes), sides)
     steps = settings.epochs * math.ceil(len(task.train) / settings.batch_size)
     if steps < FEW_STEPS:
         watch.say(f"warning: {steps} steps of training in all are few; take {FEW_IMAGES}")

@@ -103,9 +103,9 @@ def add_task_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--data",
         required=True,
-        help="class-per-folder tree, images/ and masks/, .npz, cifar10:FOLDER (cifar10-held-out:FOLDER for a network "
-        "of `gossamer train`), mnist:FOLDER, emg:FOLDER, unlabelled:FOLDER of pictures, or file.py:callable giving a "
-        "Task",
+        help="class-per-folder tree, images/ and masks/, PASCAL VOC or COCO, .npz, cifar10:FOLDER "
+        "(cifar10-held-out:FOLDER for a network of `gossamer train`), mnist:FOLDER, emg:FOLDER, unlabelled:FOLDER of "
+        "pictures, or file.py:callable giving a Task",
     )
     parser.add_argument("--preset", help="mean, std and size by name: cifar10, imagenet, ...")
     parser.add_argument("--mean", type=cli_values.any_number, nargs="+", metavar="M")
@@ -116,11 +116,14 @@ def add_task_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--interpolation", choices=INTERPOLATIONS, help="when pictures are resized")
     parser.add_argument(
-        "--overlap", type=cli_values.overlap, default=0, metavar="PIXELS", help="of tiles, where pixels have classes"
+        "--overlap", type=cli_values.overlap, metavar="PIXELS", help="of tiles, where pixels have classes"
     )
     parser.add_argument(
-        "--measure", choices=("iou", "dice", "accuracy"), default="iou", help="what counts, where pixels have classes"
+        "--measure",
+        choices=("iou", "dice", "accuracy", "ap", "f1"),
+        help="what counts of an image: the first three where pixels have classes, the others where objects have boxes",
     )
+    parser.add_argument("--only", nargs="+", metavar="CLASS", help="of objects with boxes: those that count")
     parser.add_argument(
         "--seen", choices=("train", "all", "none"), default="train", help="the data that the original was trained on"
     )
@@ -157,7 +160,19 @@ def task_of(options: argparse.Namespace) -> Task:
 
 def described(options: argparse.Namespace) -> dict[str, Any]:
     """The words of the options that describe a task."""
-    names = ("data", "model", "weights", "preset", "size", "crop", "interpolation", "overlap", "measure", "seen")
+    names = (
+        "data",
+        "model",
+        "weights",
+        "preset",
+        "size",
+        "crop",
+        "interpolation",
+        "overlap",
+        "only",
+        "measure",
+        "seen",
+    )
     words = {name: getattr(options, name) for name in names}
     return words | {name: tuple(given) if (given := getattr(options, name)) else None for name in ("mean", "std")}
 

@@ -27,6 +27,7 @@ from gossamer.report.page import write_page
 from gossamer.report.record import Report
 from gossamer.report.record import write_json as write_report
 from gossamer.search.candidate import Candidate, finished
+from gossamer.search.claims import claims
 from gossamer.search.outlook import provable
 from gossamer.search.proof import Proof, prove
 from gossamer.search.run import Run, Settings
@@ -79,7 +80,7 @@ def compress(
     looks = Ledger.open(ledger or default_ledger())
     network = trace(task.model, task.example, freeze=settings.protect)
     look = looks.next_look(task.test.sha256)
-    run = Run(Path(out), task, goal, recipe, network, settings, watch, look, workers)
+    run = Run(Path(out), task, goal, recipe, network, settings, watch, look, workers, name)
     for line in provable(task, goal, run.look):
         watch.say(line)
     candidates = searched(run, chosen)
@@ -121,14 +122,16 @@ def deliver(folder: Path, proof: Proof, report: Report) -> Report:
 
 def _claims(report: Report) -> dict[str, object]:
     """What travels inside the file: the certificate, and what it is about."""
-    return {
-        "certificate": dict(report.certificate),
-        "network": report.network,
-        "data": report.data,
-        "recipe": report.recipe,
-        "quality": {"original": report.original.quality, "compressed": report.compressed.quality},
-        "original": {"fp32_bytes": report.original.bytes.fp32, "macs": report.original.macs},
-    }
+    return claims(
+        report.certificate,
+        network=report.network,
+        data=report.data,
+        recipe=report.recipe,
+        original_quality=report.original.quality,
+        compressed_quality=report.compressed.quality,
+        fp32_bytes=report.original.bytes.fp32,
+        macs=report.original.macs,
+    )
 
 
 def load(run: str | Path, task: Task) -> Network:

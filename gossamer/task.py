@@ -72,8 +72,8 @@ class Task:
         of_kind = kind or (Classification() if splits.train.masks is None else Segmentation())
         if seen not in get_args(Seen):
             raise ValueError(f"seen must be one of {', '.join(get_args(Seen))}, got '{seen}'")
-        if preprocess.turned and splits.train.masks is not None:
-            raise ValueError(f"expected images as they are where pixels have classes, got {name} with turned ones")
+        if preprocess.turned and not isinstance(of_kind, Classification):
+            raise ValueError(f"expected images as they are for {of_kind.name}, got {name} with turned ones")
         for split in (splits.train, splits.selection, splits.test):
             _check_split(split, preprocess, name)
             of_kind.check_split(split, len(splits.classes), name)
@@ -110,6 +110,10 @@ class Task:
     def loss(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         """What is trained on, a mean over the batch; (N, ...), (N, ...) -> ()"""
         return self.of_kind.loss(outputs, targets)
+
+    def imitation(self, outputs: torch.Tensor, wanted: torch.Tensor, temperature: float = 1.0) -> torch.Tensor:
+        """How far outputs are from those wanted, of a teacher; both of one shape -> ()"""
+        return self.of_kind.imitation(outputs, wanted, temperature)
 
     def quality(self, outputs: NDArray[np.float32], targets: Targets) -> Quality:
         """What counts, of each example: right or wrong, or a number between 0 and 1, (N,)."""

@@ -16,7 +16,7 @@ PACKAGE = ROOT / "gossamer"
 
 #: From the ground up; a package may import those of earlier rows, and those beside it.
 LAYERS = [
-    {"files", "near", "plan", "coding"},
+    {"files", "near", "plan", "coding", "detection"},
     {"container"},
     {
         "device",
@@ -26,6 +26,7 @@ LAYERS = [
         "graph",
         "kinds",
         "task",
+        "described_data",
         "described_task",
         "certify",
     },
@@ -44,13 +45,14 @@ LAYERS = [
         "cli_store",
         "cli_certify",
         "cli_device",
+        "cli_detect",
         "cli_settings",
         "cli_values",
         "__main__",
     },
 ]
 METHOD_FAMILIES = ("filters", "rates", "weights")
-WITHOUT_TORCH = ("coding", "container", "device", "files", "near", "plan")
+WITHOUT_TORCH = ("coding", "container", "detection", "device", "files", "near", "plan")
 BANNED_NAMES = {"utils", "util", "helper", "helpers", "common", "core", "manager", "base", "misc"}
 MODULES = sorted(PACKAGE.rglob("*.py"))
 

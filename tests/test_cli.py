@@ -428,7 +428,7 @@ def test_inspect_says_bound_and_input_in_words(run, capsys):
     said = capsys.readouterr().out
     assert "input: 8x8 pixels, 3 channels; resized (bilinear), the centre kept: 0.875 of the shorter side" in said
     assert "divided by 255; minus 0.5 0.5 0.5; divided by 0.25 0.25 0.25" in said
-    shown = re.search(r"drop of quality below ([\d.]+) points at 95 % confidence, proven on 600 images", said)
+    shown = re.search(r"drop in accuracy below ([\d.]+) points at 95 % confidence, proven on 600 images", said)
     bound = container.read(run / "model.gossamer").claims["certificate"]["guaranteed"]
     assert 100 * bound <= float(shown[1]) < 100 * bound + 0.001
 
@@ -440,7 +440,7 @@ def test_inspect_says_the_bound_that_holds_after_the_choice(run, tmp_path, capsy
     claims["certificate"]["guaranteed"] = 0.0214581
     container.with_claims(path, claims)
     assert main(["inspect", str(path)]) == 0
-    assert "drop of quality below 2.146 points" in capsys.readouterr().out
+    assert "drop in accuracy below 2.146 points" in capsys.readouterr().out
 
 
 def test_methods_says_each_name_once_and_what_it_costs(capsys):

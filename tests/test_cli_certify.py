@@ -152,7 +152,7 @@ def test_disagreements_labelled_prove_what_all_labels_prove(pair, tmp_path, caps
     assert certify(pair, by_difference, "--unlabelled", str(pair / "loose")) == 0
     done = written(by_difference)
     assert (done.n, done.b, done.c, done.look) == (full.n, full.b, full.c, 1), "labels are no new look"
-    assert "Proven: a drop below 20 points" in capsys.readouterr().out
+    assert "Proven: a drop in accuracy below 20 points" in capsys.readouterr().out
 
 
 def test_what_is_not_proven_ends_with_status_1(pair, tmp_path, capsys):

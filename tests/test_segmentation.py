@@ -206,7 +206,7 @@ def test_bad_masks_and_outputs_are_one_sentence(task):
         Segmentation("IoU")
     images = ArrayImages(np.zeros((2, 4, 4, 3), np.uint8))
     splits = Splits(task.train, task.selection, task.test, task.classes)
-    with pytest.raises(ValueError, match="expected images as they are where pixels have classes, got here with turned"):
+    with pytest.raises(ValueError, match="expected images as they are for segmentation, got here with turned"):
         Task.build(task.model, replace(task.preprocess, turned=True), splits, name="here")
     with pytest.raises(ValueError, match="has no masks"):
         Segmentation().check_split(Split("train", images), 2, "here")

@@ -17,7 +17,8 @@ from torch import nn
 from gossamer.data.images import ArrayImages, Split
 from gossamer.data.preprocess import Preprocess, preset
 from gossamer.data.splits import Splits
-from gossamer.described_task import NAMED_FORMS, task_from
+from gossamer.described_data import NAMED_FORMS
+from gossamer.described_task import task_from
 from gossamer.task import Task
 
 PREPROCESS = Preprocess((0.5,) * 3, (0.25,) * 3, 8)
@@ -249,7 +250,7 @@ from torch import nn
 from gossamer.data.images import ArrayImages, Split
 from gossamer.data.preprocess import Preprocess
 from gossamer.data.splits import Splits
-from gossamer.described_task import NAMED_FORMS
+from gossamer.described_data import NAMED_FORMS
 from gossamer.task import Task
 
 def network(classes=3):
@@ -360,7 +361,8 @@ def test_weights_reach_the_task_of_a_file(own: str, tmp_path: Path) -> None:
     ("name", "words", "error", "message"),
     [
         ("nothing", {}, TypeError, "must return a gossamer.Task, got NoneType"),
-        ("task", {"preset": "cifar10"}, ValueError, "brings its own preprocessing; leave out --preset"),
+        ("task", {"preset": "cifar10"}, ValueError, "says itself how images are read and judged; leave out --preset"),
+        ("task", {"measure": "iou", "overlap": 8}, ValueError, "leave out --overlap, --measure"),
         ("task", {"model": "resnet21"}, ValueError, "no model is called 'resnet21'"),
     ],
 )

@@ -7,6 +7,8 @@ binomial       its probabilities, with numpy alone
 ledger         several candidates, several runs
 disagreement   counts where labels are missing
 betting        a bound for qualities between 0 and 1, such as IoU
+elias_fano     the differences that such a bound follows from, as a short text
+by_area        how far the mean drop varies where images of one area are not independent; approximate
 planning       what n images can prove
 gate           whether one certified network may take the place of another
 """
@@ -14,6 +16,10 @@ gate           whether one certified network may take the place of another
 from __future__ import annotations
 
 from gossamer.certify.betting import Differences as Differences
+from gossamer.certify.by_area import ByArea as ByArea
+from gossamer.certify.by_area import by_known_areas as by_known_areas
+from gossamer.certify.by_area import drop_by_area as drop_by_area
+from gossamer.certify.certificate import ACCURACY as ACCURACY
 from gossamer.certify.certificate import BETTING as BETTING
 from gossamer.certify.certificate import METHOD as METHOD
 from gossamer.certify.certificate import Certificate as Certificate
@@ -34,3 +40,4 @@ from gossamer.certify.ledger import order_hash as order_hash
 from gossamer.certify.planning import provable_drop as provable_drop
 from gossamer.certify.planning import smallest_by_bets as smallest_by_bets
 from gossamer.certify.planning import smallest_provable as smallest_provable
+from gossamer.certify.planning import usual_wager as usual_wager

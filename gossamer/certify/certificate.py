@@ -16,12 +16,15 @@ from typing import Any
 
 import numpy.typing as npt
 
-from gossamer.certify.betting import Differences
+from gossamer.certify import elias_fano
+from gossamer.certify.betting import STEPS, Differences
 from gossamer.certify.exact import RESOLUTION, Counts, p_value, upper_bound
 
 METHOD = "exact unconditional, paired; order: Tango score limit; nuisance: Berger-Boos"
-BETTING = "bets on the mean difference, paired; wager from the selection split"
+BETTING = "bets on the mean difference, paired; wager settled before the test"
+ACCURACY = "accuracy"  # what is measured where a certificate by counts does not say it
 OPTIONAL = ("wager", "differences")  # fields that only certificates by bets have
+LONGEST_MEASURE = 40  # characters
 
 Evidence = Counts | Differences
 
@@ -41,7 +44,7 @@ def level(confidence: float, look: int = 1) -> float:
 
 @dataclass(frozen=True)
 class Certificate:
-    """What was promised, what was counted, and whether the counts prove it; drops are fractions.
+    """What was promised, what was counted, and whether the counts prove it; drops are fractions of `measure`.
 
     `look` says which run on this test split it was and `alpha` the level that was left for it. `bound` is an upper
     confidence bound of the true drop at that level, of this candidate alone: right if it was the only one that could
@@ -65,6 +68,7 @@ class Certificate:
     payload_sha256: str
     look: int
     alpha: float
+    measure: str = ACCURACY
     wager: float = 0.0
     differences: tuple[int, ...] = ()
 
@@ -76,15 +80,24 @@ class Certificate:
         return Counts(self.n, self.b, self.c)
 
     def to_json(self) -> dict[str, Any]:
-        """A JSON object with one entry per field, those of bets only where there are any."""
-        value = asdict(self) | {"differences": list(self.differences)}
-        return {name: entry for name, entry in value.items() if name not in OPTIONAL or self.method == BETTING}
+        """A JSON object with one entry per field, those of bets only where there are any.
+
+        The differences, -1 being 0 and 1 being 20,000, are one text (`elias_fano`). Without `measure` it is accuracy.
+        """
+        bets = self.method == BETTING
+        left_out = () if bets else (*OPTIONAL, "measure") if self.measure == ACCURACY else OPTIONAL
+        value = {name: entry for name, entry in asdict(self).items() if name not in left_out}
+        if bets:
+            value["differences"] = elias_fano.pack([step + STEPS for step in self.differences], 2 * STEPS)
+        return value
 
     @classmethod
     def from_json(cls, value: Any) -> Certificate:
         """The inverse of `to_json`; says which field is missing, unknown or of the wrong kind."""
         bets = isinstance(value, dict) and value.get("method") == BETTING
         names = [field.name for field in fields(cls) if bets or field.name not in OPTIONAL]
+        if not bets and isinstance(value, dict) and "measure" not in value:
+            names.remove("measure")
         if not isinstance(value, dict) or sorted(value) != sorted(names):
             got = ", ".join(map(str, value)) if isinstance(value, dict) else repr(value)
             raise ValueError(f"a certificate must be an object with exactly {', '.join(names)}, got {got}")
@@ -94,17 +107,20 @@ class Certificate:
                 continue
             entry = value[field.name]
             if field.name == "differences":
-                read[field.name] = _steps(entry)
+                read[field.name] = _steps(entry, read["n"])
                 continue
             if field.type == "float" and type(entry) is int:
                 entry = float(entry)
             if type(entry).__name__ != field.type or (isinstance(entry, float) and not math.isfinite(entry)):
                 raise ValueError(f"certificate field {field.name!r} must be a {field.type}, got {entry!r}")
             read[field.name] = entry
+        check_measure(read.get("measure", ACCURACY))
         return cls(**read)
 
     def __str__(self) -> str:
-        promise = f"a drop below {100 * self.tolerance:g} points at {100 * self.confidence:g} % confidence"
+        promise = (
+            f"a drop in {self.measure} below {100 * self.tolerance:g} points at {100 * self.confidence:g} % confidence"
+        )
         alone = f" ({_up(self.bound)} of this candidate alone)" if self.bound != self.guaranteed else ""
         words = ("worse", "better") if self.method == BETTING else ("turned wrong", "right")
         return (
@@ -123,13 +139,14 @@ def certify(
     data_sha256: str,
     payload_sha256: str,
     look: int = 1,
+    measure: str = ACCURACY,
 ) -> Certificate:
     """Test on the test split, image by image, that the drop is below `tolerance`; two bool vectors, (n,).
 
     For one candidate: where one of several is delivered, `ledger.fixed_sequence` says what is guaranteed.
     """
     counts = Counts.of(original_right, compressed_right)
-    return certificate_of(counts, tolerance, confidence, data_sha256, payload_sha256, look)
+    return certificate_of(counts, tolerance, confidence, data_sha256, payload_sha256, look, measure)
 
 
 def smallest_tolerance(evidence: Evidence, confidence: float, look: int = 1) -> float:
@@ -142,10 +159,20 @@ def smallest_tolerance(evidence: Evidence, confidence: float, look: int = 1) -> 
 
 
 def certificate_of(
-    evidence: Evidence, tolerance: float, confidence: float, data_sha256: str, payload_sha256: str, look: int
+    evidence: Evidence,
+    tolerance: float,
+    confidence: float,
+    data_sha256: str,
+    payload_sha256: str,
+    look: int,
+    measure: str = ACCURACY,
 ) -> Certificate:
-    """The certificate that counts or differences give, for one candidate; both hashes are SHA-256 in hex."""
+    """The certificate that counts or differences give, for one candidate; both hashes are SHA-256 in hex.
+
+    `measure`: what the quality of an image is called.
+    """
     check_tolerance(tolerance)
+    check_measure(measure)
     for name, digest in (("data_sha256", data_sha256), ("payload_sha256", payload_sha256)):
         if not is_sha256(digest):
             raise ValueError(f"{name} must be 64 lower-case hexadecimal digits, got {digest!r}")
@@ -172,6 +199,7 @@ def certificate_of(
         payload_sha256=payload_sha256,
         look=look,
         alpha=alpha,
+        measure=measure,
         wager=bets.wager if bets else 0.0,
         differences=bets.steps if bets else (),
     )
@@ -181,10 +209,13 @@ def _bound(evidence: Evidence, alpha: float) -> float:
     return evidence.upper_bound(alpha) if isinstance(evidence, Differences) else upper_bound(evidence, alpha)
 
 
-def _steps(entry: Any) -> tuple[int, ...]:
-    if not isinstance(entry, list) or not all(type(step) is int for step in entry):
-        raise ValueError(f"certificate field 'differences' must be a list of whole numbers, got {entry!r:.60}")
-    return tuple(entry)
+def _steps(entry: Any, n: int) -> tuple[int, ...]:
+    if not isinstance(entry, str):
+        raise ValueError(f"certificate field 'differences' must be a text, got {entry!r:.60}")
+    try:
+        return tuple(number - STEPS for number in elias_fano.unpack(entry, n, 2 * STEPS))
+    except ValueError as error:
+        raise ValueError(f"certificate field 'differences': {error}") from None
 
 
 def recheck(certificate: Certificate) -> list[str]:
@@ -199,6 +230,7 @@ def recheck(certificate: Certificate) -> list[str]:
             certificate.data_sha256,
             certificate.payload_sha256,
             certificate.look,
+            certificate.measure,
         )
     except ValueError as error:
         return [str(error)]
@@ -241,3 +273,9 @@ def check_tolerance(tolerance: float) -> None:
     """ValueError unless it is a drop that can be promised."""
     if not 0 <= tolerance < 1:
         raise ValueError(f"tolerance must be a fraction in [0, 1), got {tolerance}; half a point is 0.005")
+
+
+def check_measure(measure: str) -> None:
+    """ValueError unless it is a short name that can be printed anywhere."""
+    if not (1 <= len(measure) <= LONGEST_MEASURE and measure.isprintable()):
+        raise ValueError(f"measure must be a name of 1 to {LONGEST_MEASURE} printable characters, got {measure!r:.60}")

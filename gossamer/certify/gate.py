@@ -19,6 +19,8 @@ def weaker(new: Certificate, old: Certificate) -> list[str]:
             f"expected a certificate on the same test images ({old.data_sha256[:12]}), got one on others "
             f"({new.data_sha256[:12]}): the two cannot be compared"
         )
+    if new.measure != old.measure:
+        found.append(f"expected a certificate on {old.measure}, got one on {new.measure}: the two cannot be compared")
     if new.tolerance > old.tolerance:
         found.append(f"it promises a drop of at most {_points(new.tolerance)}, the other {_points(old.tolerance)}")
     if new.confidence < old.confidence:

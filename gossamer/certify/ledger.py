@@ -26,17 +26,19 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from gossamer.certify.certificate import Certificate, is_sha256
+from gossamer.certify.certificate import ACCURACY, Certificate, is_sha256
 from gossamer.files import only_writer, read_json, sha256, write_json
 
 _VERSION = 1
 
 
-def order_hash(names: Sequence[str], data_sha256: str, tolerance: float, confidence: float) -> str:
+def order_hash(
+    names: Sequence[str], data_sha256: str, tolerance: float, confidence: float, measure: str = ACCURACY
+) -> str:
     """SHA-256 that commits to the candidates, their order and the promise before the split is opened."""
     _check_names(names)
     _check_digest("data_sha256", data_sha256)
-    return sha256(json.dumps([data_sha256, float(tolerance), float(confidence), *names]).encode())
+    return sha256(json.dumps([data_sha256, measure, float(tolerance), float(confidence), *names]).encode())
 
 
 def fixed_sequence(

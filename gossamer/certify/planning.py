@@ -9,6 +9,8 @@ from gossamer.certify import betting
 from gossamer.certify.certificate import check_tolerance, level
 from gossamer.certify.exact import Counts, p_value, upper_bound
 
+USUAL_SPREAD = 0.05  # standard deviation of what compression changes in the quality of an image
+
 
 def provable_drop(n: int, flip_rate: float, tolerance: float, confidence: float, *, look: int = 1) -> float | None:
     """The largest observed drop that would still be proven to be below `tolerance` with `n` test images.
@@ -38,14 +40,26 @@ def smallest_provable(n: int, flip_rate: float, confidence: float, *, look: int 
     return upper_bound(Counts(n, half, half), level(confidence, look))
 
 
+def usual_wager(n: int, alpha: float) -> float:
+    """The share to bet on each of `n` images where no selection split says which.
+
+    The best one if the quality of an image changes by five points, either way.
+    """
+    return betting.wager(_changes(n, USUAL_SPREAD), n, alpha)
+
+
 def smallest_by_bets(n: int, spread: float, confidence: float, *, look: int = 1) -> float:
     """The same where quality is a number, and changes by so much an image, in standard deviations about no drop."""
+    changes, alpha = _changes(n, spread), level(confidence, look)
+    return betting.upper_bound(changes, alpha, betting.wager(changes, n, alpha))
+
+
+def _changes(n: int, spread: float) -> list[float]:
+    """What `n` images lose, at no drop of their mean."""
     if n < 1:
         raise ValueError(f"n must be at least one test image, got {n}")
     normal = NormalDist(0.0, max(spread, 1e-12))
-    changes = [min(1.0, max(-1.0, normal.inv_cdf((place + 0.5) / n))) for place in range(n)]
-    alpha = level(confidence, look)
-    return betting.upper_bound(changes, alpha, betting.wager(changes, n, alpha))
+    return [min(1.0, max(-1.0, normal.inv_cdf((place + 0.5) / n))) for place in range(n)]
 
 
 def _flips(n: int, flip_rate: float) -> int:

@@ -74,7 +74,7 @@ def _certificate(claims: Mapping[str, Any]) -> str:
     bound, confidence = claims.get("guaranteed"), claims.get("confidence")
     if isinstance(bound, float) and isinstance(confidence, float):
         up = math.ceil(1e5 * bound - 1e-6) / 1e3
-        drop = f"drop of quality below {up:g} points at {100 * confidence:g} % confidence"
+        drop = f"drop in {claims.get('measure', 'accuracy')} below {up:g} points at {100 * confidence:g} % confidence"
     else:
         drop = "no bound on the drop of quality"
     return f"{drop}, {'proven' if claims.get('proven') else 'not proven'} on {claims.get('n')} images"

@@ -17,6 +17,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from gossamer.data.boxes import Boxes
+
 CHUNK = 512  # images hashed at a time, so that hashing a folder never holds more than this many
 
 
@@ -124,6 +126,7 @@ class Split:
 
     `masks`, where pixels have classes: an image of one channel for each image, the class of each pixel in it. `areas`:
     a number for each image, (N,); images of one number (an area, a session, a video) are not independent.
+    `boxes`, where objects are looked for: those in each image.
     """
 
     name: str
@@ -131,6 +134,7 @@ class Split:
     labels: NDArray[np.int64] | None = None
     masks: Images | None = None
     areas: NDArray[np.int64] | None = None
+    boxes: Boxes | None = None
 
     def __post_init__(self) -> None:
         for what, one, values in (("labels", "label", self.labels), ("areas", "area", self.areas)):
@@ -147,16 +151,23 @@ class Split:
             wanted = (len(self.images), *self.images.shape[:2], 1)
             if (got := (len(self.masks), *self.masks.shape)) != wanted:
                 raise ValueError(f"masks of split '{self.name}' must be {wanted} like its images, got {got}")
+        if self.boxes is not None and len(self.boxes) != len(self.images):
+            raise ValueError(
+                f"split '{self.name}' has {len(self.images)} images but boxes of {len(self.boxes)}; an image without "
+                "objects has no rows, but is counted"
+            )
 
     def __len__(self) -> int:
         return len(self.images)
 
     @cached_property
     def sha256(self) -> str:
-        """Names this data whatever its order: a hash over the sorted pairs of content hash and label, or mask."""
+        """Names this data whatever its order: a hash over the sorted pairs of content hash and label, mask or boxes."""
         labels = ["-"] * len(self) if self.labels is None else [str(label) for label in self.labels.tolist()]
         if self.masks is not None:
             labels = self.masks.hashes()
+        if self.boxes is not None:
+            labels = self.boxes.hashes()
         lines = sorted(f"{image} {label}" for image, label in zip(self.images.hashes(), labels, strict=True))
         return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
@@ -169,6 +180,7 @@ class Split:
             None if self.labels is None else self.labels[chosen],
             None if self.masks is None else _chosen(self.masks, chosen),
             None if self.areas is None else self.areas[chosen],
+            None if self.boxes is None else self.boxes.choose(chosen),
         )
 
     def renamed(self, name: str) -> Split:

@@ -129,6 +129,13 @@ def _decoded(jpeg: bytes, offsets: list[int], where: Path) -> NDArray[np.uint8]:
 
 
 def _load_plain(path: Path) -> Splits:
+    given, names = as_given(path)
+    by_area = all(split.areas is not None for split in given.values())
+    return (arrange_by_area if by_area else arrange)(given, names, str(path))
+
+
+def as_given(path: Path) -> tuple[dict[str, Split], tuple[str, ...]]:
+    """The parts of an .npz file with masks that are there, "train", "val" and "test", or "all", and class names."""
     arrays = read_npz(path)
     keys = {"all": "", **{split: f"{split}_" for split in SPLITS}}
     there = {name: prefix for name, prefix in keys.items() if f"{prefix}images" in arrays}
@@ -142,9 +149,7 @@ def _load_plain(path: Path) -> Splits:
     names = tuple(map(str, arrays["classes"].tolist())) if "classes" in arrays else ()
     if not names:
         names = BINARY if highest in (0, 1, WHITE) else tuple(map(str, range(highest + 1)))
-    given = {name: _plain(name, prefix, arrays, masks[name], len(names), path) for name, prefix in there.items()}
-    by_area = all(split.areas is not None for split in given.values())
-    return (arrange_by_area if by_area else arrange)(given, names, str(path))
+    return {name: _plain(name, prefix, arrays, masks[name], len(names), path) for name, prefix in there.items()}, names
 
 
 def _plain(name: str, prefix: str, arrays: Arrays, masks: NDArray[np.generic], classes: int, path: Path) -> Split:

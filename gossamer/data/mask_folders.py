@@ -72,6 +72,22 @@ def load(
     Raises ValueError for a picture without a mask, a mask of another size or in colour, a picture smaller than `size`,
     and, when they are read, for masks with values that are no class.
     """
+    given, names, notes = as_given(
+        folder, size, overlap=overlap, channels=channels, classes=classes, limit_bytes=limit_bytes
+    )
+    return _apart(arrange_by_area(given, names, str(folder)), notes)
+
+
+def as_given(
+    folder: Path,
+    size: int | tuple[int, int],
+    *,
+    overlap: int = 0,
+    channels: int = 3,
+    classes: Sequence[str] = (),
+    limit_bytes: int = KEPT_BYTES,
+) -> tuple[dict[str, Split], tuple[str, ...], tuple[str, ...]]:
+    """As `load`, but the parts that are there, "train", "val" and "test", or "all"; with class names and notes."""
     if not folder.is_dir():
         raise ValueError(f"there is no folder {folder}; check --data")
     pairs, notes = _found(folder)
@@ -93,7 +109,7 @@ def load(
     for part, of in pairs.items():
         given[part] = _split(part, of, tile, overlap, channels, len(names), share * len(of), first)
         first += len(of)
-    return _apart(arrange_by_area(given, names, str(folder)), notes)
+    return given, names, notes
 
 
 def _split(

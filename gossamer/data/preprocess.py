@@ -88,21 +88,27 @@ class Preprocess:
         Up to 64 pixels the picture is resized to the size directly: small ones are cut to their object
         already.
         """
-        from PIL import Image
-
-        picture = picture.convert("L" if self.channels == 1 else "RGB")
-        resample = Image.Resampling[self.interpolation.upper()]
         height, width = self.height, self.width
         if max(height, width) <= SMALL:
-            fitted = picture.resize((width, height), resample)
-        else:
-            zoom = max(height / picture.height, width / picture.width) / self.crop
-            wide = max(width, round(picture.width * zoom))
-            high = max(height, round(picture.height * zoom))
-            left, top = (wide - width) // 2, (high - height) // 2
-            fitted = picture.resize((wide, high), resample)
-            fitted = fitted.crop((left, top, left + width, top + height))
-        return np.asarray(fitted, dtype=np.uint8).reshape(height, width, self.channels)
+            return self.squeeze(picture)
+        zoom = max(height / picture.height, width / picture.width) / self.crop
+        wide = max(width, round(picture.width * zoom))
+        high = max(height, round(picture.height * zoom))
+        left, top = (wide - width) // 2, (high - height) // 2
+        resized = self._resized(picture, high, wide)
+        return resized[top : top + height, left : left + width].copy()
+
+    def squeeze(self, picture: Image.Image) -> NDArray[np.uint8]:
+        """A decoded picture of any size -> (H, W, C): the whole of it, whatever its sides; nothing is cut off."""
+        return self._resized(picture, self.height, self.width)
+
+    def _resized(self, picture: Image.Image, height: int, width: int) -> NDArray[np.uint8]:
+        """A decoded picture -> (height, width, C), grey or in colour as the network reads it."""
+        from PIL import Image
+
+        converted = picture.convert("L" if self.channels == 1 else "RGB")
+        resized = converted.resize((width, height), Image.Resampling[self.interpolation.upper()])
+        return np.asarray(resized, dtype=np.uint8).reshape(height, width, self.channels)
 
     def apply(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """uint8 (N, H, W, C) -> float32 (N, C, H, W), contiguous."""

@@ -7,8 +7,8 @@ which number between 0 and 1, or right or wrong, the certificate is about.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Protocol
+from collections.abc import Iterator, Sequence
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -19,7 +19,8 @@ from gossamer.data.splits import Splits
 
 Quality = NDArray[np.bool_] | NDArray[np.float64]
 """Of each example, (N,): right or wrong, or a number between 0 and 1; the certificate tests the two differently."""
-Targets = NDArray[np.int64] | NDArray[np.uint8]
+Targets = NDArray[np.int64] | NDArray[np.uint8] | NDArray[np.float32]
+"""Labels (N,), masks (N, H, W), or objects (N, L, 6)."""
 
 
 def remark_on_areas(splits: Splits) -> Iterator[str]:
@@ -40,6 +41,11 @@ class Kind(Protocol):
         """In a word, as the report has it."""
         ...
 
+    @property
+    def measured(self) -> str:
+        """What the quality of an example is called: "accuracy", "IoU"; certificates name it."""
+        ...
+
     def targets(self, split: Split, positions: NDArray[np.int64]) -> Targets:
         """The truth of some examples, (N, ...)."""
         ...
@@ -54,8 +60,24 @@ class Kind(Protocol):
         """What is trained on, a mean over the batch, ()."""
         ...
 
+    def imitation(self, outputs: torch.Tensor, wanted: torch.Tensor, temperature: float) -> torch.Tensor:
+        """How far outputs are from those wanted, of another network, ()."""
+        ...
+
     def quality(self, outputs: NDArray[np.float32], targets: Targets) -> Quality:
         """What counts, of each example, (N,)."""
+        ...
+
+    def evidence(self, outputs: NDArray[np.float32], targets: Targets) -> list[Any]:
+        """What `figures` need to know of each example, N of them and small; none where there are no figures."""
+        ...
+
+    def figures(self, evidence: Sequence[Any]) -> dict[str, float]:
+        """Numbers of a whole split that are no mean over its examples, by name, fractions; papers report these."""
+        ...
+
+    def in_file(self) -> dict[str, Any]:
+        """What a file says of the network's outputs, JSON values, beside what its plan says."""
         ...
 
     def check_split(self, split: Split, classes: int, where: str) -> None:

@@ -3,8 +3,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,6 +17,7 @@ from gossamer.data.augment import crop_and_flip, cut_out
 from gossamer.data.images import Split
 from gossamer.data.splits import Splits
 from gossamer.kinds import Quality, Targets, remark_on_areas
+from gossamer.kinds.imitation import divergence
 
 LACKING_NAMED = 5  # classes named that a split lacks
 UNLABELLED = -1  # what batches give as labels of a calibration split that has none; no loss accepts it
@@ -32,6 +34,11 @@ class Classification:
         """In a word, as the report has it."""
         return "agreement" if self.agreement else "classification"
 
+    @property
+    def measured(self) -> str:
+        """What the quality of an image is called."""
+        return "agreement with the original" if self.agreement else "accuracy"
+
     def targets(self, split: Split, positions: NDArray[np.int64]) -> Targets:
         """Labels (N,)."""
         return np.full(len(positions), UNLABELLED, np.int64) if split.labels is None else split.labels[positions]
@@ -47,6 +54,10 @@ class Classification:
         """Cross entropy, mean over the batch; (N, classes), (N,) -> ()"""
         return functional.cross_entropy(outputs, targets)
 
+    def imitation(self, outputs: torch.Tensor, wanted: torch.Tensor, temperature: float) -> torch.Tensor:
+        """Divergence of the class probabilities; (N, classes, ...) each -> ()"""
+        return divergence(outputs, wanted, temperature)
+
     def quality(self, outputs: NDArray[np.float32], targets: Targets) -> Quality:
         """Is the highest output that of the label; (N, classes), (N,) -> bool (N,)
 
@@ -54,6 +65,18 @@ class Classification:
         """
         best: NDArray[np.bool_] = np.argmax(outputs, axis=1) == targets
         return best & ~np.isnan(outputs).any(axis=1)
+
+    def evidence(self, outputs: NDArray[np.float32], targets: Targets) -> list[Any]:
+        """None: accuracy is the mean over the images."""
+        return []
+
+    def figures(self, evidence: Sequence[Any]) -> dict[str, float]:
+        """None."""
+        return {}
+
+    def in_file(self) -> dict[str, Any]:
+        """Nothing: outputs are scores of classes."""
+        return {}
 
     def check_split(self, split: Split, classes: int, where: str) -> None:
         """Raise ValueError where labels are missing or out of range."""

@@ -3,8 +3,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,11 +15,22 @@ from gossamer.data.augment_masks import change_light, crop_and_turn
 from gossamer.data.images import Split, chunks
 from gossamer.data.splits import Splits
 from gossamer.kinds import Quality, Targets, remark_on_areas
+from gossamer.kinds.imitation import divergence
 from gossamer.kinds.segmentation_loss import segmentation_loss
-from gossamer.kinds.segmentation_quality import Counts, answers, count, dice, iou, pixel_accuracy
+from gossamer.kinds.segmentation_quality import (
+    Counts,
+    answers,
+    count,
+    dice,
+    iou,
+    kept,
+    pixel_accuracy,
+    summed,
+)
 from gossamer.near import meant
 
 MEASURES: dict[str, Callable[[Counts], NDArray[np.float64]]] = {"iou": iou, "dice": dice, "accuracy": pixel_accuracy}
+CALLED = {"iou": "IoU", "dice": "Dice", "accuracy": "pixel accuracy"}
 MASKS_AT_ONCE = 64  # looked at while splits are checked
 BARE = 2  # classes that one logit tells apart
 
@@ -40,6 +52,11 @@ class Segmentation:
         """In a word, as the report has it."""
         return "segmentation"
 
+    @property
+    def measured(self) -> str:
+        """What the quality of an image is called."""
+        return CALLED[self.measure]
+
     def targets(self, split: Split, positions: NDArray[np.int64]) -> Targets:
         """Classes of pixels, uint8 (N, H, W); all 0 in a calibration split without masks."""
         if split.masks is None:
@@ -57,13 +74,36 @@ class Segmentation:
         """Entropy of the pixels and soft Jaccard index; (N, 1 or classes, H, W), (N, H, W) -> ()"""
         return segmentation_loss(outputs, targets)
 
+    def imitation(self, outputs: torch.Tensor, wanted: torch.Tensor, temperature: float) -> torch.Tensor:
+        """Divergence of the class probabilities; (N, classes, ...) each -> ()"""
+        return divergence(outputs, wanted, temperature)
+
     def quality(self, outputs: NDArray[np.float32], targets: Targets) -> Quality:
         """The measure of each image: (N, 1 or classes, H, W), (N, H, W) -> (N,)"""
         return MEASURES[self.measure](self.counts(outputs, targets))
 
+    def evidence(self, outputs: NDArray[np.float32], targets: Targets) -> list[Any]:
+        """Pixels by truth and answer of each image, without the zeros."""
+        return list(kept(self.counts(outputs, targets)))
+
+    def figures(self, evidence: Sequence[Any]) -> dict[str, float]:
+        """The measures of all pixels together, where a large object weighs more than a small one."""
+        if not evidence:
+            return {}
+        counts = summed(evidence)
+        return {
+            "IoU of all pixels": float(iou(counts)),
+            "Dice of all pixels": float(dice(counts)),
+            "accuracy of all pixels": float(pixel_accuracy(counts)),
+        }
+
     def counts(self, outputs: NDArray[np.float32], targets: Targets) -> Counts:
         """Pixels by truth and answer, (N, K, K)."""
         return count(answers(outputs), targets.astype(np.uint8), max(BARE, outputs.shape[1]))
+
+    def in_file(self) -> dict[str, Any]:
+        """Nothing: outputs are scores of classes."""
+        return {}
 
     def check_split(self, split: Split, classes: int, where: str) -> None:
         """Raise ValueError where masks are missing or name a class that there is not."""

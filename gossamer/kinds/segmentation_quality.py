@@ -12,6 +12,9 @@ so large objects and full images weigh more there than in the mean of the images
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -49,6 +52,35 @@ def count(answered: NDArray[np.uint8], truth: NDArray[np.uint8], classes: int) -
     size = classes * classes
     places = wide * classes + given + size * np.arange(len(truth))[:, None, None]
     return np.bincount(places.ravel(), minlength=size * len(truth)).reshape(len(truth), classes, classes)
+
+
+@dataclass(frozen=True, eq=False)
+class FewCounts:
+    """The counts of one image without the zeros: `numbers` (M,) at `places` (M,) of `classes` x `classes`.
+
+    Of 150 classes an image has a few; all the counts of a large split would not fit into memory.
+    """
+
+    classes: int
+    places: NDArray[np.int64]
+    numbers: NDArray[np.int64]
+
+
+def kept(counts: Counts) -> Iterator[FewCounts]:
+    """Counts (N, K, K) -> those of each image that are not zero."""
+    for image in counts:
+        flat = image.ravel()
+        places = np.flatnonzero(flat)
+        yield FewCounts(len(image), places, flat[places])
+
+
+def summed(images: Sequence[FewCounts]) -> Counts:
+    """The counts of all images together, (K, K); at least one image."""
+    classes = images[0].classes
+    total = np.zeros(classes * classes, np.int64)
+    for image in images:
+        total[image.places] += image.numbers
+    return total.reshape(classes, classes)
 
 
 def pixel_accuracy(counts: Counts) -> NDArray[np.float64]:

@@ -1,20 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Answers: the class that a network gives each image, in the runtime that will be used; no labels needed."""
+"""Answers: the classes that a network gives images, in the runtime that will be used; no labels needed."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gossamer.data.images import Split, chunks
 from gossamer.data.preprocess import Preprocess
-from gossamer.measure.quality import BATCH
+from gossamer.kinds import segmentation_quality
+from gossamer.measure.quality import batch_size
 from gossamer.runtime.session import open_session
 
 NO_ANSWER = -3  # an output that is not a number: never right, and no class
+
+Answers = NDArray[np.int64] | NDArray[np.uint8]
 
 
 def answers(
@@ -23,15 +27,26 @@ def answers(
     preprocess: Preprocess,
     runtime: str = "onnxruntime",
     progress: Callable[[int, int], None] | None = None,
-) -> NDArray[np.int64]:
-    """The class with the highest output for each image of `split`, (N,), in its order."""
+) -> Answers:
+    """The class with the highest output for each image of `split`, (N,), in its order, or for each pixel, (N, H, W).
+
+    The network gives (N, classes), or (N, 1 or classes, H, W), where one logit is class 1 above zero.
+    """
     session = open_session(model, runtime, threads=os.cpu_count() or 1)
-    found = np.empty(len(split), np.int64)
-    for positions in chunks(len(split), BATCH):
-        outputs = session.run(preprocess.apply(split.images.take(positions)))[0]
-        if outputs.ndim != 2:
-            raise ValueError(f"expected a network that gives (N, classes), got outputs of shape {outputs.shape}")
-        found[positions] = np.where(np.isnan(outputs).any(axis=1), NO_ANSWER, outputs.argmax(axis=1))
+    found: list[Any] = []
+    for positions in chunks(len(split), batch_size(split)):
+        found.append(_classes(session.run(preprocess.apply(split.images.take(positions)))[0]))
         if progress is not None:
             progress(int(positions[-1]) + 1, len(split))
-    return found
+    together: Answers = np.concatenate(found)
+    return together
+
+
+def _classes(outputs: NDArray[np.float32]) -> Answers:
+    if outputs.ndim == 4:
+        return segmentation_quality.answers(outputs)
+    if outputs.ndim != 2:
+        raise ValueError(
+            f"expected a network that gives (N, classes), or (N, classes, H, W), got outputs of shape {outputs.shape}"
+        )
+    return np.where(np.isnan(outputs).any(axis=1), NO_ANSWER, outputs.argmax(axis=1)).astype(np.int64)

@@ -36,6 +36,11 @@ def input_shape(model: bytes, batch: int, size: int | None) -> tuple[int, ...]:
     return tuple(value or size or 0 for value in shape)
 
 
+def gives_maps(model: bytes) -> bool:
+    """Whether a network gives numbers for each pixel, (N, K, H, W), not for each image alone."""
+    return len(onnx.load_from_string(model).graph.output[0].type.tensor_type.shape.dim) == 4
+
+
 def short_names(paths: Sequence[Path]) -> list[str]:
     """The shortest ends of the paths, in whole parts, that tell them apart.
 

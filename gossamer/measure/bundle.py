@@ -8,6 +8,9 @@ Integers are rounded differently on different processors, so answers may differ 
 differently there, the drop on the board is at most the certified one plus an upper bound of the share that differs:
 
     U_board <= U(alpha_1) + CP(alpha_2; d, m),   alpha_1 + alpha_2 = alpha
+
+Where pixels have classes, an image is answered differently as soon as one of its pixels is: the bound holds, and is
+wide.
 """
 
 from __future__ import annotations

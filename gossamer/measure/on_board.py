@@ -100,7 +100,7 @@ def _in_turns(sessions: dict[str, Any], x: Any, rounds: int) -> dict[str, Any]:
 
 
 def _different(folder: Path, bundle: dict[str, Any], name: str, session: Any) -> int | None:
-    """How many images get another class here than where the bundle was packed; None without images."""
+    """How many images get another class, anywhere in them, than where the bundle was packed; None without images."""
     if not bundle["images"]:
         return None
     with np.load(folder / "images.npz", allow_pickle=False) as pack:
@@ -110,8 +110,16 @@ def _different(folder: Path, bundle: dict[str, Any], name: str, session: Any) ->
     for start in range(0, len(images), size):
         batch = images[start : start + size]
         filled = np.concatenate([batch, np.repeat(batch[-1:], size - len(batch), axis=0)])
-        found.append(session.run(None, {entry: filled})[0].argmax(axis=1)[: len(batch)])
-    return int(np.count_nonzero(np.concatenate(found) != expected))
+        found.append(_classes(session.run(None, {entry: filled})[0])[: len(batch)])
+    differs = np.concatenate(found) != expected
+    return int(np.count_nonzero(differs.reshape(len(differs), -1).any(axis=1)))
+
+
+def _classes(outputs: Any) -> Any:
+    """The class of each image, (N, classes) -> (N,), or of each pixel, (N, 1 or classes, H, W) -> (N, H, W)."""
+    if outputs.ndim == 4 and outputs.shape[1] == 1:
+        return (outputs[:, 0] > 0).astype(np.uint8)
+    return outputs.argmax(axis=1)
 
 
 def _processor() -> str:

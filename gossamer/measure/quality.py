@@ -4,20 +4,75 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from gossamer.data.images import Split
-from gossamer.kinds import Quality
+from gossamer.data.images import Split, chunks
+from gossamer.data.preprocess import Preprocess
+from gossamer.kinds import Kind, Quality, Targets
 from gossamer.runtime.session import open_session
 from gossamer.task import Task
 
-BATCH = 100  # images a call: enough to fill the cores, small enough for 224 px images on a small machine
+BATCH = 100  # images a call, at most: enough to fill the cores
+PIXELS = 2**21  # of a call's images: 64 channels as large as an image, as a U-Net has, then take 512 MiB
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, eq=False)
+class Answered:
+    """What the answers to a whole split are worth: the quality of each example, (N,), and figures of all by name."""
+
+    quality: Quality
+    figures: Mapping[str, float]
 
 
 def qualities(task: Task, split: Split, model: bytes, runtime: str = "onnxruntime") -> Quality:
     """For each example of `split` the quality of what the ONNX `model` says in `runtime`; (N,) in the split's order."""
-    session = open_session(model, runtime, threads=os.cpu_count() or 1)
-    batches = task.numpy_batches(split, BATCH)
-    found: Quality = np.concatenate([task.quality(session.run(images)[0], targets) for images, targets in batches])
+    asked = outputs_of(task.of_kind, task.preprocess, split, model, runtime)
+    found: Quality = np.concatenate([task.quality(outputs, targets) for outputs, targets in asked])
     return found
+
+
+def answered(
+    kind: Kind,
+    preprocess: Preprocess,
+    split: Split,
+    model: bytes,
+    runtime: str = "onnxruntime",
+    progress: Progress | None = None,
+) -> Answered:
+    """As `qualities`, and the figures that the kind has of a whole split, from the same answers."""
+    found: list[Any] = []
+    evidence: list[Any] = []
+    for outputs, targets in outputs_of(kind, preprocess, split, model, runtime, progress):
+        found.append(kind.quality(outputs, targets))
+        evidence += kind.evidence(outputs, targets)
+    return Answered(np.concatenate(found), kind.figures(evidence))
+
+
+def outputs_of(
+    kind: Kind,
+    preprocess: Preprocess,
+    split: Split,
+    model: bytes,
+    runtime: str,
+    progress: Progress | None = None,
+) -> Iterator[tuple[NDArray[np.float32], Targets]]:
+    """What a network answers, (N, ...), and the truth, batch by batch in the split's order."""
+    session = open_session(model, runtime, threads=os.cpu_count() or 1)
+    for positions in chunks(len(split), batch_size(split)):
+        images = preprocess.apply(split.images.take(positions))
+        yield session.run(images)[0], kind.targets(split, positions)
+        if progress is not None:
+            progress(int(positions[-1]) + 1, len(split))
+
+
+def batch_size(split: Split) -> int:
+    """Images a call, fewer where they are large."""
+    height, width, _ = split.images.shape
+    return max(1, min(BATCH, PIXELS // (height * width)))

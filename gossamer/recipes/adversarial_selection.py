@@ -43,6 +43,7 @@ from gossamer.search.pace import measure_pace
 from gossamer.search.run import Run
 from gossamer.search.widths import Keep
 from gossamer.tuning import AdversarialAlignment, Distillation
+from gossamer.tuning.adversarial_alignment import answer_width
 from gossamer.tuning.batch_norm import reestimate_batch_norms
 from gossamer.tuning.gates import fold_in, reading
 
@@ -113,8 +114,10 @@ class AdversarialSelection:
             whole = save({name: value.detach().cpu().contiguous() for name, value in stored.items()})
             write_atomically(_epoch(folder, epoch), whole)
 
+        with torch.no_grad():
+            width = answer_width(network.module.eval()(run.task.example))
         plug = AdversarialAlignment(
-            groups, len(run.task.classes), rung.pull, self.fidelity, seed=run.settings.seed, after_epoch=keep_epoch
+            groups, width, rung.pull, self.fidelity, seed=run.settings.seed, after_epoch=keep_epoch
         )
         words = f"{rung.name}, aligned"
         run.tune(network.module, (plug,), numerics, aligning, folder, words, "aligning", preparing=True)

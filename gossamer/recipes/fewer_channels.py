@@ -204,7 +204,7 @@ def _best_last(run: Run, found: list[Candidate]) -> list[Candidate]:
     """Accepted after refused, nearer its limits after farther from them, faster after slower."""
 
     def worth(candidate: Candidate) -> tuple[bool, float, float]:
-        excess = max(run.goal.exceeded(candidate.limited).values(), default=0.0)
+        excess = max(run.goal.exceeded(candidate.limited(run)).values(), default=0.0)
         return candidate.verdict.accepted, -excess, candidate.speedup or 0.0
 
     return sorted(found, key=worth)

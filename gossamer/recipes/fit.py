@@ -23,7 +23,8 @@ from gossamer.quantize.static_int8 import quantize_int8
 from gossamer.recipes import fewer_bytes, fewer_channels
 from gossamer.recipes.post_training import FIRST, MOST, Rounding, calibration_batches, rounded
 from gossamer.runtime.export import export_onnx
-from gossamer.search.candidate import CLAIMS_BYTES, Candidate, coded_layers, reopened
+from gossamer.search.candidate import Candidate, coded_layers, reopened
+from gossamer.search.claims import most_claims_bytes
 from gossamer.search.latency_table import blindly_cut
 from gossamer.search.memory_model import MemoryModel
 from gossamer.search.pace import epochs_in_time, measure_pace
@@ -137,7 +138,7 @@ def packed(run: Run, number: int, base: Candidate, epochs_for: Epochs) -> list[C
     start = found[-2] if len(found) > 2 else found[-1]
     weights = fewer_bytes.weights_of(run, run.network)
     beside = 8 * start.sizes.coded - fewer_bytes.bits_of(run, start) * weights
-    bits = (8 * AIMED_AT["bytes"] * (run.goal.fit["bytes"] - CLAIMS_BYTES) - beside) / weights
+    bits = (8 * AIMED_AT["bytes"] * (run.goal.fit["bytes"] - most_claims_bytes(run)) - beside) / weights
     for attempt in range(1, ATTEMPTS + 1):
         if bits <= 0:
             run.note(f"no weights fit into the file: what is not weights takes {beside / 8:,.0f} bytes")
@@ -156,5 +157,5 @@ def packed(run: Run, number: int, base: Candidate, epochs_for: Epochs) -> list[C
 
 def _missed(run: Run, candidate: Candidate, names: tuple[str, ...]) -> float:
     """How many times the worst of these limits a candidate is, or 0 where it keeps them all."""
-    exceeded = run.goal.exceeded(candidate.limited)
+    exceeded = run.goal.exceeded(candidate.limited(run))
     return max((times for name, times in exceeded.items() if name in names), default=0.0)

@@ -28,10 +28,11 @@ import torch
 from numpy.typing import NDArray
 
 from gossamer.filters import ImportanceWeights as Criterion
+from gossamer.filters import L1Norm
 from gossamer.filters.importance_weights import FROM_DATA, STARTS, start
 from gossamer.graph import Group, Network
 from gossamer.plan import Plan
-from gossamer.rates import Energy, ErrorTolerance
+from gossamer.rates import Energy, ErrorTolerance, Uniform
 from gossamer.recipes.cut_filters import IMAGES, uncut_first, without
 from gossamer.recipes.fewer_bytes import on_fine_grid
 from gossamer.search.candidate import Candidate, reopened
@@ -46,16 +47,18 @@ from gossamer.tuning.gates import fold_in, reading
 
 ROUNDS = 12
 LEAST = 0.01  # of the multiply-adds must go in a round, or there is no other
-MODES = ("error", "energy")
+SHARES: dict[str, Energy | Uniform] = {"energy": Energy(), "uniform": Uniform()}  # rules that go by a share, for comparisons
+MODES = ("error", *SHARES)
 
 
 @dataclass(frozen=True)
 class ImportanceWeights:
     """`start`: where the weights start; `compensated`: a start from data changes nothing at first.
 
-    `learning`: the share of a round's epochs in which the weights are learned, `strength` of the penalty on them.
-    `tolerance`: points of error before tuning, 0 for the goal's; `mode` "energy" drops that share of each layer's
-    importance instead, `energy` in the whole. `images`: that the error is asked on.
+    `learning`: the share of a round's epochs in which the weights are learned, `strength` of the penalty on them; 0
+    learns none, and filters go by their norm alone. `tolerance`: points of error before tuning, 0 for the goal's;
+    `mode` "energy" or "uniform" drops a share instead, `dropped`, of each layer's importance or filters. `images`: that
+    the error is asked on.
     """
 
     start: str = "l1"
@@ -64,7 +67,7 @@ class ImportanceWeights:
     strength: float = 1e-4
     tolerance: float = 0.0
     mode: str = "error"
-    energy: float = 0.05
+    dropped: float = 0.05
     images: int = IMAGES
 
     def __post_init__(self) -> None:
@@ -72,9 +75,10 @@ class ImportanceWeights:
             if getattr(self, name) not in known:
                 got = getattr(self, name)
                 raise ValueError(f"{name} of importance-weights must be one of {', '.join(known)}, got '{got}'")
-        for name in ("learning", "energy"):
-            if not 0 < getattr(self, name) < 1:
-                raise ValueError(f"{name} of importance-weights must be in (0, 1), got {getattr(self, name)}")
+        if not 0 <= self.learning < 1:
+            raise ValueError(f"learning of importance-weights must be in [0, 1), got {self.learning}")
+        if not 0 < self.dropped < 1:
+            raise ValueError(f"dropped of importance-weights must be in (0, 1), got {self.dropped}")
         if not 0 <= self.tolerance < 100:
             raise ValueError(f"tolerance of importance-weights must be in [0, 100) points, got {self.tolerance}")
 
@@ -88,7 +92,7 @@ class ImportanceWeights:
             epochs = epochs_for(number, name)
             if epochs == 0:
                 break
-            if epochs == 1:
+            if epochs == 1 and self.learning:
                 run.note(f"'{name}' was left out: it needs an epoch before the cut and one after it, and has one")
                 break
             try:
@@ -113,14 +117,17 @@ class ImportanceWeights:
             return done
         network = reopened(run, previous) if previous else run.network.copy()
         groups = untied(network)
-        learning = min(epochs - 1, max(1, round(self.learning * epochs)))
-        plug = self._weights(run, network, groups)
-        words = f"{name}, weights"
-        run.tune(network.module, (plug,), numerics, learning, folder, words, "weights", gently=0.1, preparing=True)
-        for group in groups:
-            fold_in(network.tensors, reading(group), plug.values[group.name].detach().cpu())
-        reestimate_batch_norms(network.module, run.calibration_batches())
-        network = without(run, network, self._keep(run, network, groups, self._scores(network, groups, plug)))
+        learning = min(epochs - 1, max(1, round(self.learning * epochs))) if self.learning else 0
+        learned: Scores = {}
+        if learning:
+            plug = self._weights(run, network, groups)
+            words = f"{name}, weights"
+            run.tune(network.module, (plug,), numerics, learning, folder, words, "weights", gently=0.1, preparing=True)
+            learned = {group.name: plug.values[group.name].detach().cpu().numpy() for group in groups}
+            for group in groups:
+                fold_in(network.tensors, reading(group), plug.values[group.name].detach().cpu())
+            reestimate_batch_norms(network.module, run.calibration_batches())
+        network = without(run, network, self._keep(run, network, groups, self._scores(network, groups, learned)))
         reestimate_batch_norms(network.module, run.calibration_batches())
         run.tune(network.module, (), numerics, epochs - learning, folder, name)
         reestimate_batch_norms(network.module, run.calibration_batches())
@@ -142,21 +149,19 @@ class ImportanceWeights:
                 fold_in(network.tensors, reading(group), 1 / values[group.name])
         return Plug(groups, values, strength=self.strength)
 
-    def _scores(self, network: Network, groups: Sequence[Group], plug: Plug) -> Scores:
+    def _scores(self, network: Network, groups: Sequence[Group], learned: Scores) -> Scores:
         """By what was learned, and by the filters as they will be deployed: with their batch norms folded in."""
         folded = folded_weights(network)
-        return {
-            group.name: Criterion().score(
-                replace(matrices_of(group, folded), learned=plug.values[group.name].detach().cpu().numpy())
-            )
-            for group in groups
-        }
+        matrices = {group.name: matrices_of(group, folded) for group in groups}
+        if not learned:
+            return {name: L1Norm().score(of) for name, of in matrices.items()}
+        return {name: Criterion().score(replace(of, learned=learned[name])) for name, of in matrices.items()}
 
     def _keep(
         self, run: Run, network: Network, groups: Sequence[Group], scores: Scores
     ) -> dict[str, NDArray[np.bool_]]:
-        if self.mode == "energy":
-            counts = Energy().counts(scores, 1 - self.energy)
+        if self.mode in SHARES:
+            counts = SHARES[self.mode].counts(scores, 1 - self.dropped)
             return {group.name: group.best(scores[group.name], group.whole(counts[group.name])) for group in groups}
         allowed = self.tolerance / 100 or (run.goal.tolerance if run.goal.observed is None else run.goal.observed)
         rule = ErrorTolerance(max(allowed, 1 / self.images))

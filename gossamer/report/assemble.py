@@ -9,11 +9,13 @@ from itertools import product
 from typing import Any
 
 from gossamer import container
-from gossamer.certify import Certificate
+from gossamer.certify import Certificate, by_known_areas
+from gossamer.certify.betting import difference
 from gossamer.graph import Network
 from gossamer.measure.cold_start import cold_starts
 from gossamer.measure.environment import environment
 from gossamer.measure.sizes import Sizes, sizes, zeros
+from gossamer.report.pictures import draw
 from gossamer.report.record import (
     Bytes,
     Candidate,
@@ -33,7 +35,7 @@ from gossamer.runtime.session import available, open_session, precisions
 from gossamer.runtime.weights import split_weights
 from gossamer.search.candidate import Candidate as Finished
 from gossamer.search.candidate import ram_bytes_of
-from gossamer.search.control import dense_control_quality, tuned_epochs
+from gossamer.search.control import dense_control, tuned_epochs
 from gossamer.search.proof import Proof
 from gossamer.search.run import Run
 from gossamer.task import Task
@@ -57,6 +59,7 @@ def assemble(run: Run, candidates: Sequence[Finished], proof: Proof, name: str, 
         {runtime: row["original"] for runtime, row in timings["turns"].items()},
         starts["original"],
         ram_bytes_of(run, original_onnx),
+        proof.original.figures,
     )
     compressed = _side(
         proof.compressed_quality,
@@ -67,17 +70,21 @@ def assemble(run: Run, candidates: Sequence[Finished], proof: Proof, name: str, 
         {runtime: row["compressed"] for runtime, row in timings["turns"].items()},
         starts["compressed"],
         ram_bytes_of(run, chosen.onnx()),
+        proof.compressed.figures,
     )
     control = None
     if run.settings.control and tuned_epochs(run):
-        quality = dense_control_quality(run)
-        control = None if quality is None else replace(original, quality=quality)
+        tuned = dense_control(run)
+        if tuned is not None:
+            control = replace(original, quality=tuned.quality, figures=tuned.figures or None)
     elif tuned_epochs(run):
         run.note("no dense control was tuned beside it (--control does): compare with the original as it was given")
     if not run.goal.fit and (gained := _too_little(run, original, compressed, chosen.speedup)):
         run.note(gained)
     stages = run.stages()
     task = run.task
+    models = (original_onnx, chosen.onnx())
+    shown, legend = draw(task, proof.original.quality, proof.compressed.quality, models, run.goal.runtime, run.folder)
     return Report(
         network=name,
         task=task.kind,
@@ -110,6 +117,9 @@ def assemble(run: Run, candidates: Sequence[Finished], proof: Proof, name: str, 
         ),
         speed=tuple(SpeedRow(**row) for row in timings["speed"]),
         classes=tuple(_by_class(task, proof)),
+        by_area=by_known_areas(difference(proof.original.quality, proof.compressed.quality), task.test.areas),
+        shown=shown,
+        legend=legend,
     )
 
 
@@ -121,7 +131,7 @@ def _by_class(task: Task, proof: Proof) -> Iterator[ClassRow]:
     for number, name in enumerate(task.classes):
         there = labels == number
         if there.any():
-            before, after = (right[there].mean() for right in (proof.original_by_image, proof.compressed_by_image))
+            before, after = (right[there].mean() for right in (proof.original.quality, proof.compressed.quality))
             yield ClassRow(name, int(there.sum()), float(before), float(after))
 
 
@@ -154,6 +164,7 @@ def _side(
     latency_ms: Mapping[str, Any],
     start: Mapping[str, Any],
     ram_bytes: int | None,
+    figures: Mapping[str, float],
 ) -> Side:
     return Side(
         quality=quality,
@@ -165,6 +176,7 @@ def _side(
         first_answer_ms=start["ms"],
         peak_memory=start["peak_bytes"],
         ram_bytes=ram_bytes,
+        figures=figures or None,
     )
 
 

@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 
 from gossamer.report.record import Candidate, Report, Side
 from gossamer.report.units import (
@@ -17,7 +18,7 @@ from gossamer.report.units import (
     points_up,
     signed_points,
 )
-from gossamer.report.words import QUALITY, fastest, fastest_dense, reference_runtime, runtime_name
+from gossamer.report.words import fastest, fastest_dense, measured, reference_runtime, runtime_name
 
 ABSENT = "-"
 
@@ -44,14 +45,18 @@ def comparison_rows(report: Report) -> list[Row]:
         change = human_ratio(before / after) if before and after else ABSENT
         return Row(label, texts[0], texts[1], texts[2], change, key)
 
-    change = signed_points(report.compressed.quality - report.original.quality)
-    quality = row(f"quality ({QUALITY[report.task]}, test split)", lambda side: side.quality, percent)
+    def share(label: str, read: Callable[[Side], float | None]) -> Row:
+        before, after = read(report.original), read(report.compressed)
+        change = ABSENT if before is None or after is None else f"{signed_points(after - before)} pt"
+        return replace(row(label, read, percent), change=change)
+
     fp32 = report.original.bytes.fp32
     coded = row("coded", lambda side: side.bytes.coded, human_bytes)
     # the whole coded file is judged against the whole float file, whether or not somebody coded the original
     ratio = human_ratio(fp32 / report.compressed.bytes.coded) if report.compressed.bytes.coded else ABSENT
     return [
-        Row(quality.label, quality.original, quality.compressed, quality.control, f"{change} pt"),
+        share(f"quality ({measured(report.certificate)}, test split)", lambda side: side.quality),
+        *(share(f"{name}, test split", partial(_figure, name)) for name in report.original.figures or {}),
         row("size as fp32", lambda side: side.bytes.fp32, human_bytes),
         row("zip of fp32", lambda side: side.bytes.zip, human_bytes),
         row("what the runtime loads", lambda side: side.bytes.runtime, human_bytes),
@@ -70,6 +75,10 @@ def comparison_rows(report: Report) -> list[Row]:
         *_latency_rows(report, row),
         *_starting_rows(report, row),
     ]
+
+
+def _figure(name: str, side: Side) -> float | None:
+    return (side.figures or {}).get(name)
 
 
 def _memory_rows(report: Report, row: Callable[..., Row]) -> list[Row]:

@@ -11,7 +11,7 @@ from gossamer.report.record import Report
 from gossamer.report.sections import LONG_TABLE
 from gossamer.report.tables import Column, table
 from gossamer.report.units import human_bytes, human_count, human_ms, percent, trimmed
-from gossamer.report.words import QUALITY, reference_runtime
+from gossamer.report.words import measured, reference_runtime
 
 # How far below the original a plot reaches: a candidate at chance level would press all others into one line.
 _TOLERANCES_SHOWN = 3.5
@@ -75,7 +75,7 @@ def _candidate_plot(report: Report, what: str) -> Html | None:
             shown.append(Point(size, before, "original", f"original: {before:.2f} %, {show(size)}"))
     x = fitted(words, [p.x for p in shown], lambda value: trimmed(show(value)), log=True)
     heights = [p.y for p in shown] + [level for _, level in levels]
-    y = fitted(f"{QUALITY[report.task]} on the selection split, %", heights, lambda value: f"{value:.4g}")
+    y = fitted(f"{measured(report.certificate)} on the selection split, %", heights, lambda value: f"{value:.4g}")
     return tag(
         "figure",
         scatter(f"Quality against {words}", x, y, shown, levels),

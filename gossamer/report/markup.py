@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from html import escape
 from unicodedata import category
 
-_VOID = ("meta", "link")
+_VOID = ("meta", "link", "img")
 
 
 class Html(str):

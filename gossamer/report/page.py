@@ -1,19 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
 """One self-contained HTML page about one run: opens offline, on a phone, in the dark, and in ten years.
 
-No script, no font, no image and no request: the plots are inline SVG, and a content security policy forbids
-the rest. What the report does not hold is left out together with its heading.
+No script, no font and no request: the plots are inline SVG, pictures lie inside the page, and a content security policy
+forbids the rest. What the report does not hold is left out together with its heading.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from gossamer import files
 from gossamer.report.comparison import comparison_rows
 from gossamer.report.frontier import candidates_section
+from gossamer.report.gallery import gallery_section, read_pictures
 from gossamer.report.markup import Html, join, tag, typeset
 from gossamer.report.proof import certificate_section
 from gossamer.report.record import STEADY, Report
@@ -35,13 +36,14 @@ _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 _ONE_LINE = 24  # letters of the headline that fit beside each other in its large size
 
 
-def write_page(report: Report, path: Path) -> None:
-    """Write the page, atomically."""
-    files.write_atomically(path, page(report).encode())
+def write_page(report: Report, path: Path, folder: Path | None = None) -> None:
+    """Write the page, atomically; `folder` is that of the report, where its pictures lie: the page's, if not given."""
+    pictures = read_pictures(report, folder or path.parent)
+    files.write_atomically(path, page(report, pictures).encode())
 
 
-def page(report: Report) -> str:
-    """The whole HTML document."""
+def page(report: Report, pictures: Mapping[str, bytes] | None = None) -> str:
+    """The whole HTML document; `pictures`: PNG files by the names under which the report shows them."""
     sections: list[tuple[str, Callable[[Report], Html | None]]] = [
         ("Original and compressed", _comparison),
         ("What was tried", candidates_section),
@@ -49,6 +51,7 @@ def page(report: Report) -> str:
         ("Layer by layer", layers_section),
         ("Training", history_section),
         ("Certificate", certificate_section),
+        ("Test images", lambda report: gallery_section(report, pictures or {})),
         ("Data", splits_section),
         ("Time spent", times_section),
         ("Environment", environment_section),

@@ -98,12 +98,14 @@ def bars(
     )
 
 
-def interval(name: str, observed: float, bound: float | None, tolerance: float, proven: bool) -> Html:
+def interval(
+    name: str, observed: float, bound: float | None, tolerance: float, proven: bool, measure: str = "quality"
+) -> Html:
     """The observed drop, the bound that confidence reaches to, and the tolerance (fractions), on one line."""
     height, rule = 136.0, 62.0
     ends = [0.0, observed, tolerance, *([] if bound is None else [bound])]
     air = 0.1 * (max(ends) - min(ends)) or 0.01
-    axis = Axis("drop of quality, points", min(ends) - air, max(ends) + air, str)
+    axis = Axis(f"drop in {measure}, points", min(ends) - air, max(ends) + air, str)
     span = WIDTH - 2 * _RIGHT
 
     def at(value: float) -> float:

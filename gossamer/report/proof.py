@@ -11,7 +11,7 @@ from gossamer.report.record import Report
 from gossamer.report.sections import plain
 from gossamer.report.tables import Column, table
 from gossamer.report.units import percent, points, points_up, signed_points
-from gossamer.report.words import promise
+from gossamer.report.words import by_area_sentence, measured, promise
 
 CLASSES_SHOWN = 5
 
@@ -32,7 +32,7 @@ def certificate_section(report: Report) -> Html:
             f"On b = {found['b']:,} of them the original was right and the compressed network wrong, "
             f"on c = {found['c']:,} the reverse; on all others they were right or wrong together."
         )
-    sentences.append(f"The observed change is {signed_points(-found['observed_drop'])} points.")
+    sentences.append(f"The observed change in {measured(found)} is {signed_points(-found['observed_drop'])} points.")
     if bound is not None:
         sentences.append(f"With {level:g} % confidence the true drop is below {points_up(bound)}.")
     if found["bound"] is not None and found["bound"] != bound:
@@ -62,6 +62,7 @@ def certificate_section(report: Report) -> Html:
         bound,
         found["tolerance"],
         found["proven"],
+        measured(found),
     )
     rows = [[label, text] for label, text in _certificate_numbers(report)]
     return tag(
@@ -70,6 +71,7 @@ def certificate_section(report: Report) -> Html:
         tag("figure", picture),
         tag("p", typeset(" ".join(sentences))),
         tag("p", meaning),
+        tag("p", typeset(by_area)) if (by_area := by_area_sentence(report)) else None,
         tag("p", limits, class_="aside"),
         table(
             "The certificate in numbers",
@@ -109,6 +111,7 @@ def _certificate_numbers(report: Report) -> list[tuple[str, str]]:
     found = dict(report.certificate)
     by_number = found.pop("differences", None) is not None
     known: list[tuple[str, str, Any]] = [
+        ("measure", "quality of an image", str),
         ("tolerance", "tolerance", points),
         ("confidence", "confidence", lambda v: f"{100 * v:g} %"),
         ("n", "images, n", lambda v: f"{v:,}"),

@@ -8,17 +8,22 @@ and only make the page richer.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from gossamer import files
+from gossamer.certify import ByArea
 from gossamer.report.schema import from_plain, to_plain
 
 TASKS = ("classification", "agreement", "segmentation", "detection")
 OBJECTIVES = ("bytes", "latency", "macs")
+PICTURES = "pictures"  # the folder of those that a report shows, beside it
 STEADY = 2.0  # p90 of a ratio or of milliseconds over their p10
+_PICTURE = re.compile(rf"{PICTURES}/[a-z0-9-]+\.png")
+_COLOUR = re.compile(r"#[0-9a-f]{6}")
 
 _CERTIFICATE: dict[str, Any] = {
     "tolerance": float,
@@ -78,6 +83,7 @@ class Latency:
 class Side:
     """One network, measured: the original, the compressed, or the dense control that was tuned as long.
 
+    `figures`: numbers of the whole test split by name, fractions, that are no mean over its images.
     `first_answer_ms`: from its file to its first answer; `peak_memory`: bytes that a process which does that has held.
     `ram_bytes`: the working memory of its activations on a device (`measure.working_memory`), in records since it is.
     """
@@ -91,12 +97,15 @@ class Side:
     first_answer_ms: float | None = None
     peak_memory: int | None = None
     ram_bytes: int | None = None
+    figures: Mapping[str, float] | None = None
 
     def __post_init__(self) -> None:
         _check_range("quality", self.quality, 0, 1)
         _check_range("macs", self.macs, 0)
         _check_range("nonzeros", self.nonzeros, 0, self.parameters)
         _check_range("ram_bytes", self.ram_bytes, 0)
+        for name, value in (self.figures or {}).items():
+            _check_range(f"figure {name!r}", value, 0, 1)
 
 
 @dataclass(frozen=True)
@@ -191,6 +200,42 @@ class ClassRow:
 
 
 @dataclass(frozen=True)
+class Panel:
+    """A small picture of a test image: what it shows in words, and its file beside report.json."""
+
+    name: str
+    file: str
+
+    def __post_init__(self) -> None:
+        if not _PICTURE.fullmatch(self.file):
+            raise ValueError(
+                f"expected a picture of the form {PICTURES}/name.png, got {self.file!r}; a page shows no other file"
+            )
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A test image as both networks see it; `which` one it is, and its quality, fractions."""
+
+    which: str
+    original: float
+    compressed: float
+    panels: tuple[Panel, ...]
+
+
+@dataclass(frozen=True)
+class Swatch:
+    """What a colour of the pictures means, as #rrggbb."""
+
+    name: str
+    colour: str
+
+    def __post_init__(self) -> None:
+        if not _COLOUR.fullmatch(self.colour):
+            raise ValueError(f"expected a colour as #rrggbb, got {self.colour!r}")
+
+
+@dataclass(frozen=True)
 class SplitRow:
     """How many examples a split has, and the hash of their content."""
 
@@ -204,10 +249,11 @@ class Report:
 
     `certificate` holds at least tolerance, confidence, n, observed_drop, bound (of this candidate alone) and
     guaranteed (after the choice among several; None: no bound could be given), proven and method, drops being
-    fractions; `b` (original right, compressed wrong), `c` (the reverse) and `p_value` are understood by the page,
-    whatever else it holds is listed there.
+    fractions; `measure` (accuracy where it is missing), `b` (original right, compressed wrong), `c` (the reverse) and
+    `p_value` are understood by the page, whatever else it holds is listed there.
     `candidates` are in the order they were tried, and `chosen` is the name of the delivered one. `parts` are the bytes
-    of the coded file by what they are for; they add up to it.
+    of the coded file by what they are for; they add up to it. `by_area` stands beside the certificate where the areas
+    of the test images are known; `shown` are some of these images, and `legend` says what their colours mean.
     """
 
     network: str
@@ -234,6 +280,9 @@ class Report:
     speed: tuple[SpeedRow, ...] = ()
     parts: Mapping[str, int] | None = None
     classes: tuple[ClassRow, ...] = ()
+    by_area: ByArea | None = None
+    shown: tuple[Shown, ...] = ()
+    legend: tuple[Swatch, ...] = ()
 
     def __post_init__(self) -> None:
         if self.task not in TASKS:

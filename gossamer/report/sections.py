@@ -19,7 +19,7 @@ from gossamer.report.units import (
     percent,
     trimmed,
 )
-from gossamer.report.words import QUALITY
+from gossamer.report.words import measured
 
 LONG_TABLE = 14  # rows; a longer table scrolls within itself
 
@@ -132,15 +132,15 @@ def history_section(report: Report) -> Html | None:
     figures = []
     epochs = [float(e.epoch) for e in report.history]
     x = Axis("epoch", min(epochs), max(epochs), lambda value: f"{value:g}" if value == round(value) else "")
-    measured = [
+    courses = [
         ("loss", [e.loss for e in report.history], "{:.4g}"),
         (
-            f"{QUALITY[report.task]}, %",
+            f"{measured(report.certificate)}, %",
             [None if e.quality is None else 100 * e.quality for e in report.history],
             "{:.2f} %",
         ),
     ]
-    for name, values, form in measured:
+    for name, values, form in courses:
         given = [value for value in values if value is not None]
         if len(given) > 1:  # one point is no course
             y = fitted(name, given, lambda value: f"{value:.4g}")

@@ -84,6 +84,10 @@ td.wide .bar { width: 100%; min-width: 90px; margin: 0; height: 8px; background:
   gap: 12px 28px; margin: 0 0 14px; }
 figure { margin: 0; }
 figcaption { color: var(--quiet); font-size: 13px; }
+.shown { margin: 0 0 22px; } .shown > figcaption { color: var(--ink); font-size: 14.5px; margin: 0 0 8px; }
+.panels { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 150px), 1fr)); gap: 10px 14px; }
+.panels img { display: block; width: 100%; height: auto; border: 1px solid var(--hair); }
+.panels figcaption { margin: 4px 0 0; }
 .proof figure { max-width: 430px; margin: 6px 0 22px; }
 svg { display: block; width: 100%; height: auto; max-width: 440px; overflow: visible; }
 svg text { font-size: 13.5px; fill: var(--quiet); }
@@ -108,7 +112,8 @@ svg .reach.short { stroke: var(--warn); }
 .legend { display: flex; flex-wrap: wrap; gap: 4px 22px; margin: 0 0 14px; padding: 0; list-style: none;
   font-size: 14px; color: var(--quiet); }
 .legend svg { display: inline-block; width: 22px; height: 14px; vertical-align: -2px; margin-right: 7px; }
-.swatch { display: inline-block; width: 12px; height: 12px; margin-right: 7px; vertical-align: -1px; }
+.swatch { display: inline-block; width: 12px; height: 12px; border: 1px solid var(--hair);
+  margin-right: 7px; vertical-align: -1px; }
 .swatch.before { background: var(--soft); } .swatch.after { background: var(--accent); }
 .verdict { font-weight: 650; }
 .proof .verdict { color: var(--accent); font-size: 19px; }

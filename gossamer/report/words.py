@@ -7,15 +7,10 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from gossamer.certify import ACCURACY
 from gossamer.report.record import Report
 from gossamer.report.units import human_ratio, points, points_up, signed_points
 
-QUALITY = {
-    "classification": "accuracy",
-    "agreement": "agreement with the original",
-    "segmentation": "IoU",
-    "detection": "AP",
-}
 _RUNTIMES = {"onnxruntime": "ONNX Runtime", "openvino": "OpenVINO"}
 
 
@@ -30,10 +25,15 @@ def runtime_name(runtime: str) -> str:
     return " ".join(words).replace(" 1 threads", " 1 thread")
 
 
+def measured(certificate: Mapping[str, Any]) -> str:
+    """What the quality of an image is called: "accuracy", "IoU"."""
+    return str(certificate.get("measure", ACCURACY))
+
+
 def headline(report: Report) -> str:
     """One sentence.
 
-    "14.2x smaller at -0.12 points; a drop of 1 point or more is excluded at 95 % confidence"
+    "14.2x smaller at -0.12 points; a drop of 1 point or more in accuracy is excluded at 95 % confidence"
     """
     return f"{gain(report)} {cost(report)}; {promise(report.certificate)}"
 
@@ -66,7 +66,7 @@ def cost(report: Report) -> str:
 
 def promise(certificate: Mapping[str, Any]) -> str:
     """What the certificate says, without its numbers of cases."""
-    drop = f"a drop of {points(certificate['tolerance'])} or more is"
+    drop = f"a drop of {points(certificate['tolerance'])} or more in {measured(certificate)} is"
     level = f"at {100 * certificate['confidence']:g} % confidence"
     return f"{drop} excluded {level}" if certificate["proven"] else f"{drop} not excluded {level}"
 
@@ -80,6 +80,14 @@ def certificate_sentence(certificate: Mapping[str, Any]) -> str:
         f"{verdict}: on {certificate['n']:,} test images {promise(certificate)} "
         f"(observed {points(certificate['observed_drop'])}; {limit})."
     )
+
+
+def by_area_sentence(report: Report) -> str | None:
+    """How far the drop varies from area to area; None where the areas of the test images are not known."""
+    if report.by_area is None:
+        return None
+    said = str(report.by_area)
+    return f"{said[0].upper()}{said[1:]}. Here areas are taken for independent, not images; it is no part of the proof."
 
 
 def reference_runtime(report: Report) -> str | None:

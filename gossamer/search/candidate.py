@@ -31,6 +31,7 @@ from gossamer.quantize.static_int8 import quantize_int8
 from gossamer.runtime.export import export_onnx
 from gossamer.runtime.weights import split_weights
 from gossamer.search.board import board_of, predicted
+from gossamer.search.claims import most_claims_bytes
 from gossamer.search.judge import Verdict, judge, judge_fit
 from gossamer.search.run import Run
 from gossamer.task import Task
@@ -38,7 +39,6 @@ from gossamer.tuning.checkpoint import load_weights, save_weights
 
 Units = Mapping[str, NDArray[np.float32]]
 CALIBRATION_BATCH = 50
-CLAIMS_BYTES = 320  # of the certificate and what it is about, deflated: 195 to 250 in the files of results/
 
 
 @dataclass(frozen=True)
@@ -69,10 +69,9 @@ class Candidate:
             return self.latency_ms
         return float(self.sizes.coded if minimise == "bytes" else self.macs)
 
-    @property
-    def limited(self) -> dict[str, float | None]:
+    def limited(self, run: Run) -> dict[str, float | None]:
         """Its costs by the names of a goal's limits."""
-        return limited(self.sizes.coded, self.macs, self.latency_ms, self.ram_bytes)
+        return limited(run, self.sizes.coded, self.macs, self.latency_ms, self.ram_bytes)
 
     @property
     def plan(self) -> Plan:
@@ -107,9 +106,11 @@ class Candidate:
         return cls(**{**value, "sizes": Sizes(**value["sizes"]), "verdict": Verdict(**value["verdict"])})
 
 
-def limited(coded: int, macs: int, latency_ms: float | None, ram_bytes: int | None) -> dict[str, float | None]:
-    """Costs by the names of a goal's limits; of bytes, with what the certificate adds to the file."""
-    return {"bytes": coded + CLAIMS_BYTES, "macs": macs, "latency": latency_ms, "ram": ram_bytes}
+def limited(
+    run: Run, coded: int, macs: int, latency_ms: float | None, ram_bytes: int | None
+) -> dict[str, float | None]:
+    """Costs by the names of a goal's limits; of bytes, with the most that the certificate adds to the file."""
+    return {"bytes": coded + most_claims_bytes(run), "macs": macs, "latency": latency_ms, "ram": ram_bytes}
 
 
 def ram_bytes_of(run: Run, model: bytes) -> int | None:
@@ -176,7 +177,7 @@ def finish(
         table = board_of(run)
         latency_ms, speedup = run.latency(model) if table is None else predicted(run, table, plan)
     if goal.fit:
-        costs = limited(found.coded, network.macs, latency_ms, ram_bytes)
+        costs = limited(run, found.coded, network.macs, latency_ms, ram_bytes)
         verdict = judge_fit(goal, run.original_quality(), quality, costs)
     else:
         verdict = judge(goal, run.original_quality(), quality, len(task.test), run.look, safest_flips)
@@ -228,7 +229,7 @@ def write_network(
         tensors=stored,
         preprocess=task.preprocess.to_json(),
         classes=task.classes,
-        plan=plan.in_file(),
+        plan=plan.in_file() | task.of_kind.in_file(),
     )
     write_json(folder / "plan.json", plan.to_json())
     save_weights(folder / "weights.safetensors", network.module)

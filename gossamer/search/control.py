@@ -7,7 +7,11 @@ compression only where it is better than this.
 
 from __future__ import annotations
 
-from gossamer.measure.quality import qualities
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from gossamer.measure.quality import answered
 from gossamer.runtime.export import export_onnx
 from gossamer.search.pace import measure_pace
 from gossamer.search.run import Run
@@ -19,15 +23,23 @@ def tuned_epochs(run: Run) -> int:
     return sum(len(stage["value"]) for name, stage in run.stages().items() if name.endswith(" losses"))
 
 
-def dense_control_quality(run: Run) -> float | None:
-    """Quality on the test split of the original after as many epochs of the same tuning; remembered by the run.
+@dataclass(frozen=True)
+class Control:
+    """Quality on the test split, and the figures of all of it, of the original tuned as long as the candidates."""
+
+    quality: float
+    figures: Mapping[str, float]
+
+
+def dense_control(run: Run) -> Control | None:
+    """The original after as many epochs of the same tuning, on the test split; remembered by the run.
 
     None, and a note, where that tuning diverges: a rate that pruned weights bear can be too high for dense ones.
     """
     epochs = tuned_epochs(run)
     folder = run.folder / f"control-{epochs}"
 
-    def compute() -> float | None:
+    def compute() -> dict[str, Any] | None:
         network, numerics = run.network.copy(), measure_pace(run).numerics
         manner = run.stages()["manner of tuning"]["value"]
         plugs = (Distillation(),) if manner["taught"] else ()
@@ -40,8 +52,10 @@ def dense_control_quality(run: Run) -> float | None:
             run.note(f"there is no dense control to compare with: its tuning failed ({error})")
             return None
         model = export_onnx(network.module, network.example)
-        return float(qualities(run.task, run.task.test, model, run.goal.runtime).mean())
+        task = run.task
+        found = answered(task.of_kind, task.preprocess, task.test, model, run.goal.runtime)
+        return {"quality": float(found.quality.mean()), "figures": dict(found.figures)}
 
-    quality = run.stage(f"control, {epochs} epochs", compute)
+    found = run.stage(f"control, {epochs} epochs", compute)
     run.forget_training(folder)
-    return None if quality is None else float(quality)
+    return None if found is None else Control(**found)

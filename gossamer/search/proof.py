@@ -24,33 +24,33 @@ from gossamer.certify.betting import difference, wager
 from gossamer.certify.certificate import Evidence
 from gossamer.files import sha256
 from gossamer.kinds import Quality
+from gossamer.measure.quality import Answered
 from gossamer.search.candidate import Candidate
 from gossamer.search.run import Run
 
 
 @dataclass(frozen=True)
 class Proof:
-    """The delivered candidate, its certificate, and both networks' quality on the test split (fractions).
+    """The delivered candidate, its certificate, and what both networks answered on the test split.
 
-    `opened` has the certificate of every candidate that the test split was opened for, by name; `original_by_image` and
-    `compressed_by_image` the quality of both networks on each image of it, (N,).
+    `opened` has the certificate of every candidate that the test split was opened for, by name.
     """
 
     delivered: Candidate
     certificate: Certificate
     opened: Mapping[str, Certificate]
-    original_by_image: Quality
-    compressed_by_image: Quality
+    original: Answered
+    compressed: Answered
 
     @property
     def original_quality(self) -> float:
         """A fraction of the test split."""
-        return float(self.original_by_image.mean())
+        return float(self.original.quality.mean())
 
     @property
     def compressed_quality(self) -> float:
         """A fraction of the test split."""
-        return float(self.compressed_by_image.mean())
+        return float(self.compressed.quality.mean())
 
 
 def prove(run: Run, candidates: Sequence[Candidate], ledger: Ledger) -> Proof:
@@ -79,16 +79,17 @@ def prove(run: Run, candidates: Sequence[Candidate], ledger: Ledger) -> Proof:
         )
     by_name = {candidate.name: candidate for candidate in accepted}
     payload = {name: container.read(candidate.file).payload_sha256 for name, candidate in by_name.items()}
-    order = order_hash(list(by_name), task.test.sha256, goal.tolerance, goal.confidence)
+    order = order_hash(list(by_name), task.test.sha256, goal.tolerance, goal.confidence, task.of_kind.measured)
     look = ledger.record(task.test.sha256, order, list(payload.values()))
     original = _on_test(run, sha256(run.original_onnx()), run.original_onnx())
 
     def test(name: str) -> Certificate:
-        evidence = _evidence(run, original, by_name[name], payload[name], level(goal.confidence, look))
+        evidence = _evidence(run, original.quality, by_name[name], payload[name], level(goal.confidence, look))
         tolerance = goal.tolerance
         if goal.fit:
             tolerance = smallest_tolerance(evidence, goal.confidence, look)
-        return certificate_of(evidence, tolerance, goal.confidence, task.test.sha256, payload[name], look)
+        digest, measure = payload[name], task.of_kind.measured
+        return certificate_of(evidence, tolerance, goal.confidence, task.test.sha256, digest, look, measure)
 
     certificates, delivered = fixed_sequence(list(by_name), test)
     opened = dict(zip(by_name, certificates, strict=False))
@@ -108,7 +109,7 @@ def _evidence(run: Run, original: Quality, candidate: Candidate, digest: str, al
 
     What is bet on each image was settled on the selection split.
     """
-    compressed = _on_test(run, digest, candidate.onnx())
+    compressed = _on_test(run, digest, candidate.onnx()).quality
     if original.dtype == np.bool_:
         return Counts.of(original, compressed)
     decided = run.quality_on(f"selection of {digest[:16]}", run.task.selection, candidate.onnx)
@@ -116,9 +117,9 @@ def _evidence(run: Run, original: Quality, candidate: Candidate, digest: str, al
     return Differences.of(original, compressed, share)
 
 
-def _on_test(run: Run, digest: str, model: bytes) -> Quality:
-    """Quality on each test image, remembered by the network's hash: the split is opened once."""
-    return run.quality_on(f"test of {digest[:16]}", run.task.test, lambda: model)
+def _on_test(run: Run, digest: str, model: bytes) -> Answered:
+    """What the test split says of a network, remembered by its hash: the split is opened once."""
+    return run.answered_on(f"test of {digest[:16]}", run.task.test, lambda: model)
 
 
 class ToleranceNotMet(ValueError):

@@ -31,7 +31,7 @@ from gossamer.files import read_json, write_atomically, write_json
 from gossamer.goal import Goal
 from gossamer.graph import Network
 from gossamer.kinds import Quality
-from gossamer.measure.quality import qualities
+from gossamer.measure.quality import Answered, answered, qualities
 from gossamer.runtime.export import export_onnx
 from gossamer.runtime.latency import interleaved
 from gossamer.runtime.lock import background_work, pause_if_measuring
@@ -96,8 +96,9 @@ class Run:
         watch: Watch,
         look: int = 1,
         workers: Workers | None = None,
+        name: str = "network",
     ) -> None:
-        self.folder, self.task, self.goal, self.recipe = folder, task, goal, recipe
+        self.folder, self.task, self.goal, self.recipe, self.name = folder, task, goal, recipe, name
         self.network, self.settings, self.watch, self.workers = network, settings, watch, workers
         asked = {"version": RUN_VERSION, "recipe": recipe, "goal": goal.to_json(), "settings": asdict(settings)}
         claim_folder(folder, asked | identity(task, network), watch)
@@ -212,16 +213,30 @@ class Run:
 
     def quality_on(self, stage: str, split: Split, model: Callable[[], bytes]) -> Quality:
         """Quality on each image of `split`, (N,), asked of a network once and remembered as a stage."""
+        return self._remembered(
+            stage, split, lambda: Answered(qualities(self.task, split, model(), self.goal.runtime), {})
+        ).quality
 
-        def compute() -> str | list[float]:
-            found = qualities(self.task, split, model(), self.goal.runtime)
-            return np.packbits(found.astype(np.bool_)).tobytes().hex() if found.dtype == np.bool_ else found.tolist()
+    def answered_on(self, stage: str, split: Split, model: Callable[[], bytes]) -> Answered:
+        """The same, with the figures that the kind of task has of a whole split."""
+        task = self.task
+        return self._remembered(
+            stage, split, lambda: answered(task.of_kind, task.preprocess, split, model(), self.goal.runtime)
+        )
+
+    def _remembered(self, stage: str, split: Split, ask: Callable[[], Answered]) -> Answered:
+        def compute() -> Any:
+            found = ask()
+            right = found.quality.dtype == np.bool_
+            quality = np.packbits(found.quality.astype(np.bool_)).tobytes().hex() if right else found.quality.tolist()
+            return {"quality": quality, "figures": dict(found.figures)} if found.figures else quality
 
         stored = self.stage(stage, compute)
-        if isinstance(stored, list):
-            return np.array(stored, np.float64)
-        packed = np.frombuffer(bytes.fromhex(stored), np.uint8)
-        return np.unpackbits(packed, count=len(split)).astype(np.bool_)
+        quality, figures = (stored["quality"], stored["figures"]) if isinstance(stored, dict) else (stored, {})
+        if isinstance(quality, list):
+            return Answered(np.array(quality, np.float64), figures)
+        packed = np.frombuffer(bytes.fromhex(quality), np.uint8)
+        return Answered(np.unpackbits(packed, count=len(split)).astype(np.bool_), figures)
 
     # -- work on candidates ---------------------------------------------------------------------------------
 

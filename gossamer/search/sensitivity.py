@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Sensitivity: what the network's outputs lose when one group of channels becomes narrower, the others whole.
 
-    loss_g(k) = mean KL(original || network in which group g keeps its k best channels), in nats an image
+    loss_g(k) = mean distance(original, network in which group g keeps its k best channels)
+
+the distance being that of the task's kind, KL in nats where images or pixels have classes.
 
 Channels that go are silenced, not cut: the weights that read them are zero, which is the same. Batch norms use the
 statistics of the batch, as re-estimation would give them (EagleEye: B. Li et al., ECCV 2020, arXiv 2007.02491), so a
@@ -13,7 +15,7 @@ Losses of several groups are added up by who uses them. That holds while they ar
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -21,11 +23,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional as F
 
 from gossamer.graph import Group, Network
-from gossamer.tuning.distillation import log_probabilities
 
+Distance = Callable[[Tensor, Tensor], Tensor]
 LEVELS = (0.0, 0.125, 0.25, 0.5, 0.75)  # shares of a group's channels kept; at 1 nothing is lost
 
 
@@ -37,31 +38,37 @@ class Sensitivity:
     losses: tuple[float, ...]
 
     def loss(self, count: int) -> float:
-        """Nats an image, interpolated."""
+        """The mean distance, interpolated."""
         return float(np.interp(count, self.counts, self.losses))
 
 
 def measure_sensitivities(
-    network: Network, scores: Mapping[str, NDArray[np.floating]], batches: Sequence[Tensor], *, may_end: set[str]
+    network: Network,
+    scores: Mapping[str, NDArray[np.floating]],
+    batches: Sequence[Tensor],
+    distance: Distance,
+    *,
+    may_end: set[str],
 ) -> Iterator[tuple[str, Sensitivity]]:
     """One group after the other of those that have `scores` (K,), asked with `batches` of inputs (N, C, H, W).
 
-    Only groups named in `may_end` are asked what they lose with no channel at all. The network is left as it is.
+    `distance`: (outputs, outputs wanted) -> (), a mean over the images. Only groups named in `may_end` are asked what
+    they lose with no channel at all. The network is left as it is.
     """
     network = network.copy()
     module = network.module
     groups = [group for group in network.groups if group.name in scores]
     with torch.no_grad():
         module.eval()
-        wanted = [log_probabilities(module(batch).float()) for batch in batches]
+        wanted = [module(batch) for batch in batches]
         module.train()
-        untouched = _distance(network, batches, wanted)
+        untouched = _mean(distance, network, batches, wanted)
         for group in groups:
             counts = _counts(group, group.name in may_end)
             losses = []
             for count in counts[:-1]:
                 with silenced(network, group, group.best(scores[group.name], count)):
-                    losses.append(max(0.0, _distance(network, batches, wanted) - untouched))
+                    losses.append(max(0.0, _mean(distance, network, batches, wanted) - untouched))
             level = np.maximum.accumulate([0.0, *losses[::-1]])[::-1]
             yield group.name, Sensitivity(tuple(counts), tuple(level.tolist()))
 
@@ -91,12 +98,8 @@ def _counts(group: Group, may_end: bool) -> list[int]:
     return sorted(count for count in counts if count or may_end)
 
 
-def _distance(network: Network, batches: Sequence[Tensor], wanted: Sequence[Tensor]) -> float:
-    """Mean KL(wanted || network's outputs), wanted as log-probabilities (N, classes)."""
+def _mean(distance: Distance, network: Network, batches: Sequence[Tensor], wanted: Sequence[Tensor]) -> float:
     torch.manual_seed(0)  # dropout draws the same each time
     images = sum(len(batch) for batch in batches)
-    total = sum(
-        float(F.kl_div(log_probabilities(network.module(batch).float()), log, reduction="sum", log_target=True))
-        for batch, log in zip(batches, wanted, strict=True)
-    )
-    return total / images
+    pairs = zip(batches, wanted, strict=True)
+    return sum(len(batch) * float(distance(network.module(batch), good)) for batch, good in pairs) / images

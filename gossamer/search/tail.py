@@ -96,16 +96,17 @@ class Tail:
 
     def __call__(self, keep: NDArray[np.bool_]) -> Answers:
         """With the channels that `keep`, bool (K,), leaves; the network is put back afterwards."""
-        losses, qualities, labels = [], [], []
+        losses, qualities, labels = [], [], [np.zeros(0, np.int64)]
         with torch.no_grad(), silenced(self._network, self._group, keep):
             for kept in self._kept:
                 outputs = self._outputs(kept)
                 losses.append(float(self._loss(outputs, kept.targets)) * len(outputs))
                 qualities.append(self._quality(outputs.numpy(), kept.targets.numpy()))
-                labels.append(kept.targets.numpy())
+                if kept.targets.ndim == 1:  # images have classes, not pixels or objects
+                    labels.append(kept.targets.numpy())
         good, of = np.concatenate(qualities), np.concatenate(labels)
         by_class = np.full(self._classes, np.nan)
-        if of.ndim == 1:  # images have classes, not pixels
+        if len(of):
             count = np.bincount(of, minlength=self._classes)
             hits = np.bincount(of, good, minlength=self._classes)
             np.divide(hits, count, out=by_class, where=count > 0)

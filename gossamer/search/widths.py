@@ -101,7 +101,8 @@ def _sensitivities(run: Run, may_end: set[str], count: int) -> dict[str, Sensiti
         scores = scores_of(run.network)
         found: dict[str, object] = {}
         with run.watch.bar("what each group is worth") as step:
-            for name, sensitivity in measure_sensitivities(run.network, scores, batches, may_end=may_end):
+            distance = run.task.imitation
+            for name, sensitivity in measure_sensitivities(run.network, scores, batches, distance, may_end=may_end):
                 found[name] = asdict(sensitivity)
                 step(len(found), len(scores), name)
         return found

@@ -18,6 +18,7 @@ Differs from the paper:
 4. The factors are updated as often in the whole training as in the code's 100 epochs, `UPDATES` times, and lambda is
    such that a factor that no loss holds falls by `pull` in all, FISTA's momentum included. That momentum is never
    reset, and the rates of factors and discriminator stay: there are no steps of the learning rate to do it at.
+5. Where an image has many answers, one a pixel or an anchor, the discriminator judges each by itself.
 """
 
 from __future__ import annotations
@@ -40,19 +41,33 @@ UPDATES = 195  # of the factors: 100 epochs of 390 batches, one every 200
 HIDDEN = (128, 256, 128)
 DISCRIMINATOR_RATE, MOMENTUM = 1e-2, 0.9
 
+
+def answers_last(outputs: Tensor) -> Tensor:
+    """What is judged at a time goes last: the scores of an image, of a pixel (N, classes, H, W), or of an anchor."""
+    return outputs.movedim(1, -1) if outputs.ndim == 4 else outputs
+
+
+def answer_width(outputs: Tensor) -> int:
+    """How many numbers that are."""
+    return answers_last(outputs).shape[-1]
+
+
 AfterEpoch = Callable[[int, Mapping[str, Tensor], Mapping[str, Tensor]], None]
 """Called with (epochs done, weights by name, factors by group)."""
 
 
 class AdversarialAlignment(Plug):
-    """`pull`: how far a factor that no loss holds falls in the whole training; `fidelity` is the paper's mu."""
+    """`pull`: how far a factor that no loss holds falls in the whole training; `fidelity` is the paper's mu.
+
+    `width`: numbers that the discriminator judges at a time (`answer_width`).
+    """
 
     taught: ClassVar[bool] = True
 
     def __init__(
         self,
         groups: Sequence[Group],
-        classes: int,
+        width: int,
         pull: float = 1.5,
         fidelity: float = 1.0,
         start: str = "ones",
@@ -74,7 +89,7 @@ class AdversarialAlignment(Plug):
             self.factors[group.name] = drawn.requires_grad_()
         self.before = {name: value.detach().clone() for name, value in self.factors.items()}
         self.inertia = torch.ones(())
-        sizes = (classes, *HIDDEN, 1)
+        sizes = (width, *HIDDEN, 1)
         self.discriminator = [
             torch.normal(0.0, 0.01, (out, fan_in), generator=generator).requires_grad_()
             for fan_in, out in itertools.pairwise(sizes)
@@ -133,6 +148,7 @@ class AdversarialAlignment(Plug):
         return f"{off} of {sum(len(value) for value in self.factors.values())} channels off"
 
     def _judge(self, outputs: Tensor, layers: Sequence[Tensor]) -> Tensor:
+        outputs = answers_last(outputs)
         for layer in layers:
             outputs = F.linear(outputs, layer.to(outputs.device))
         return outputs

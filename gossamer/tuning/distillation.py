@@ -3,7 +3,8 @@
 
 Paper: G. Hinton, O. Vinyals, J. Dean, "Distilling the Knowledge in a Neural Network", 2015, arXiv 1503.02531,
 section 2. Loss: (1 - a) CE(outputs, targets) + a T^2 KL(softmax(teacher / T) || softmax(outputs / T)).
-Where pixels have classes, the mean over pixels; instead of CE whatever loss the task has.
+Where pixels have classes, the mean over pixels; instead of CE whatever loss the task has, and for detectors the
+divergence of their kind (`gossamer.kinds.detection`).
 
 Differs from the paper:
 1. a = 0.9 and T = 4 by default, and the loss is divided by (1 - a) + a T^2 / 4, so that a learning rate
@@ -15,18 +16,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from gossamer.tuning.plug import Batch, Plug
-
-
-def log_probabilities(outputs: Tensor) -> Tensor:
-    """(N, K, ...) -> (N, K, ...); a single logit is of class 1 against class 0: (N, 1, ...) -> (N, 2, ...)"""
-    if outputs.shape[1] == 1:
-        outputs = torch.cat([torch.zeros_like(outputs), outputs], 1)
-    return outputs.log_softmax(1)
 
 
 @dataclass(frozen=True)
@@ -38,11 +30,10 @@ class Distillation(Plug):
     taught: ClassVar[bool] = True
 
     def loss(self, outputs: Tensor, teacher_outputs: Tensor | None, batch: Batch) -> Tensor | None:
-        """Mixture of both losses; outputs and teacher_outputs (N, classes, ...)."""
+        """Mixture of both losses; outputs and teacher_outputs of one shape."""
         if teacher_outputs is None:
             raise ValueError("distillation needs a teacher, got none; pass teacher= to tune")
         T, a = self.temperature, self.share
-        ours, theirs = log_probabilities(outputs / T), log_probabilities(teacher_outputs / T)
-        soft = F.kl_div(ours, theirs, reduction="sum", log_target=True) / (ours.numel() / ours.shape[1])
+        soft = batch.imitation(outputs, teacher_outputs, T)
         hard = batch.loss(outputs, batch.targets)
-        return ((1 - a) * hard + a * T * T * soft) / ((1 - a) + a * T * T / 4)
+        return ((1 - a) * hard + a * soft) / ((1 - a) + a * T * T / 4)

@@ -156,7 +156,7 @@ def go_through(
             for plug in plugs:
                 plug.before_step(clock, weights)
             with processes.step():
-                loss = _backward(training, processes, Batch(inputs, targets, task.loss), weights)
+                loss = _backward(training, processes, Batch(inputs, targets, task.loss, task.imitation), weights)
             for plug in plugs:
                 plug.after_backward(weights)
             optimizer.step()

@@ -35,14 +35,16 @@ class Clock:
 
 @dataclass(frozen=True)
 class Batch:
-    """One training batch as the losses see it: inputs (N, C, H, W), targets (N, ...), and the task's own loss.
+    """One training batch as the losses see it: inputs (N, C, H, W), targets (N, ...), and the task's own losses.
 
-    `loss`: (outputs, targets) -> (), a mean over the examples.
+    `loss`: (outputs, targets) -> (), a mean over the examples. `imitation`: (outputs, a teacher's outputs, temperature)
+    -> (), how far the one are from the other.
     """
 
     inputs: Tensor
     targets: Tensor
     loss: Callable[[Tensor, Tensor], Tensor]
+    imitation: Callable[[Tensor, Tensor, float], Tensor]
 
 
 class Learned(NamedTuple):

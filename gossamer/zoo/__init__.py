@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from torch import nn
@@ -106,6 +106,21 @@ def _unet(width: int = 64, batch_norm: bool = False) -> Callable[..., nn.Module]
     return build
 
 
+def _ssdlite(size: int, backbone: str = "mobilenetv2", width: float = 1.0) -> Callable[..., nn.Module]:
+    def build(classes: int = 1, size: int | tuple[int, int] = size, width: float = width, **options: Any) -> nn.Module:
+        from gossamer.zoo.ssdlite import SSDLite
+
+        return SSDLite(classes, size, width, backbone, **options)
+
+    return build
+
+
+def _fastestdet(classes: int = 80, size: int | tuple[int, int] = 352) -> nn.Module:
+    from gossamer.zoo.fastestdet import FastestDet
+
+    return FastestDet(classes, size)
+
+
 ZOO: dict[str, Callable[..., nn.Module]] = {
     "resnet20": _resnet(20),
     "resnet32": _resnet(32),
@@ -130,4 +145,8 @@ ZOO: dict[str, Callable[..., nn.Module]] = {
     "ternausnet11_bn_x0_25": _ternausnet(11, width=16, batch_norm=True),
     "unet": _unet(),
     "unet16": _unet(width=16, batch_norm=True),
+    "ssdlite320": _ssdlite(320),
+    "ssdlite224": _ssdlite(224),
+    "ssdlite224_mobilenetv1_025": _ssdlite(224, "mobilenetv1", width=0.25),
+    "fastestdet": _fastestdet,
 }

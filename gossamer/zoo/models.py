@@ -104,6 +104,10 @@ def _package(name: str) -> Any:
 
 def _torchvision(name: str, classes: int, options: dict[str, Any]) -> nn.Module:
     torchvision = _package("torchvision")
+    from gossamer.zoo.detectors import is_detector, load_detector  # which makes networks of users by `load_model`
+
+    if is_detector(f"torchvision:{name}"):
+        return load_detector(f"torchvision:{name}", classes, **options)
     if name in ("googlenet", "inception_v3"):  # their second heads are for training from nothing
         options = {"aux_logits": False, "init_weights": True, **options}
     model: nn.Module = torchvision.models.get_model(name, weights=None, num_classes=classes, **options)

@@ -28,6 +28,8 @@ STARTS = (b"PK", b"\x80")  # of what torch saves: a zip file, or a pickle in old
 def load_weights(model: nn.Module, path: Path) -> None:
     """Put the weights in `path` into `model`; every tensor must have its place and its shape."""
     given = read_weights(path)
+    if callable(fitted := getattr(model, "fitted", None)):  # published names and numbers of classes
+        given = fitted(given)
     expected = model.state_dict()
     # Counters of batches are newer than many published weights, and nothing depends on them in evaluation.
     missing = [name for name in expected if name not in given and not name.endswith("num_batches_tracked")]

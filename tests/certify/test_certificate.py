@@ -67,7 +67,7 @@ def test_a_certificate_holds_counts_level_and_bound(certificate: Certificate) ->
 
 def test_a_certificate_reads_as_a_sentence(certificate: Certificate) -> None:
     assert str(certificate).startswith(
-        "Proven: a drop below 2 points at 95 % confidence. Observed drop 0.30 points, upper bound 1.1"
+        "Proven: a drop in accuracy below 2 points at 95 % confidence. Observed drop 0.30 points, upper bound 1.1"
     )
     assert str(certificate).endswith("on 1,000 test images (9 turned wrong, 6 right); run 1 on this test split.")
 
@@ -90,7 +90,9 @@ def test_a_failure_says_not_proven() -> None:
     failed = certify(*judged(1000, 30, 5), 0.02, 0.95, data_sha256=DATA, payload_sha256=PAYLOAD)
     assert not failed.proven
     assert failed.bound > 0.02
-    assert str(failed).startswith("NOT proven: a drop below 2 points at 95 % confidence. Observed drop 2.50")
+    assert str(failed).startswith(
+        "NOT proven: a drop in accuracy below 2 points at 95 % confidence. Observed drop 2.50"
+    )
 
 
 @pytest.mark.parametrize(("n", "b", "c"), [(200, 2, 1), (200, 0, 0), (50, 0, 3), (1, 0, 0), (30, 30, 0)])
@@ -298,7 +300,7 @@ def by_bets() -> Certificate:
     rng = np.random.default_rng(0)
     original = rng.uniform(0.6, 0.9, 800)
     evidence = Differences.of(original, original - rng.uniform(-0.03, 0.04, 800), wager(np.full(300, 0.005), 800, 0.03))
-    return certificate_of(evidence, 0.02, 0.95, DATA, PAYLOAD, look=1)
+    return certificate_of(evidence, 0.02, 0.95, DATA, PAYLOAD, look=1, measure="IoU")
 
 
 def test_a_certificate_by_bets_lists_what_its_bound_follows_from(by_bets: Certificate) -> None:
@@ -316,12 +318,31 @@ def test_a_certificate_by_bets_lists_what_its_bound_follows_from(by_bets: Certif
 
 
 def test_one_of_counts_has_no_fields_of_bets(certificate: Certificate, by_bets: Certificate) -> None:
-    assert by_bets.to_json().keys() - certificate.to_json().keys() == {"wager", "differences"}
+    assert by_bets.to_json().keys() - certificate.to_json().keys() == {"measure", "wager", "differences"}
     with pytest.raises(ValueError, match="must be an object with exactly"):
         Certificate.from_json(certificate.to_json() | {"wager": 0.5})
-    lacking = {name: value for name, value in by_bets.to_json().items() if name != "differences"}
-    with pytest.raises(ValueError, match="must be an object with exactly"):
-        Certificate.from_json(lacking)
+    for field in ("differences", "measure"):
+        lacking = {name: value for name, value in by_bets.to_json().items() if name != field}
+        with pytest.raises(ValueError, match="must be an object with exactly"):
+            Certificate.from_json(lacking)
+
+
+def test_what_is_measured_has_a_name(certificate: Certificate, by_bets: Certificate) -> None:
+    assert "a drop in IoU below 2 points" in str(by_bets)
+    assert by_bets.to_json()["measure"] == "IoU"
+    assert "measure" not in certificate.to_json(), "files made before it had a name say the same"
+    assert Certificate.from_json(certificate.to_json()).measure == "accuracy"
+    other = dataclasses.replace(certificate, measure="agreement with the original")
+    assert Certificate.from_json(json.loads(json.dumps(other.to_json()))) == other
+    assert recheck(other) == []
+
+
+@pytest.mark.parametrize("measure", ["", "x" * 41, "IoU\x1b[31m", "a\nb"])
+def test_a_measure_that_cannot_be_printed_is_refused(certificate: Certificate, measure: str) -> None:
+    message = "measure must be a name of 1 to 40 printable characters"
+    with pytest.raises(ValueError, match=message):
+        Certificate.from_json(certificate.to_json() | {"measure": measure})
+    assert any(message in problem for problem in recheck(dataclasses.replace(certificate, measure=measure)))
 
 
 @pytest.mark.parametrize(
@@ -349,9 +370,9 @@ def test_a_difference_taken_away_is_noticed(by_bets: Certificate) -> None:
     assert recheck(dataclasses.replace(by_bets, differences=kinder))
 
 
-@pytest.mark.parametrize("entry", ["12", [1.5], [True], None])
+@pytest.mark.parametrize("entry", ["12", "", [1.5], [0] * 800, True, None])
 def test_differences_of_another_kind_are_refused(by_bets: Certificate, entry: Any) -> None:
-    with pytest.raises(ValueError, match="'differences' must be a list of whole numbers"):
+    with pytest.raises(ValueError, match="certificate field 'differences'"):
         Certificate.from_json(by_bets.to_json() | {"differences": entry})
 
 

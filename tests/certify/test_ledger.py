@@ -130,8 +130,10 @@ def test_the_order_hash_commits_to_order_split_and_promise() -> None:
         order_hash(["x", "y"], OTHER_DATA, 0.01, 0.95),
         order_hash(["x", "y"], DATA, 0.02, 0.95),
         order_hash(["x", "y"], DATA, 0.01, 0.99),
+        order_hash(["x", "y"], DATA, 0.01, 0.95, "IoU"),
+        order_hash(["x", "y"], DATA, 0.01, 0.95, "Dice"),
     }
-    assert len(hashes) == 6
+    assert len(hashes) == 8
     assert all(len(digest) == 64 for digest in hashes)
     assert order_hash(("x", "y"), DATA, 0.01, 0.95) in hashes
 

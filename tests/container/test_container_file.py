@@ -202,7 +202,7 @@ def test_a_description_names_everything_and_moves_no_cursor(tmp_path, payload):
     text = container.describe(container.read(path))
     assert "4x2x3x3" in text
     assert "one number" in text
-    assert "drop of quality below 1 points at 95 % confidence, proven on 100 images" in text
+    assert "drop in accuracy below 1 points at 95 % confidence, proven on 100 images" in text
     assert "\x1b" not in text
 
 

@@ -132,7 +132,7 @@ def test_a_file_opens_verifies_and_runs_where_nothing_else_is_installed(
     done = run_alone(ALONE, allowed, str(file), str(tmp_path / "a.onnx"))
     assert done.returncode == 0, done.stderr
     assert "holds: 40 tensors decode to the shapes they say" in done.stdout
-    assert "holds: Proven: a drop below 1 points at 95 % confidence" in done.stdout
+    assert "holds: Proven: a drop in accuracy below 1 points at 95 % confidence" in done.stdout
     if runtime:
         assert "(1, 10)" in done.stdout
         assert done.stdout.endswith("alone: ['onnx']\n")

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from gossamer.data.boxes import Boxes
 from gossamer.data.images import ArrayImages, ChosenImages, Split, chunks, content_hash
 
 
@@ -127,3 +128,29 @@ def test_masks_and_areas_that_do_not_fit_are_refused():
         Split("all", images, masks=ArrayImages(np.zeros((5, 4, 4, 1), np.uint8)))
     with pytest.raises(ValueError, match="6 images but 2 areas; every image needs exactly one area"):
         Split("all", images, areas=np.zeros(2, np.int64))
+
+
+def boxed(count=4):
+    rows = [np.tile(np.array([0, 0, 0.5, 1, 1 + index, 0], np.float32), (index, 1)) for index in range(count)]
+    return Split("all", ArrayImages(pictures(count)), boxes=Boxes.of(rows))
+
+
+def test_boxes_go_where_their_images_go():
+    some = boxed().subset(np.array([3, 0, 1]), "some").subset(np.array([2, 0]), "two").renamed("other")
+    assert some.boxes.counts.tolist() == [1, 3]
+    np.testing.assert_array_equal(some.boxes.rows[:, 4], [2, 4, 4, 4])
+    assert boxed().sha256 == boxed().subset(np.array([2, 3, 1, 0]), "in another order").sha256
+
+
+def test_other_boxes_are_other_data():
+    one, other = boxed(), boxed()
+    other.boxes.rows[0, 5] = 1
+    assert one.sha256 != other.sha256
+    assert one.sha256 != Split("all", one.images).sha256
+    swapped = Split("all", one.images, boxes=one.boxes.choose(np.array([0, 2, 1, 3])))
+    assert one.sha256 != swapped.sha256
+
+
+def test_boxes_of_more_or_fewer_images_are_refused():
+    with pytest.raises(ValueError, match="split 'all' has 4 images but boxes of 3; an image without objects has no"):
+        Split("all", boxed().images, boxes=boxed(3).boxes)

@@ -102,6 +102,20 @@ def test_pictures_are_resized_as_asked(way: str, size: int) -> None:
     np.testing.assert_array_equal(fitted, np.asarray(expected))
 
 
+@pytest.mark.parametrize("way", INTERPOLATIONS)
+@pytest.mark.parametrize("size", [48, (96, 160)])
+def test_squeezed_pictures_are_whole(way: str, size: int | tuple[int, int]) -> None:
+    pixels = np.random.default_rng(5).integers(0, 256, (70, 200, 3), dtype=np.uint8)
+    picture = Image.fromarray(pixels)
+    preprocess = replace(HALF, size=size, interpolation=way)
+    expected = picture.resize((preprocess.width, preprocess.height), Image.Resampling[way.upper()])
+    np.testing.assert_array_equal(preprocess.squeeze(picture), np.asarray(expected))
+    grey = Preprocess((0.5,), (0.5,), size, channels=1).squeeze(picture)
+    np.testing.assert_array_equal(
+        grey[..., 0], np.asarray(picture.convert("L").resize((preprocess.width, preprocess.height), 2))
+    )
+
+
 def test_grey_networks_see_grey() -> None:
     assert preset("mnist").fit(Image.new("RGB", (28, 28), (255, 255, 255))).shape == (28, 28, 1)
 

@@ -15,7 +15,9 @@ from gossamer.kinds.segmentation_quality import (
     count,
     dice,
     iou,
+    kept,
     pixel_accuracy,
+    summed,
 )
 
 TRUTH = np.array([[[0, 0, 1, 1]], [[0, 0, 0, 0]], [[0, 0, 0, 0]], [[1, 1, 1, 1]]], np.uint8)
@@ -37,6 +39,17 @@ def test_a_split_sums_its_pixels():
     whole = count(ANSWER, TRUTH, 2).sum(0)
     assert whole.tolist() == [[8, 2], [5, 1]]
     assert (float(pixel_accuracy(whole)), float(iou(whole)), float(dice(whole))) == (9 / 16, 1 / 8, 2 / 9)
+
+
+def test_counts_without_zeros_sum_to_the_same():
+    counts = count(ANSWER, TRUTH, 2)
+    few = list(kept(counts))
+    assert [len(image.places) for image in few] == [4, 1, 2, 1]
+    assert summed(few).tolist() == counts.sum(0).tolist()
+    rng = np.random.default_rng(0)
+    truth, answered = (rng.integers(0, 40, (9, 6, 7)).astype(np.uint8) for _ in range(2))
+    many = count(answered, truth, 40)
+    assert (summed(list(kept(many))) == many.sum(0)).all()
 
 
 def test_areas_sum_theirs():

@@ -98,7 +98,7 @@ def test_the_report_compares_the_coders_and_the_control_is_tuned_as_the_candidat
     losses = [name for name in run.stages() if name.endswith("losses")]
     assert any(name.endswith("pruning losses") for name in losses)
     assert any(name.endswith("sharing losses") for name in losses)
-    from gossamer.search.control import dense_control_quality, tuned_epochs
+    from gossamer.search.control import dense_control, tuned_epochs
 
     assert tuned_epochs(run) == 4 * (len(result.candidates) - 1)
     asked = []
@@ -107,14 +107,14 @@ def test_the_report_compares_the_coders_and_the_control_is_tuned_as_the_candidat
     )
     monkeypatch.setattr(Run, "stage", lambda self, name, compute: compute())
     monkeypatch.setattr("gossamer.search.control.measure_pace", lambda run: SimpleNamespace(numerics=None))
-    dense_control_quality(run)
+    dense_control(run)
     assert asked == [((), 5e-4)], "no teacher for the candidates, none for the control"
 
     def diverges(*_, **__):
         raise Diverged("planted")
 
     monkeypatch.setattr(Run, "tune", diverges)
-    assert dense_control_quality(run) is None
+    assert dense_control(run) is None
     assert run.notes[-1] == "there is no dense control to compare with: its tuning failed (planted)"
 
 

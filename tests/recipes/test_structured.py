@@ -35,7 +35,8 @@ RECIPES = {
     "information-richness:macs=0.6,copies=3": 0.6,
     "greedy-car:macs=0.5,images=256,shortlist=4": 0.5,
     "importance-weights:start=dissimilarity,images=512": 0.95,
-    "importance-weights:mode=energy,energy=0.6": 0.95,
+    "importance-weights:mode=energy,dropped=0.6": 0.95,
+    "importance-weights:mode=uniform,dropped=0.4,learning=0": 0.95,
     "adversarial-selection:pull=1,tuning=distillation": 0.95,
 }
 
@@ -196,7 +197,7 @@ def test_scratch_forgets(task):
         ("information-richness:outliers=x", r"outliers of information-richness must be one of clip, exempt"),
         ("greedy-car:shortlist=-1", r"shortlist of car must not be negative, got -1"),
         ("importance-weights:start=l3", r"start of importance-weights must be one of ones, .*, got 'l3'"),
-        ("importance-weights:learning=0", r"learning of importance-weights must be in \(0, 1\), got 0"),
+        ("importance-weights:learning=1", r"learning of importance-weights must be in \[0, 1\), got 1"),
         ("importance-weights:tolerance=-1", r"tolerance of importance-weights must be in \[0, 100\) points, got -1"),
         ("adversarial-selection:aligning=1", r"aligning of adversarial-selection must be in \(0, 1\), got 1"),
         ("adversarial-selection:pull=-1", r"pull of adversarial-selection must be positive, or 0 for a ladder"),

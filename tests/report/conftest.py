@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 
+from gossamer.certify import ByArea
 from gossamer.report.record import (
     Bytes,
     Candidate,
@@ -14,10 +15,13 @@ from gossamer.report.record import (
     Epoch,
     Latency,
     LayerRow,
+    Panel,
     Report,
+    Shown,
     Side,
     SpeedRow,
     SplitRow,
+    Swatch,
 )
 
 HOSTILE = "<script>alert('x')</script>\"&\x1b[31m\u202e[bold]"
@@ -220,6 +224,50 @@ def minimal() -> Report:
 
 
 @pytest.fixture
+def masks() -> Report:
+    """A segmentation network: a quality that is a number, figures of all pixels, areas, and pictures."""
+    report = _full()
+    figures = {"IoU of all pixels": 0.7712, "accuracy of all pixels": 0.9401}
+    less = {"IoU of all pixels": 0.7633, "accuracy of all pixels": 0.9388}
+    names = ("image", "truth", "before", "after", "difference")
+    return replace(
+        report,
+        network="unet",
+        task="segmentation",
+        data="tiles",
+        original=replace(report.original, quality=0.7344, figures=figures),
+        compressed=replace(report.compressed, quality=0.7301, figures=less),
+        control=replace(report.original, quality=0.7360, figures=figures),
+        certificate={
+            "tolerance": 0.02,
+            "confidence": 0.95,
+            "n": 400,
+            "b": 210,
+            "c": 180,
+            "observed_drop": 0.0043,
+            "bound": 0.0172,
+            "guaranteed": 0.0172,
+            "proven": True,
+            "method": "bets on the mean difference, paired; wager settled before the test",
+            "measure": "Dice",
+            "differences": "sTg=",
+            "wager": 0.8,
+        },
+        classes=(),
+        by_area=ByArea(-0.0012, 0.0098, 40),
+        shown=tuple(
+            Shown(which, before, after, tuple(Panel(name, f"pictures/{slug}-{name}.png") for name in names))
+            for which, slug, before, after in (
+                ("largest drop", "largest-drop", 0.812, 0.345),
+                ("median change", "median-change", 0.7, 0.7),
+                ("largest gain", "largest-gain", 0.2, 0.41),
+            )
+        ),
+        legend=(Swatch("background", "#000000"), Swatch("turned wrong", "#d55e00")),
+    )
+
+
+@pytest.fixture
 def hostile() -> Report:
     """Every text that comes from outside tries to be markup, or to talk to the terminal."""
     report = _full()
@@ -239,8 +287,10 @@ def hostile() -> Report:
         goal={HOSTILE: HOSTILE},
         splits={HOSTILE: SplitRow(3, HOSTILE)},
         environment={HOSTILE: [HOSTILE]},
-        certificate={**report.certificate, "method": HOSTILE, HOSTILE: {HOSTILE: HOSTILE}},
+        certificate={**report.certificate, "method": HOSTILE, "measure": HOSTILE, HOSTILE: {HOSTILE: HOSTILE}},
+        shown=(Shown(HOSTILE, 0.9, 0.1, (Panel(HOSTILE, "pictures/x.png"),)),),
+        legend=(Swatch(HOSTILE, "#000000"),),
         speed=(replace(report.speed[0], runtime=HOSTILE, precision=HOSTILE),),
-        original=replace(report.original, latency_ms={HOSTILE: _latency(2.0)}),
+        original=replace(report.original, latency_ms={HOSTILE: _latency(2.0)}, figures={HOSTILE: 0.5}),
         compressed=replace(report.compressed, latency_ms={HOSTILE: _latency(1.0)}),
     )

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import base64
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -15,8 +16,9 @@ from gossamer.report.markup import Html, join, tag
 from gossamer.report.page import page, write_page
 from gossamer.report.record import Report
 
-REPORTS = ["full", "fast", "minimal", "hostile"]
-VOID = {"meta", "link"}
+REPORTS = ["full", "fast", "minimal", "hostile", "masks"]
+VOID = {"meta", "link", "img"}
+PNG = b"\x89PNG\r\n\x1a\n"
 SECTIONS = {
     "candidates": "What was tried",
     "parts": "Where the bytes are",
@@ -67,7 +69,8 @@ class Parsed(HTMLParser):
 
 @pytest.fixture(params=REPORTS)
 def html(request: pytest.FixtureRequest) -> str:
-    return page(request.getfixturevalue(request.param))
+    report = request.getfixturevalue(request.param)
+    return page(report, {panel.file: PNG for shown in report.shown for panel in shown.panels})
 
 
 def test_it_nests(html: str) -> None:
@@ -80,7 +83,6 @@ def test_it_asks_for_nothing_from_elsewhere(html: str) -> None:
     names = {name for name, _ in parsed.elements}
     assert not names & {
         "script",
-        "img",
         "iframe",
         "object",
         "embed",
@@ -94,7 +96,9 @@ def test_it_asks_for_nothing_from_elsewhere(html: str) -> None:
     for name, attributes in parsed.elements:
         for key, value in attributes.items():
             assert not key.startswith("on"), f"{name} {key}"
-            if key in ("src", "href", "xlink:href", "srcset", "action", "data"):
+            if name == "img" and key == "src":
+                assert re.fullmatch(r"data:image/png;base64,[A-Za-z0-9+/]+=*", value or "")
+            elif key in ("src", "href", "xlink:href", "srcset", "action", "data"):
                 assert value == "data:,", f"{name} {key}={value}"
             assert key == "content" or "http" not in (value or "").replace("&", ""), f"{name} {key}={value}"
     style = re.search(r"<style>(.*?)</style>", html, re.DOTALL)
@@ -109,6 +113,8 @@ def test_it_can_be_heard(html: str) -> None:
     ids = [a["id"] for _, a in parsed.elements if "id" in a]
     assert len(ids) == len(set(ids))
     for name, attributes in parsed.elements:
+        if name == "img":
+            assert attributes.get("alt")
         if name == "svg":
             assert attributes.get("aria-label") or attributes.get("aria-hidden") == "true"
         if name == "section":
@@ -142,7 +148,7 @@ def test_hostile_names_are_text(hostile: Report, hostile_text: str) -> None:
 def test_the_numbers_are_there(full: Report) -> None:
     parsed = Parsed(page(full))
     headline = "14.2\u00d7 smaller at \u22120.12\u00a0points; "
-    headline += "a drop of 1 point or more is excluded at 95 % confidence"
+    headline += "a drop of 1 point or more in accuracy is excluded at 95 % confidence"
     assert headline in parsed.text
     for cell in [
         "91.64\u00a0%",
@@ -234,6 +240,56 @@ def test_a_missing_part_takes_its_heading_along(part: str, full: Report) -> None
     without = replace(full, **gone)
     expected = [name for name in Parsed(page(full)).headings if name != SECTIONS[part]]
     assert Parsed(page(without)).headings == expected
+
+
+def test_what_is_measured_is_named_wherever_quality_is_shown(masks: Report, full: Report) -> None:
+    parsed = Parsed(page(masks))
+    text = parsed.text.replace("\u00a0", " ")
+    assert "a drop of 2 points or more in Dice is excluded at 95 % confidence" in text
+    assert "The observed change in Dice is \u22120.43 points." in text
+    assert "Dice on the selection split, %" in text
+    assert {"quality (Dice, test split)", "quality of an image", "Dice"} <= set(parsed.cells)
+    assert "IoU on the selection split" not in text
+    assert "accuracy on the selection split, %" in Parsed(page(full)).text
+
+
+def test_figures_of_all_pixels_stand_below_the_mean_of_the_images(masks: Report) -> None:
+    cells = [cell.replace("\u00a0", " ") for cell in Parsed(page(masks)).cells]
+    at = cells.index("IoU of all pixels, test split")
+    assert cells[at : at + 5] == ["IoU of all pixels, test split", "77.12 %", "76.33 %", "\u22120.79 pt", "77.12 %"]
+    assert cells.index("quality (Dice, test split)") < at < cells.index("size as fp32")
+
+
+def test_areas_stand_beside_the_certificate_and_are_called_approximate(masks: Report, full: Report) -> None:
+    text = Parsed(page(masks)).text.replace("\u00a0", " ")
+    assert (
+        "By area, approximate: drop between \u22120.12 and 0.98 points, 95 % of 10,000 resamples of 40 areas. "
+        "Here areas are taken for independent, not images; it is no part of the proof."
+    ) in text
+    assert "By area" not in page(full)
+
+
+def test_pictures_that_are_there_lie_inside_the_page(masks: Report, tmp_path: Path) -> None:
+    (tmp_path / "pictures").mkdir()
+    for shown in masks.shown[:2]:
+        for panel in shown.panels:
+            (tmp_path / panel.file).write_bytes(PNG + panel.file.encode())
+    (tmp_path / masks.shown[1].panels[0].file).write_bytes(b"something else")
+    (tmp_path / masks.shown[1].panels[1].file).write_bytes(PNG + bytes(2**19))
+    write_page(masks, tmp_path / "report.html")
+    parsed = Parsed((tmp_path / "report.html").read_text())
+    images = [attributes for name, attributes in parsed.elements if name == "img"]
+    assert len(images) == 5 + 3
+    source = base64.b64decode((images[0]["src"] or "").removeprefix("data:image/png;base64,"))
+    assert source == PNG + b"pictures/largest-drop-image.png"
+    assert images[0]["alt"] == "image of the test image with the largest drop"
+    text = parsed.text.replace("\u00a0", " ")
+    assert "Largest drop: Dice 81.20 % before, 34.50 % after (\u221246.70 points)" in text
+    assert "Largest gain" not in text
+    assert "Test images" in parsed.headings
+    write_page(masks, tmp_path / "elsewhere" / "page.html", tmp_path)
+    assert (tmp_path / "elsewhere" / "page.html").read_text() == (tmp_path / "report.html").read_text()
+    assert "Test images" not in Parsed(page(masks)).headings, "without its pictures there is no heading"
 
 
 def test_columns_with_nothing_in_them_are_left_out(full: Report) -> None:

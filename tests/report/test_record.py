@@ -33,7 +33,7 @@ CLAIM_KEYS = [
 ]
 
 
-@pytest.mark.parametrize("name", ["full", "fast", "minimal", "hostile"])
+@pytest.mark.parametrize("name", ["full", "fast", "minimal", "hostile", "masks"])
 def test_read_back_as_written(name: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
     report: Report = request.getfixturevalue(name)
     write_json(report, tmp_path / "report.json")
@@ -120,6 +120,12 @@ def _set(new: Any, *path: str) -> Callable[[dict[str, Any]], None]:
             r"quality to be between 0 and 1, got 91\.6; .* \(in report\.original\)",
         ),
         (_set(-1, "original", "bytes", "zip"), r"bytes\.zip to be at least 0, got -1"),
+        (_set({"IoU": 1.2}, "original", "figures"), r"figure 'IoU' to be between 0 and 1, got 1\.2"),
+        (
+            _set([{"name": "x", "file": "../../etc/passwd"}], "shown", "0", "panels"),
+            r"expected a picture of the form pictures/name\.png, got '\.\./\.\./etc/passwd'; a page shows no other",
+        ),
+        (_set([{"name": "x", "colour": "red;}"}], "legend"), r"expected a colour as #rrggbb, got 'red;\}'"),
         (_set(10**9, "original", "nonzeros"), r"nonzeros to be between 0 and 269722, got 1000000000"),
         (
             _delete("certificate", "bound"),
@@ -135,9 +141,11 @@ def _set(new: Any, *path: str) -> Callable[[dict[str, Any]], None]:
 def test_what_is_wrong_is_named(change: Callable[[Any], None], message: str, full: Report) -> None:
     plain = full.to_json()
     plain["candidates"] = {str(i): c for i, c in enumerate(plain["candidates"])}  # so that a path can enter it
+    plain["shown"] = {"0": {"which": "x", "original": 0.5, "compressed": 0.5, "panels": []}}
     change(plain)
-    if isinstance(plain["candidates"], dict):
-        plain["candidates"] = list(plain["candidates"].values())
+    for name in ("candidates", "shown"):
+        if isinstance(plain[name], dict):
+            plain[name] = list(plain[name].values())
     with pytest.raises(ValueError, match=message):
         Report.from_json(plain)
 

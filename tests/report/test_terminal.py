@@ -47,8 +47,18 @@ def test_comparison_holds_the_numbers(full: Report) -> None:
         "batch 1, OpenVINO": ["1.31 ms", "0.894 ms", "1.47x"],
     }.items():
         assert all(number in rows[label] for number in numbers), rows[label]
-    assert "Proven: on 5,000 test images a drop of 1 point or more is excluded" in shown
+    assert "Proven: on 5,000 test images a drop of 1 point or more in accuracy is excluded" in shown
     assert "control" in shown
+
+
+def test_figures_measure_and_areas_are_told(masks: Report) -> None:
+    shown = _plain(comparison_table(masks))
+    rows = {line.split("  ")[1].strip(): line for line in shown.splitlines() if line.startswith("  ")}
+    assert "-0.43 pt" in rows["quality (Dice, test split)"]
+    assert "-0.79 pt" in rows["IoU of all pixels, test split"]
+    words = " ".join(shown.split())
+    assert "a drop of 2 points or more in Dice is excluded" in words
+    assert "By area, approximate: drop between -0.12 and 0.98 points" in words
 
 
 def test_no_control_no_column(fast: Report, minimal: Report) -> None:

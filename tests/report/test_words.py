@@ -21,13 +21,15 @@ from gossamer.report.words import (
 
 
 def test_headline_of_bytes(full: Report) -> None:
-    assert headline(full) == ("14.2x smaller at -0.12 points; a drop of 1 point or more is excluded at 95 % confidence")
+    assert headline(full) == (
+        "14.2x smaller at -0.12 points; a drop of 1 point or more in accuracy is excluded at 95 % confidence"
+    )
 
 
 def test_headline_of_latency(fast: Report) -> None:
     assert headline(fast) == (
         "1.55x faster in ONNX Runtime and 14.2x smaller at -0.78 points; "
-        "a drop of 1 point or more is not excluded at 95 % confidence"
+        "a drop of 1 point or more in accuracy is not excluded at 95 % confidence"
     )
 
 
@@ -85,7 +87,7 @@ def test_fastest_dense_float_counts_bf16_but_not_int8(full: Report) -> None:
 
 def test_certificate_in_one_sentence(full: Report, minimal: Report) -> None:
     assert certificate_sentence(full.certificate) == (
-        "Proven: on 5,000 test images a drop of 1 point or more is excluded at 95 % confidence "
+        "Proven: on 5,000 test images a drop of 1 point or more in accuracy is excluded at 95 % confidence "
         "(observed 0.12 points; the drop is below 0.642 points)."
     )
     chosen = {**full.certificate, "guaranteed": 0.01}  # a bolder candidate failed: its own bound holds no longer

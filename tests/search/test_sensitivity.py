@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from gossamer.graph import trace
+from gossamer.kinds.imitation import divergence
 from gossamer.search.sensitivity import measure_sensitivities, silenced
 from gossamer.tuning.batch_norm import reestimate_batch_norms
 
@@ -48,7 +49,7 @@ def _batches():
 def test_losses_fall_to_nothing_and_weights_come_back(network):
     before = copy.deepcopy(network.module.state_dict())
     scores = {"stem.weight": np.arange(8.0), "a.weight": -np.arange(8.0)}
-    found = dict(measure_sensitivities(network, scores, _batches(), may_end={"a.weight"}))
+    found = dict(measure_sensitivities(network, scores, _batches(), divergence, may_end={"a.weight"}))
     torch.testing.assert_close(network.module.state_dict(), before, rtol=0, atol=0)
     assert found["stem.weight"].counts == (1, 2, 4, 6, 8)
     assert found["a.weight"].counts == (0, 1, 2, 4, 6, 8)

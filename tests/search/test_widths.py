@@ -68,7 +68,7 @@ def test_loses_less_than_one_threshold_over_norms():
     generator = torch.Generator().manual_seed(0)
     batches = [x for x, _ in task.batches(task.calibration, 250, generator=generator, augment=True)][:2]
     scores = scores_of(network)
-    sensitivities = dict(measure_sensitivities(network, scores, batches[:1], may_end=set()))
+    sensitivities = dict(measure_sensitivities(network, scores, batches[:1], task.imitation, may_end=set()))
     budget = 0.8 * network.macs
     ours = allocate(
         {name: range(2, score.size + 1, 2) for name, score in scores.items()},

@@ -12,7 +12,9 @@ import torch
 from torch.func import functional_call
 
 from gossamer.graph import trace
-from gossamer.tuning import AdversarialAlignment, Clock, ImportanceWeights, Settings, effective_weights, tune
+from gossamer.kinds.imitation import divergence
+from gossamer.tuning import AdversarialAlignment, Batch, Clock, ImportanceWeights, Settings, effective_weights, tune
+from gossamer.tuning.adversarial_alignment import answer_width, answers_last
 from gossamer.tuning.gates import fold_in, gated, reading
 from gossamer.zoo.models import load_model
 
@@ -78,6 +80,18 @@ def test_importance_weights_learn_and_their_penalty_pulls(task):
     free, pulled = learned(0.0), learned(0.05)
     assert not torch.equal(free, torch.ones_like(free))
     assert pulled.abs().mean() < 0.8 * free.abs().mean()
+
+
+def test_the_discriminator_judges_pixels_and_anchors_one_by_one():
+    torch.manual_seed(0)
+    batch = Batch(
+        torch.zeros(2, 3, 4, 4), torch.zeros(2, dtype=torch.long), torch.nn.functional.cross_entropy, divergence
+    )
+    for shape, width in (((2, 5), 5), ((2, 1, 4, 4), 1), ((2, 6, 4, 4), 6), ((2, 30, 7), 7)):
+        outputs = torch.randn(shape)
+        assert answer_width(outputs) == width
+        assert answers_last(outputs).shape[:-1].numel() == outputs.numel() // width
+        assert AdversarialAlignment((), width).loss(outputs, torch.randn(shape), batch) > 0
 
 
 def aligned(network, task, settings=SETTINGS, **options):

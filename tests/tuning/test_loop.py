@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from gossamer.graph import trace
+from gossamer.kinds.imitation import divergence, log_probabilities
 from gossamer.tuning import (
     Batch,
     Distillation,
@@ -18,7 +19,6 @@ from gossamer.tuning import (
     effective_weights,
     tune,
 )
-from gossamer.tuning.distillation import log_probabilities
 
 SETTINGS = Settings(epochs=3, batch_size=64, learning_rate=0.1, augment=False)
 
@@ -131,7 +131,7 @@ def test_a_single_logit_is_a_choice_of_two_and_pixels_count_as_examples_do():
     ours, theirs = torch.randn(4, 3), torch.randn(4, 3)
     targets = torch.tensor([0, 2, 1, 1])
     cross_entropy = torch.nn.functional.cross_entropy
-    whole = Distillation().loss(ours, theirs, Batch(ours, targets, cross_entropy))
+    whole = Distillation().loss(ours, theirs, Batch(ours, targets, cross_entropy, divergence))
     pixels = [values.t().reshape(1, 3, 2, 2) for values in (ours, theirs)]
-    mapped = Distillation().loss(*pixels, Batch(pixels[0], targets.reshape(1, 2, 2), cross_entropy))
+    mapped = Distillation().loss(*pixels, Batch(pixels[0], targets.reshape(1, 2, 2), cross_entropy, divergence))
     assert torch.allclose(whole, mapped)

@@ -1,0 +1,28 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A claim: one call of the command line that a published number comes from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+#: Stores what a training left: zoo name, classes, preset, error.
+STORED = (
+    "store {} --weights {{run}}/weights.safetensors --classes {} --preset {} --error {} --trainable "
+    "--out {{run}}/model.gossamer"
+)
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One job: the gossamer arguments without --out, what it shows, and the hours it takes on two cores.
+
+    `then`: the arguments of a second call; `{run}` stands for the folder of the first. `also`: files of the run to be
+    kept beside what every claim keeps. `compared`: it is a row of a comparison, and none of README's table.
+    """
+
+    shows: str
+    arguments: str
+    hours: float
+    then: str | None = None
+    also: tuple[str, ...] = ()
+    compared: bool = False

@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The data that the words of a command line describe, recognised by what lies there, and how its images are read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from gossamer.data import (
+    arrays,
+    box_arrays,
+    box_folders,
+    cifar10,
+    coco,
+    emg_myo,
+    folder,
+    mask_arrays,
+    mask_folders,
+    mnist,
+)
+from gossamer.data.preprocess import PRESETS, Preprocess
+from gossamer.data.preprocess import preset as preset_named
+from gossamer.data.splits import Splits
+from gossamer.zoo.detectors import detector_preprocess, is_detector
+from gossamer.zoo.models import usual_preprocess
+
+#: Data sets that are named rather than recognised.
+NAMED_FORMS: dict[str, Callable[[Path], Splits]] = {
+    "cifar10": cifar10.load,
+    "cifar10-held-out": cifar10.load_held_out,
+    "mnist": mnist.load,
+    "emg": emg_myo.load,
+}
+Boxes = Callable[[Path, Preprocess, tuple[str, ...] | None, folder.Progress | None], Splits]
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """How images are read, as far as the command line says it: a preset's name, and what overrides it."""
+
+    preset: str | None = None
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+    size: int | None = None
+    crop: float | None = None
+    interpolation: str | None = None
+
+    @property
+    def given(self) -> dict[str, Any]:
+        """What is said, by name."""
+        return {name: value for name, value in vars(self).items() if value is not None}
+
+    def preprocess(self, model: str, size: int | tuple[int, int] | None = None) -> Preprocess:
+        """What is given, completed by what is usual of the preset or the network; `size`: that of the images."""
+        usual = self._usual(model)
+        chosen = {name: value for name, value in self.given.items() if name != "preset"}
+        if size is not None:
+            chosen.setdefault("size", size)
+        if "mean" in chosen and "std" in chosen:
+            chosen["channels"] = len(chosen["mean"])
+        if usual is not None:
+            return replace(usual, **chosen)
+        needed = [f"--{name}" for name in ("mean", "std", "size") if name not in chosen]
+        if needed:
+            raise ValueError(
+                f"how images were normalised when {model} was trained cannot be known; "
+                f"give {', '.join(needed)}, or --preset with one of {', '.join(PRESETS)}"
+            )
+        return Preprocess(**chosen)
+
+    def notes(self, model: str) -> tuple[str, ...]:
+        """Where mean and std were not given, whose they are."""
+        if self.preset is not None or self._usual(model) is None or {"mean", "std"} <= self.given.keys():
+            return ()
+        return (f"mean and std are those of {model}'s published weights; if yours differ, give --mean and --std",)
+
+    def _usual(self, model: str) -> Preprocess | None:
+        if self.preset is not None:
+            return preset_named(self.preset)
+        if is_detector(model):
+            return detector_preprocess(model, None if self.size is None else (self.size, self.size))
+        return usual_preprocess(model)
+
+
+def load_data(
+    data: str,
+    model: str,
+    pixels: Pixels,
+    *,
+    overlap: int | None,
+    only: Sequence[str] | None,
+    progress: folder.Progress | None,
+) -> tuple[Splits, Preprocess]:
+    """Splits as a network of this name reads them; ValueError for words that do not fit what is there.
+
+    `overlap`: of tiles, for folders of images with masks. `only`: the classes whose objects are kept, for boxes.
+    """
+    form = next((form for form in NAMED_FORMS if data.startswith(f"{form}:")), None)
+    path = Path(data.removeprefix(f"{form}:"))
+    boxes = None if form else _boxes(path)
+    tiled = form is None and boxes is None and mask_folders.is_mask_folder(path)
+    _check_used({"--overlap": (overlap, tiled), "--only": (only, boxes is not None)}, data)
+    if boxes is not None:
+        preprocess = pixels.preprocess(model)
+        splits = boxes(path, preprocess, tuple(only) if only else None, progress)
+    elif tiled:
+        preprocess = pixels.preprocess(model)
+        tile = (preprocess.height, preprocess.width)
+        splits = mask_folders.load(path, tile, overlap=overlap or 0, channels=preprocess.channels)
+    elif (found := NAMED_FORMS[form](path) if form else _in_memory(path)) is not None:
+        splits = found
+        high, wide, _ = splits.train.images.shape
+        preprocess = pixels.preprocess(model, high if high == wide else (high, wide))
+    else:
+        preprocess = pixels.preprocess(model)
+        splits = folder.load(path, preprocess, progress=progress)
+    return replace(splits, notes=(*splits.notes, *pixels.notes(model))), preprocess
+
+
+def _boxes(path: Path) -> Boxes | None:
+    """What loads images with boxes from here; None where there are none."""
+    if box_arrays.is_box_file(path):
+        return box_arrays.load
+    if coco.is_coco(path):
+        return coco.load
+    return box_folders.load if box_folders.is_box_folder(path) else None
+
+
+def _in_memory(path: Path) -> Splits | None:
+    """Images with labels or with masks from arrays; None for folders of pictures."""
+    if mask_arrays.is_mask_pack(path) or mask_arrays.is_mask_file(path):
+        return mask_arrays.load(path)
+    return arrays.load(path) if path.suffix == ".npz" or any(path.glob("*.npz")) else None
+
+
+def _check_used(options: Mapping[str, tuple[object, bool]], data: str) -> None:
+    """ValueError for an option that is given, not None, but not used."""
+    what = {"--overlap": "folders of images with masks", "--only": "images with boxes"}
+    for name, (value, used) in options.items():
+        if value is not None and not used:
+            raise ValueError(f"expected {name} for {what[name]} alone, got it with {data}; leave it out")
