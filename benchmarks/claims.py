@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from benchmarks.claim import STORED, Claim
+from benchmarks.detection_claims import DETECTION
 from benchmarks.segmentation_claims import SEGMENTATION
 
 _RESNET20 = (
@@ -197,7 +198,7 @@ CLAIMS: dict[str, Claim] = {
         8.0,
     ),
 }
-CLAIMS |= SEGMENTATION
+CLAIMS |= SEGMENTATION | DETECTION
 
 
 @dataclass(frozen=True)

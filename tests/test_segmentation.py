@@ -21,7 +21,9 @@ from gossamer.described_task import task_from
 from gossamer.goal import Goal
 from gossamer.graph import trace
 from gossamer.kinds.segmentation import Segmentation
-from gossamer.measure.quality import qualities
+from gossamer.measure.quality import answered, qualities
+from gossamer.report.record import Report
+from gossamer.search.claims import claims_bound
 from gossamer.search.run import Settings
 from gossamer.task import Task
 from gossamer.train import train
@@ -157,7 +159,49 @@ def test_the_certificate_is_about_what_the_file_answers(task, compressed):
     assert result.certificate.observed_drop == pytest.approx(float((before - after).mean()), abs=2e-4)
     assert result.certificate.b == int((before > after + 1e-9).sum())
     value = json.loads((result.folder / "report.json").read_text())
-    assert len(value["certificate"]["differences"]) == 400
+    assert len(Certificate.from_json(value["certificate"]).differences) == 400
+    assert value["certificate"]["measure"] == "IoU"
+    assert stored_claims(result)["measure"] == "IoU"
+
+
+def stored_claims(result):
+    return container.read(result.folder / "model.gossamer").claims["certificate"]
+
+
+def test_the_report_has_figures_areas_and_pictures(task, compressed):
+    result = compressed(BYTES)
+    report = result.report
+    model = (result.folder / "model.onnx").read_bytes()
+    found = answered(task.of_kind, task.preprocess, task.test, model)
+    assert report.compressed.figures == pytest.approx(found.figures)
+    assert (
+        set(report.original.figures)
+        == set(found.figures)
+        == {
+            "IoU of all pixels",
+            "Dice of all pixels",
+            "accuracy of all pixels",
+        }
+    )
+    assert report.by_area.areas == 40
+    assert report.by_area.low < result.certificate.observed_drop < report.by_area.high
+    worst, _, best = report.shown
+    before = qualities(task, task.test, (result.folder / "original.onnx").read_bytes())
+    changes = qualities(task, task.test, model) - before
+    assert worst.compressed - worst.original == pytest.approx(changes.min())
+    assert best.compressed - best.original == pytest.approx(changes.max())
+    page = (result.folder / "report.html").read_text()
+    assert page.count('<img src="data:image/png;base64,') == 15
+    assert "10,000 resamples of 40 areas" in page
+    assert Report.from_json(json.loads((result.folder / "report.json").read_text())) == report
+
+
+def test_the_certificate_takes_no_more_room_than_was_kept_free(task, compressed):
+    result = compressed(BYTES)
+    said = container.read(result.folder / "model.gossamer").claims
+    words = (said["network"], said["data"], said["recipe"])
+    most = claims_bound(400, by_bets=True, measure="IoU", words=words, **said["original"])
+    assert result.report.parts["certificate and claims"] <= most < 1000
 
 
 def test_two_outputs_a_pixel_are_read_as_well(folder, tmp_path):

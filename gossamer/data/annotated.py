@@ -43,14 +43,6 @@ class Annotated:
     size: tuple[int, int] | None = None
 
 
-class SqueezedImages(FolderImages):
-    """Pictures in files, each as a whole; the first `limit_bytes` of them are decoded only once."""
-
-    def _decode(self, index: int) -> NDArray[np.uint8]:
-        with opened(self.files[index]) as picture:
-            return self.preprocess.squeeze(picture)
-
-
 def load_annotated(
     parts: Mapping[str, Sequence[Annotated]],
     classes: tuple[str, ...],
@@ -72,7 +64,8 @@ def load_annotated(
     rows, changes = _relative(every, number)
     files = tuple(found.picture for found in every)
     # One store for all parts, so that progress counts all of them.
-    whole = Split("all", SqueezedImages(files, preprocess, limit_bytes, progress), boxes=Boxes.of(rows))
+    images = FolderImages(files, preprocess, limit_bytes, progress, squeezed=True)
+    whole = Split("all", images, boxes=Boxes.of(rows))
     given, first = {}, 0
     for part in PARTS:
         if part in parts:

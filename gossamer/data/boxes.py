@@ -114,7 +114,7 @@ def inside(rows: NDArray[np.float64]) -> tuple[NDArray[np.float32], NDArray[np.b
     ([[0.0, 0.0, 0.5, 1.0, 7.0, 0.0]], [True, False])
     """
     cut = np.concatenate([rows[:, :CLASS].clip(0, 1), rows[:, CLASS:]], 1).astype(np.float32)
-    kept = (cut[:, 0] < cut[:, 2]) & (cut[:, 1] < cut[:, 3])
+    kept = np.asarray((cut[:, 0] < cut[:, 2]) & (cut[:, 1] < cut[:, 3]), np.bool_)
     return cut[kept], kept
 
 

@@ -40,12 +40,13 @@ Progress = Callable[[int, int], None]  # pictures done, pictures in all
 
 @dataclass(frozen=True, eq=False)
 class FolderImages:
-    """Pictures in files, cut to one size; the first `limit_bytes` of them are decoded only once."""
+    """Pictures in files, cut to one size, or squeezed to it whole; the first `limit_bytes` are decoded only once."""
 
     files: tuple[Path, ...] = field(repr=False)
     preprocess: Preprocess
     limit_bytes: int = KEPT_BYTES
     progress: Progress | None = field(default=None, repr=False)
+    squeezed: bool = False
     _kept: dict[int, NDArray[np.uint8]] = field(default_factory=dict, init=False, repr=False)
 
     def __len__(self) -> int:
@@ -98,7 +99,7 @@ class FolderImages:
 
         try:
             with Image.open(self.files[index]) as picture:
-                return self.preprocess.fit(picture)
+                return self.preprocess.squeeze(picture) if self.squeezed else self.preprocess.fit(picture)
         except (
             OSError,
             UnidentifiedImageError,

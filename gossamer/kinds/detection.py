@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from torch.nn import functional
 
 from gossamer.data.augment_boxes import augmented
-from gossamer.data.boxes import PADDING
+from gossamer.data.boxes import CLASS, COLUMNS, PADDING, check_boxes
 from gossamer.data.images import Split
 from gossamer.data.splits import Splits
 from gossamer.detection import Head
@@ -79,8 +79,8 @@ class Detection:
     def targets(self, split: Split, positions: NDArray[np.int64]) -> Targets:
         """Objects, float32 (N, L, 6): corners, class, difficult; none in a calibration split without boxes."""
         if split.boxes is None:
-            rows = np.zeros((len(positions), 1, 6), np.float32)
-            rows[..., 4] = PADDING
+            rows = np.zeros((len(positions), 1, COLUMNS), np.float32)
+            rows[..., CLASS] = PADDING
             return rows
         return split.boxes.take(positions)
 
@@ -135,14 +135,9 @@ class Detection:
 
     def check_split(self, split: Split, classes: int, where: str) -> None:
         """Raise ValueError where boxes are missing, there is no object at all, or a class that there is not."""
-        if split.boxes is None:
-            raise ValueError(f"split '{split.name}' of {where} has no boxes; only calibration can do without")
-        if not len(split.boxes.rows):
+        check_boxes(split, classes, where)
+        if split.boxes is not None and not len(split.boxes.rows):
             raise ValueError(f"expected objects in split '{split.name}' of {where}, got none; check --only and --data")
-        if (highest := int(split.boxes.rows[:, 4].max())) >= classes:
-            raise ValueError(
-                f"classes of objects must be in 0..{classes - 1}, got {highest} in split '{split.name}' of {where}"
-            )
 
     def remarks(self, splits: Splits) -> Iterator[str]:
         """That images of one area are not independent."""

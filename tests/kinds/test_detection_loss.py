@@ -20,6 +20,7 @@ SSD = Head(
     (Level(4, 6, ((0.3, 0.3), (0.2, 0.5))), Level(2, 3, ((0.6, 0.6), (0.4, 0.9)))), "offsets", "softmax", CLASSES
 )
 CELLS = Head((Level(4, 6, ((1 / 6, 1 / 4),)),), "cells", "objectness", CLASSES)
+MORE = Head(CELLS.levels, "cells", "objectness", CLASSES, others=2)
 LOSSES = [MultiboxLoss(SSD), FastestDetLoss(CELLS)]
 NOTHING = [0.0, 0.0, 0.0, 0.0, -1.0, 0.0]
 
@@ -170,8 +171,9 @@ def test_each_object_has_an_anchor_of_its_own_though_two_want_the_same():
     [
         (SSD, LOSSES[0], multibox_by_hand),
         (CELLS, LOSSES[1], fastestdet_by_hand),
+        (MORE, FastestDetLoss(MORE), fastestdet_by_hand),
     ],
-    ids=["multibox", "fastestdet"],
+    ids=["multibox", "fastestdet", "fastestdet with other classes"],
 )
 def test_the_loss_is_the_sum_that_its_header_says(head, loss, by_hand, seed):
     outputs, targets = drawn(head, seed=seed)
