@@ -31,7 +31,7 @@ def add_verb(verbs: Any) -> None:
     train.add_argument(
         "--cutout", type=cli_values.pixels, default=0, metavar="PIXELS", help="side of a grey square in each image"
     )
-    train.add_argument("--backbone", type=Path, metavar="FILE", help="weights of a classifier for a detector's backbone")
+    train.add_argument("--backbone", type=Path, metavar="FILE", help="a classifier's weights for a detector's backbone")
     train.add_argument("--backbone-turned", action="store_true", help="its kernels are turned by 180 degrees")
     train.add_argument("--teacher", metavar="MODEL", help="a trained network for the same images, to learn from")
     train.add_argument("--teacher-weights", type=Path, metavar="FILE", help="its weights")

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import reprlib
 from dataclasses import dataclass, fields
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -127,7 +128,15 @@ class Head:
 
     def anchors(self) -> Values:
         """Centre x, y, width, height of each anchor, relative to the picture; not clipped to it. (A, 4)"""
+        return self._anchors.copy()
+
+    @cached_property
+    def _anchors(self) -> Values:
         return np.concatenate([level.anchors() for level in self.levels])
+
+    @cached_property
+    def _cells(self) -> Values:
+        return np.concatenate([level.cells() for level in self.levels])
 
     def encode(self, boxes: Values, anchors: Values) -> Values:
         """The four numbers that `decode` makes these boxes of: corners (..., 4), anchors (..., 4) -> (..., 4)
@@ -197,10 +206,10 @@ class Head:
 
     def _corners(self, numbers: Values) -> Values:
         if self.coding == "cells":
-            return decode_cells(numbers, np.concatenate([level.cells() for level in self.levels]))
+            return decode_cells(numbers, self._cells)
         if self.coding == "distances":
-            return decode_distances(numbers, self.anchors())
-        return decode_offsets(numbers, self.anchors(), self.variances)
+            return decode_distances(numbers, self._anchors)
+        return decode_offsets(numbers, self._anchors, self.variances)
 
     def _found(self, boxes: Values, scores: Values, limit: float) -> Detections:
         """Of one image: (A, 4), (A, classes)."""

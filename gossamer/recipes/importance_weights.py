@@ -47,7 +47,7 @@ from gossamer.tuning.gates import fold_in, reading
 
 ROUNDS = 12
 LEAST = 0.01  # of the multiply-adds must go in a round, or there is no other
-SHARES: dict[str, Energy | Uniform] = {"energy": Energy(), "uniform": Uniform()}  # rules that go by a share, for comparisons
+SHARES: dict[str, Energy | Uniform] = {"energy": Energy(), "uniform": Uniform()}  # for comparisons
 MODES = ("error", *SHARES)
 
 

@@ -47,7 +47,8 @@ def test_a_threshold_and_wanted_classes(detector):
     frame = frame_of(scene(64, 64, [(0, 0, 0), (1, 2, 3)]))
     faint = frame_of(scene(64, 64, []))
     faint.picture.paste((140, 0, 0), (0, 0, 32, 32))  # 20 * 140 / 255 - 10 = 0.98, a score of 0.73
-    assert [row.kind for row in look(detector, frame, 0.5, frozenset({1})).rows()] == ["leaf"]
+    (leaf,) = look(detector, frame, 0.5, frozenset({1})).rows()
+    assert (leaf.kind, leaf.x1, leaf.y1) == ("leaf", 48, 32)
     assert look(detector, frame, 0.5, frozenset()).rows() == []
     first, *_ = look(detector, faint, 0.5).rows()
     assert (first.x1, first.y1, first.score) == pytest.approx((0, 0, 0.7272), abs=2e-3)

@@ -101,6 +101,7 @@ def test_a_frame_is_sent_again_where_none_comes(page, monkeypatch):
 
 def test_a_client_that_never_reads_holds_nobody_up(page, monkeypatch):
     """It is let go; meanwhile another one gets the newest frame, and frames do not pile up."""
+    assert web._Handler.timeout == web.CLIENT_S
     monkeypatch.setattr(web._Handler, "timeout", 1.0)
     big = 10**6
     with never_reads(page), asked(page, "/stream") as answer:
