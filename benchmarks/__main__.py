@@ -23,8 +23,10 @@ import sys
 import time
 from pathlib import Path
 
-from benchmarks.claims import CLAIMS, Claim
+from benchmarks.claim import Claim
+from benchmarks.claims import CLAIMS
 from benchmarks.filing import file_circumstances
+from benchmarks.similarity import file_similarities
 from benchmarks.table import write_readme
 from gossamer.files import write_atomically, write_json
 
@@ -111,6 +113,8 @@ def file_results(name: str, claim: Claim) -> None:
         shutil.copyfile(out / file, filed / file)
         if file.endswith(".json"):
             _remove_paths(filed / file)
+    if claim.compared:
+        file_similarities(arguments(claim), out, filed)
     calls = [f"{shown(claim)} --out runs/{name}", *([claim.then.format(run=f"runs/{name}")] if claim.then else [])]
     file_circumstances(filed, "\n".join(f"gossamer {call}" for call in calls))
     log = out.with_suffix(".log").read_text(encoding="utf-8")

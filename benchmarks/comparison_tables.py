@@ -14,9 +14,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from benchmarks.claims import STRUCTURED, WEIGHT_LEVEL, Compared
 from benchmarks.filing import put_between
-from gossamer.files import write_atomically
+from benchmarks.similarity import FILE as SIMILARITY
+from gossamer.files import read_json, write_atomically
 from gossamer.report.markup import Html, tag
 from gossamer.report.record import Report, read_reports
 from gossamer.report.units import human_bytes
@@ -66,7 +69,7 @@ class Comparison:
     def section(self, share: int, rows: list[Row]) -> str:
         """A heading and a table."""
         costs = list(rows[0].costs)
-        head = ["method", *costs, "accuracy", "points", "as right as the original on", "dense control", ""]
+        head = ["method", *costs, "accuracy", "points", "as right as the original on", "CKA", "dense control", ""]
         lines = [head, ["---", *["---:"] * (len(head) - 2), "---"], *(row.cells for row in rows)]
         table = "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
         return f"## {share} % of the {self.left}\n\n{table}"
@@ -119,6 +122,17 @@ class Row:
         return {**nonzeros, **parameters, "file": human_bytes(after.bytes.coded)}
 
     @property
+    def similarity(self) -> str:
+        """CKA with the original, the mean over the layers."""
+        path = self.folder / SIMILARITY
+        return f"{np.mean(list(read_json(path).values())):.3f}" if path.exists() else ""
+
+    @property
+    def folder(self) -> Path:
+        """Where the result is filed."""
+        return ROOT / "results" / f"{self.comparison.name}-{self.share}-{self.name}"
+
+    @property
     def cells(self) -> list[str]:
         """Of the table."""
         certificate, control = self.report.certificate, self.report.control
@@ -129,6 +143,7 @@ class Row:
             f"{100 * self.report.compressed.quality:.2f} %",
             f"{-self.lost:+.2f} ± {self.error:.2f}",
             f"{agree:.1f} %",
+            self.similarity,
             f"{100 * control.quality:.2f} %" if control else "",
             f"[results](../results/{self.comparison.name}-{self.share}-{self.name}/)",
         ]

@@ -105,22 +105,25 @@ def test_anchors_may_be_those_of_people():
     assert network(torch.zeros(2, 3, SIDE, SIDE)).shape == (2, 2 * 21, 4 + 2)
 
 
-def test_the_first_numbers_are_those_of_the_first_place():
-    """Anchors of a place stand side by side, columns before rows: a predictor's bias says which channel goes where."""
-    network = small("mobilenetv2").eval()
+@pytest.mark.parametrize(("part", "first", "width"), [("boxes", 0, 4), ("scores", 4, 3)])
+def test_the_numbers_of_an_anchor_are_those_of_its_place(part, first, width):
+    """Of map k, row r, column c and box b: channels b * width and on at that place, counted row by row."""
+    torch.manual_seed(0)
+    network = randomised(SSDLite(2, (64, 96), 0.2))
+    maps: list[torch.Tensor] = []
+    for predictor in getattr(network, part):
+        predictor.register_forward_hook(lambda module, inputs, out: maps.append(out))
     with torch.no_grad():
-        for predictor in network.boxes:
-            predictor[1].weight.zero_()
-            predictor[1].bias.copy_(torch.arange(24.0))
-        for predictor in network.scores:
-            predictor[1].weight.zero_()
-            predictor[1].bias.copy_(100 + torch.arange(18.0))
-        outputs = network(torch.randn(1, 3, SIDE, SIDE))[0]
-    for a in range(network.head.count):
-        assert outputs[a].tolist() == [
-            *range(4 * (a % 6), 4 * (a % 6) + 4),
-            *range(100 + 3 * (a % 6), 103 + 3 * (a % 6)),
-        ]
+        outputs = network(torch.randn(2, 3, 64, 96))[..., first : first + width]
+    place = 0
+    for one, level in zip(maps, network.head.levels, strict=True):
+        for row in range(level.rows):
+            for column in range(level.columns):
+                for box in range(6):
+                    expected = one[:, box * width : (box + 1) * width, row, column]
+                    assert torch.equal(outputs[:, place], expected)
+                    place += 1
+    assert place == network.head.count
 
 
 def test_mobilenetv2_computes_what_torchvisions_does_with_its_weights(tmp_path):
