@@ -48,7 +48,7 @@ class Task:
 
     @property
     def kind(self) -> str:
-        """What it is about: "classification", "agreement" where labels are the original's own, "segmentation"."""
+        """In a word: "classification", "agreement" (labels are the original's own), "segmentation", "detection"."""
         return self.of_kind.name
 
     @classmethod

@@ -235,6 +235,12 @@ def test_detectors_need_boxes_and_labels_need_no_measure(tmp_path):
         task_from(model="resnet20", only=("cat",), **words)
 
 
+def test_few_images_are_said_to_prove_little(folder, capsys):
+    line = ["estimate", "--model", f"{folder / 'net.py'}:Net", "--data", str(folder / "data.npz"), "--tolerance", "0.1"]
+    assert main([*line, *LINE, "--weights", str(folder / "trained" / "weights.safetensors"), "--quiet"]) == 0
+    assert "300 test images cannot prove 0.1 points even at no drop" in capsys.readouterr().out
+
+
 def test_the_command_line_trains_one(folder, tmp_path, capsys):
     line = ["train", "--model", f"{folder / 'net.py'}:Net", "--data", str(folder / "data.npz"), *LINE]
     assert main([*line, "--epochs", "1", "--batch-size", "32", "--out", str(tmp_path / "out"), "--quiet"]) == 0

@@ -6,6 +6,7 @@ from __future__ import annotations
 from gossamer.certify import provable_drop, smallest_by_bets, smallest_provable
 from gossamer.goal import Goal
 from gossamer.graph import Network, trace
+from gossamer.kinds.classification import Classification
 from gossamer.search.pace import RUNGS_HOPED_FOR, epoch_time, epochs_per_rung
 from gossamer.search.run import Settings
 from gossamer.task import Task
@@ -17,7 +18,7 @@ USUAL_SPREADS = (0.01, 0.05)  # of the change in an image's quality, where that 
 def provable(task: Task, goal: Goal, look: int = 1) -> list[str]:
     """Sentences on what the test split can prove, worst news first."""
     n = len(task.test)
-    if task.kind == "segmentation":
+    if not isinstance(task.of_kind, Classification):  # quality is a number
         return [_by_bets(n, spread, goal, look) for spread in USUAL_SPREADS]
     if goal.fit:
         return [
