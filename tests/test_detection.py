@@ -153,6 +153,8 @@ def test_the_report_has_the_precision_of_the_whole_split(task, compressed):
     assert figures["AP at IoU 0.5 to 0.95, COCO"] < figures["AP at IoU 0.5, VOC"]
     page = (result.folder / "report.html").read_text()
     assert "AP at IoU 0.5, VOC" in page
+    assert page.count("data:image/png") == 9, "truth, before and after of three images"
+    assert "#e69f00" in page, "the colour of the only class"
 
 
 def test_the_certificate_is_about_what_the_file_answers(task, compressed):

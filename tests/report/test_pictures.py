@@ -16,7 +16,8 @@ from gossamer.data.images import ArrayImages, Split
 from gossamer.data.preprocess import Preprocess
 from gossamer.data.splits import Splits
 from gossamer.device.masks import palette
-from gossamer.report.pictures import BETTER, WORSE, WRONG, chosen_examples, difference, draw
+from gossamer.report.mask_pictures import BETTER, WORSE, WRONG, difference
+from gossamer.report.pictures import chosen_examples, draw
 from gossamer.runtime.export import export_onnx
 from gossamer.task import Task
 
