@@ -156,7 +156,7 @@ def test_a_point_lost_is_a_point_to_the_left_and_shares_have_tables_of_their_own
     assert [words.rpartition(": ")[2] for words in order] == ["-5.00 points", "-3.00 points", "-1.00 points"]
     table = weight_level.text([row(weight_level, "stepwise", 10, 0.0)])
     assert "| method | not zero | parameters | file |" in table
-    assert table.count(" | ---:") == 7
+    assert table.count(" | ---:") == 8
 
 
 def test_the_curves_are_made_from_results():
