@@ -46,6 +46,8 @@ LAYERS = [
         "cli_certify",
         "cli_device",
         "cli_detect",
+        "cli_bundle",
+        "cli_board",
         "cli_settings",
         "cli_values",
         "__main__",

@@ -227,7 +227,7 @@ def test_a_stream_that_goes_away(network, tmp_path, monkeypatch, capsys):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_camera_ends_when_it_is_stopped(network, tmp_path, cv2, monkeypatch, capsys, number):  # noqa: F811
+def test_a_camera_ends_when_it_is_stopped(network, tmp_path, cv2, monkeypatch, capsys, request, number):  # noqa: F811
     """By Ctrl-C, or by the system: that is how it ends, and all is written."""
 
     class Film(list):
@@ -247,6 +247,8 @@ def test_a_camera_ends_when_it_is_stopped(network, tmp_path, cv2, monkeypatch, c
             os.kill(os.getpid(), number)
 
     monkeypatch.setattr(cli_detect._Run, "one", one)
+    interrupted = signal.signal(signal.SIGINT, signal.default_int_handler)  # what runs in the background may ignore it
+    request.addfinalizer(lambda: signal.signal(signal.SIGINT, interrupted))
     before = signal.getsignal(signal.SIGTERM)
     assert detect(network, "camera:0", "--json", tmp_path / "list") == 0
     assert [row["frame"] for row in json_of(tmp_path / "list")] == frames

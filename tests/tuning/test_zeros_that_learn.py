@@ -250,13 +250,13 @@ def test_the_gradients_of_the_smooth_threshold_are_those_of_its_formula():
     torch.manual_seed(0)
     weight = torch.randn(6, 5, dtype=torch.float64, requires_grad=True)
     a, b = (torch.tensor(value, dtype=torch.float64, requires_grad=True) for value in (0.3, 0.5))
-    assert torch.autograd.gradcheck(lambda *given: Thresholded.apply(*given, 7.0), (weight, a, b))
+    assert torch.autograd.gradcheck(lambda *given: Thresholded.apply(*given, 7.0, 0), (weight, a, b))
 
 
 def test_the_sharper_the_nearer_to_hard_thresholding():
     weight = torch.linspace(-3, 3, 601, dtype=torch.float64).reshape(1, -1)
     t = torch.tensor(1.0, dtype=torch.float64)
-    value, survivors = Thresholded.apply(weight, t, t, 1e4)
+    value, survivors = Thresholded.apply(weight, t, t, 1e4, 0)
     away = (weight.abs() - 1).abs() > 0.01
     assert torch.allclose(value[away], torch.where(weight.abs() > 1, weight, 0)[away], atol=1e-9)
     assert float(survivors) == pytest.approx(float((weight.abs() > 1).sum()), abs=2)
@@ -266,7 +266,7 @@ def test_the_sharper_the_nearer_to_hard_thresholding():
 def test_a_dead_filter_gives_no_gradient():
     weight = torch.tensor([[0.1, -0.2], [0.1, 2.0]], requires_grad=True)
     t = torch.tensor(1.0)
-    Thresholded.apply(weight, t, t, 5.0)[0].sum().backward()
+    Thresholded.apply(weight, t, t, 5.0, 0)[0].sum().backward()
     assert weight.grad[0].tolist() == [0.0, 0.0]
     assert weight.grad[1].abs().min() > 0
 

@@ -151,7 +151,7 @@ def test_without_any_object_the_loss_is_finite(name):
         assert torch.isfinite(outputs.grad).all()
 
 
-@pytest.mark.parametrize(("name", "size"), pairs({name for name, _ in CASES[1:]}))
+@pytest.mark.parametrize(("name", "size"), [CASES[0], CASES[-1]])  # of the others the pass is long, and no other kind
 @pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
 def test_half_of_what_can_go_is_cut_exactly(name, size):
     """Anchors of the output stay, and channels that are normalised together may be inexact."""
