@@ -50,11 +50,17 @@ def environment() -> dict[str, Any]:
         "power": _first_line(_GOVERNOR),
         "memory_bytes": _memory_bytes(),
         "gpu": _gpu(),
-        "os": platform.platform(),
+        "os": operating_system(),
         "python": platform.python_version(),
         **{name: version(name) for name in PACKAGES},
     }
     return {name: value for name, value in found.items() if value not in (None, [])}
+
+
+def operating_system() -> str:
+    """Name, version and libraries; what a distribution or its owner appended to the version of the kernel is left out."""
+    release = platform.release()
+    return platform.platform().replace(release, release.partition("-")[0], 1)
 
 
 def doctor() -> list[Finding]:
@@ -64,7 +70,7 @@ def doctor() -> list[Finding]:
     threads, cores = usable_threads(), physical_cores(cpu)
     memory = _memory_bytes()
     findings = [
-        Finding("system", platform.platform()),
+        Finding("system", operating_system()),
         Finding("python", platform.python_version()),
         Finding("processor", cpu_model(cpu)),
         Finding(

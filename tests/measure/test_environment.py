@@ -138,3 +138,9 @@ def test_doctor_asks_the_runtimes_that_are_here() -> None:
         assert row.value[0].isdigit()
     assert "threads" in _row(findings, "torch").value
     assert "CPUExecutionProvider" in _row(findings, "onnxruntime").value
+
+
+def test_what_an_owner_appended_to_the_kernel_is_left_out(monkeypatch):
+    monkeypatch.setattr(module.platform, "release", lambda: "6.1.0-28-amd64")
+    monkeypatch.setattr(module.platform, "platform", lambda: "Linux-6.1.0-28-amd64-x86_64-with-glibc2.36")
+    assert module.operating_system() == "Linux-6.1.0-x86_64-with-glibc2.36"
