@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from gossamer import cli_certify, cli_detect, cli_device, cli_files, cli_store, cli_train, cli_work
+from gossamer import cli_bundle, cli_certify, cli_detect, cli_device, cli_files, cli_store, cli_train, cli_work
 from gossamer.cli_settings import with_settings_file
 from gossamer.near import meant
 
@@ -82,6 +82,7 @@ def build_parser() -> Parser:
     cli_certify.add_verb(verbs)
     cli_device.add_verb(verbs)
     cli_detect.add_verb(verbs)
+    cli_bundle.add_verb(verbs)
     parser.verbs = dict(verbs.choices)
     return parser
 

@@ -76,4 +76,4 @@ def _scores(path: Path, session: Session, batch: NDArray[np.float32]) -> NDArray
         raise ValueError(f"expected a classifier in {path}, an output (1, classes), got {scores.shape}")
     if not np.isfinite(scores).all():
         raise ValueError(f"the network {path} gives scores that are infinite or no numbers")
-    return scores[0].astype(np.float64)
+    return np.asarray(scores[0], np.float64)

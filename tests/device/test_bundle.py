@@ -315,9 +315,12 @@ def test_what_cannot_be_packed_is_one_sentence(words, message, write_gossamer, t
     assert sorted(path.name for path in tmp_path.iterdir() if path.is_dir()) == ["full"]
 
 
-def test_an_empty_folder_is_taken(tmp_path):
+@pytest.mark.parametrize("out", [".", "../b"])
+def test_an_empty_folder_is_taken(tmp_path, monkeypatch, out):
     (tmp_path / "b").mkdir()
-    assert bundle(write_detector(tmp_path / "net.gossamer"), "--out", tmp_path / "b") == 0
+    monkeypatch.chdir(tmp_path / "b")
+    assert bundle(write_detector(tmp_path / "net.gossamer"), "--out", out) == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["b", "net.gossamer"]
     assert (tmp_path / "b" / "run.sh").exists()
 
 
@@ -360,3 +363,18 @@ def test_an_accelerator_that_is_not_there(copied, capsys):
     with pytest.raises(SystemExit, match="2"):
         cli_board.main(["check", str(copied), "--provider", "npu"])
     assert capsys.readouterr().err.count("\n") == 1
+
+
+# --- what was seen on 64-bit ARM -------------------------------------------------------------------------------
+
+
+def test_the_page_says_what_an_emulated_board_did():
+    found = json.loads((PACKAGE.parent / "results" / "aarch64" / "checks.json").read_text())
+    page = " ".join((PACKAGE.parent / "docs" / "board.md").read_text().split())
+    assert found["same"]
+    assert found["decoded_sha256"]["here"] == found["decoded_sha256"]["there"]
+    assert found["onnxruntime"] == PINS["onnxruntime"], "run sh benchmarks/aarch64.sh with these requirements"
+    assert sum(row["count"] for row in found["pictures"].values()) == found["boxes_drawn"]["there"] == 4
+    assert "the same four people" in page
+    assert max(row["outputs"] for row in found["pictures"].values()) <= 2e-6
+    assert "at most 0.000002" in page
