@@ -58,7 +58,7 @@ def environment() -> dict[str, Any]:
 
 
 def operating_system() -> str:
-    """Name, version and libraries; what a distribution or an owner appended to the version of the kernel is left out."""
+    """Name, version and libraries, without what an owner or a distribution appended to the version of the kernel."""
     release = platform.release()
     return platform.platform().replace(release, release.partition("-")[0], 1)
 
