@@ -72,7 +72,7 @@ def measure(folder: Path, bundle: dict[str, Any], rounds: int, threads: int) -> 
         row["different_answers"] = _different(folder, bundle, name, sessions[name])
     machine = {
         "machine": platform.machine(),
-        "system": platform.platform(),
+        "system": platform.platform().replace(release, release.partition("-")[0], 1),
         "processor": _processor(),
         "cores": os.cpu_count(),
         "python": platform.python_version(),
