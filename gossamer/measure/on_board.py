@@ -70,6 +70,7 @@ def measure(folder: Path, bundle: dict[str, Any], rounds: int, threads: int) -> 
         ratio = float(np.median(times[first] / times[name]))
         row |= {"median_ms": median, "p10_ms": p10, "p90_ms": p90, "times_as_fast": ratio}
         row["different_answers"] = _different(folder, bundle, name, sessions[name])
+    release = platform.release()  # without what an owner appended to it
     machine = {
         "machine": platform.machine(),
         "system": platform.platform().replace(release, release.partition("-")[0], 1),
