@@ -6,8 +6,8 @@
 #     sh benchmarks/aarch64.sh NETWORK.gossamer PICTURES      a detector of your own
 #
 # writes results/aarch64/. Needs Debian 12 or like it, root, and: apt-get install qemu-user-static debootstrap
-# The system (300 MB) stays in ${GOSSAMER_RUNS:-runs}/aarch64; making it takes half an hour on two busy cores, the rest five
-# minutes. Milliseconds of an emulated processor say nothing: they are in no result.
+# The system (300 MB) stays in ${GOSSAMER_RUNS:-runs}/aarch64: the first time takes some ten to thirty minutes on two cores,
+# later ones five. Milliseconds of an emulated processor say nothing: they are in no result.
 set -eu
 cd "$(dirname "$0")/.."
 work=$(mkdir -p "${GOSSAMER_RUNS:-runs}/aarch64" && cd "${GOSSAMER_RUNS:-runs}/aarch64" && pwd)

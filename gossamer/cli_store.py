@@ -50,14 +50,14 @@ def run_store(options: argparse.Namespace) -> int:
 
     path = Path(options.what)
     preprocess = _preprocess(options)
-    onnx = _onnx_file(options, path) if path.suffix == ".onnx" else _exported(options, preprocess)
+    onnx, head = (_onnx_file(options, path), {}) if path.suffix == ".onnx" else _exported(options, preprocess)
     graph, weights = split_weights(onnx)
     payload = container.Payload(
         graph=graph,
         tensors=near_lossless(weights, options.error),
         preprocess=preprocess.to_json(),
         classes=(),
-        plan=Plan().in_file() | {"error": options.error} | ({"trainable": True} if options.trainable else {}),
+        plan=Plan().in_file() | {"error": options.error} | ({"trainable": True} if options.trainable else {}) | head,
     )
     out = options.out or Path(f"{path.stem if path.suffix == '.onnx' else options.what.rpartition(':')[2]}.gossamer")
     container.write(out, payload, {})
@@ -88,9 +88,11 @@ def _onnx_file(options: argparse.Namespace, path: Path) -> bytes:
     return path.read_bytes()
 
 
-def _exported(options: argparse.Namespace, preprocess: Preprocess) -> bytes:
+def _exported(options: argparse.Namespace, preprocess: Preprocess) -> tuple[bytes, dict[str, Any]]:
+    """In ONNX, and of a detector what its output means."""
     import torch
 
+    from gossamer.detection import Head
     from gossamer.runtime.export import export_onnx
     from gossamer.zoo.models import load_model, usual_classes
     from gossamer.zoo.weight_files import load_weights
@@ -101,7 +103,8 @@ def _exported(options: argparse.Namespace, preprocess: Preprocess) -> bytes:
     onnx = export_onnx(model.eval(), torch.zeros(2, *preprocess.shape), fold=not options.trainable)
     if options.trainable:
         _check_trainable(model, onnx)
-    return onnx
+    head = getattr(model, "head", None)
+    return onnx, {"head": head.to_json()} if isinstance(head, Head) else {}
 
 
 def _check_trainable(model: nn.Module, onnx: bytes) -> None:

@@ -237,6 +237,13 @@ def test_detectors_need_boxes_and_labels_need_no_measure(tmp_path):
         task_from(model="resnet20", only=("cat",), **words)
 
 
+def test_a_detector_that_is_stored_as_it_is_keeps_its_head(folder, tmp_path):
+    weights = str(folder / "trained" / "weights.safetensors")
+    line = ["store", f"{folder / 'net.py'}:Net", "--weights", weights, "--preset", "cifar10", "--classes", "1"]
+    assert main([*line, "--out", str(tmp_path / "net.gossamer")]) == 0
+    assert container.read(tmp_path / "net.gossamer").payload.plan["head"]["coding"] == "offsets"
+
+
 def test_few_images_are_said_to_prove_little(folder, capsys):
     line = ["estimate", "--model", f"{folder / 'net.py'}:Net", "--data", str(folder / "data.npz"), "--tolerance", "0.1"]
     assert main([*line, *LINE, "--weights", str(folder / "trained" / "weights.safetensors"), "--quiet"]) == 0
