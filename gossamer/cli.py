@@ -3,14 +3,13 @@
 
 from __future__ import annotations
 
-import argparse
 import errno
 import shlex
 import sys
 from collections.abc import Sequence
-from typing import Any, NoReturn
 
 from gossamer import cli_bundle, cli_certify, cli_detect, cli_device, cli_files, cli_store, cli_train, cli_work
+from gossamer.cli_parser import Parser
 from gossamer.cli_settings import with_settings_file
 from gossamer.near import meant
 
@@ -29,23 +28,6 @@ SYSTEM_ERRORS = {
     errno.EROFS: ("{0} is on a disk that cannot be written", "choose another path"),
     errno.ENOSPC: ("the disk of {0} is full", "make room, or choose another path"),
 }
-
-
-class Parser(argparse.ArgumentParser):
-    """argparse whose errors are one sentence, and whose options are written in full."""
-
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**(options | {"allow_abbrev": False}))
-        self.verbs: dict[str, Parser] = {}
-
-    @property
-    def flags(self) -> dict[str, argparse.Action]:
-        """The options by each of their flags."""
-        return dict(self._option_string_actions)
-
-    def error(self, message: str) -> NoReturn:
-        """Print the sentence and where to read more; exit status 2."""
-        self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

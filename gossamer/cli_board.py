@@ -13,9 +13,10 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 from gossamer import cli_detect, cli_device, cli_values
+from gossamer.cli_parser import Parser
 
 if TYPE_CHECKING:
     from gossamer.device.board_check import Difference
@@ -26,17 +27,6 @@ if TYPE_CHECKING:
 
 PROVIDERS = {"tensorrt": "TensorrtExecutionProvider", "cuda": "CUDAExecutionProvider", "cpu": "CPUExecutionProvider"}
 BEST, ROUNDS = 3, 50
-
-
-class Parser(argparse.ArgumentParser):
-    """argparse whose errors are one sentence, and whose options are written in full."""
-
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**(options | {"allow_abbrev": False}))
-
-    def error(self, message: str) -> NoReturn:
-        """Print the sentence and where to read more; exit status 2."""
-        self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

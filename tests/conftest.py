@@ -59,6 +59,20 @@ exec(SMALL_NET, _namespace)
 SmallNet: type[nn.Module] = _namespace["SmallNet"]
 
 
+class Threshold(nn.Module):
+    """Class 1 where the first channel is above a limit."""
+
+    def __init__(self, limit: float) -> None:
+        super().__init__()
+        self.mix = nn.Conv2d(3, 1, 1)
+        nn.init.zeros_(self.mix.weight)
+        self.mix.weight.data[0, 0] = 1.0
+        nn.init.constant_(self.mix.bias, -limit)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.mix(x)
+
+
 #: Before other code: no module but those named, comma by comma, in the first argument, and the standard library's.
 NOTHING_ELSE = """
 import sys
@@ -180,3 +194,22 @@ def user_task() -> Callable[[Path], Task]:
         )
 
     return read
+
+
+@pytest.fixture(scope="module")
+def compressed(request, tmp_path_factory):
+    """(goal, recipe) -> the result of the module's own `task` with its SETTINGS, made once."""
+    import gossamer
+
+    task, made = request.getfixturevalue("task"), {}
+
+    def run(goal, recipe="auto"):
+        asked = str((goal, recipe))
+        if asked not in made:
+            out = tmp_path_factory.mktemp("runs") / "run"
+            ledger = out.with_name("ledger.json")
+            settings = request.module.SETTINGS
+            made[asked] = gossamer.compress(task, goal, recipe, out=out, settings=settings, ledger=ledger)
+        return made[asked]
+
+    return run

@@ -48,6 +48,7 @@ LAYERS = [
         "cli_detect",
         "cli_bundle",
         "cli_board",
+        "cli_parser",
         "cli_settings",
         "cli_values",
         "__main__",

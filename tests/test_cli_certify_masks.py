@@ -8,9 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
-from torch import nn
 
 from gossamer.certify import BETTING, Certificate, recheck
 from gossamer.certify.betting import Differences, wager
@@ -27,23 +25,10 @@ from gossamer.plan import Plan
 from gossamer.runtime.export import export_onnx
 from gossamer.search.candidate import write_network
 from gossamer.task import Task
+from tests.conftest import Threshold
 
 SIDE = 16
 PARTS = {"train": 4, "val": 60, "test": 90}
-
-
-class Threshold(nn.Module):
-    """Class 1 where the first channel is above a limit."""
-
-    def __init__(self, limit: float) -> None:
-        super().__init__()
-        self.mix = nn.Conv2d(3, 1, 1)
-        nn.init.zeros_(self.mix.weight)
-        self.mix.weight.data[0, 0] = 1.0
-        nn.init.constant_(self.mix.bias, -limit)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.mix(x)
 
 
 def noisy(n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:

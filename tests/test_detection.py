@@ -11,7 +11,6 @@ import pytest
 import torch
 from PIL import Image
 
-import gossamer
 from gossamer import container
 from gossamer.certify import BETTING, recheck
 from gossamer.cli import main
@@ -91,22 +90,6 @@ def folder(tmp_path_factory) -> Path:
 def task(folder):
     weights = folder / "trained" / "weights.safetensors"
     return task_from(data=str(folder / "data.npz"), model=f"{folder / 'net.py'}:Net", weights=weights, **WORDS)
-
-
-@pytest.fixture(scope="module")
-def compressed(task, tmp_path_factory):
-    """(goal, recipe) -> the result, made once."""
-    made = {}
-
-    def run(goal, recipe="auto"):
-        asked = str((goal, recipe))
-        if asked not in made:
-            out = tmp_path_factory.mktemp("runs") / "run"
-            ledger = out.with_name("ledger.json")
-            made[asked] = gossamer.compress(task, goal, recipe, out=out, settings=SETTINGS, ledger=ledger)
-        return made[asked]
-
-    return run
 
 
 def test_boxes_make_a_detection_of_it(task):

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 import torch
 
-import gossamer
 from gossamer import container
 from gossamer.certify import BETTING, Certificate, recheck
 from gossamer.cli import main
@@ -92,22 +91,6 @@ def task(folder):
         weights=folder / "trained" / "weights.safetensors",
         **WORDS,
     )
-
-
-@pytest.fixture(scope="module")
-def compressed(task, tmp_path_factory):
-    """(goal, recipe) -> the result, made once."""
-    made = {}
-
-    def run(goal, recipe="auto"):
-        asked = str((goal, recipe))
-        if asked not in made:
-            out = tmp_path_factory.mktemp("runs") / "run"
-            ledger = out.with_name("ledger.json")
-            made[asked] = gossamer.compress(task, goal, recipe, out=out, settings=SETTINGS, ledger=ledger)
-        return made[asked]
-
-    return run
 
 
 def test_masks_make_a_segmentation_of_it(task):

@@ -29,15 +29,15 @@ def describe(file: File) -> str:
     head = f"  {'tensor':<36} {'shape':<18} {'bytes':>9} {'share':>7} {'bits each':>9} {'zeros':>7}  coder"
     lines += ["", head, *(_row(entry, file.bytes) for entry in file.stored)]
     network = file.payload
-    lines += ["", f"  classes: {', '.join(_safe(name) for name in network.classes) or 'no names'}"]
-    lines += [f"  input: {_safe(_input(network.preprocess))}"]
+    lines += ["", f"  classes: {', '.join(printable(name) for name in network.classes) or 'no names'}"]
+    lines += [f"  input: {printable(_input(network.preprocess))}"]
     error = network.plan.get("error")
     if isinstance(error, int | float):
         trainable = "; batch norms apart, to be trained further" if network.plan.get("trainable") else ""
         lines += [f"  stored as it was: {kept(error)}{trainable}"]
     certificate = file.claims.get("certificate")
     if isinstance(certificate, dict):
-        lines += [f"  certificate: {_safe(_certificate(certificate))}"]
+        lines += [f"  certificate: {printable(_certificate(certificate))}"]
     return "\n".join(lines)
 
 
@@ -86,9 +86,15 @@ def _row(entry: Stored, whole: int) -> str:
     zeros = f"{100 * entry.zeros / count:.0f} %"
     bits = 8 * entry.bytes / count
     part = f"{100 * entry.bytes / whole:.1f} %"
-    return f"  {_safe(entry.name):<36} {shape:<18} {entry.bytes:>9,} {part:>7} {bits:>9.2f} {zeros:>7}  {entry.coder}"
+    return (
+        f"  {printable(entry.name):<36} {shape:<18} {entry.bytes:>9,} {part:>7} {bits:>9.2f} {zeros:>7}  {entry.coder}"
+    )
 
 
-def _safe(text: str) -> str:
-    """Names come from outside: nothing in them may move the cursor."""
+def printable(text: str) -> str:
+    """Names come from outside: on one line, without what a terminal would obey.
+
+    >>> printable("car\\x1b[31m")
+    'car�[31m'
+    """
     return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)

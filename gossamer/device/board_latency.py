@@ -11,10 +11,8 @@ answer. Turns, warm-up and percentiles are those of docs/measuring.md.
 
 from __future__ import annotations
 
-import gc
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -25,6 +23,7 @@ from gossamer.device.deployed import Deployed, read_frame
 from gossamer.device.figures import Times
 from gossamer.device.frames import ms_since
 from gossamer.device.stored import Session
+from gossamer.device.turns import in_rotation, without_garbage_collection
 
 WARM_UP = 5
 STEPS = tuple(step.name for step in fields(Times))
@@ -71,28 +70,14 @@ class Turns:
 
 def in_turns(deployed: Deployed, turns: Turns, picture: Path, rounds: int) -> dict[int, dict[str, Spread]]:
     """What each step takes, by number of threads; they run once a round each, in an order that rotates."""
-    counts = list(turns.counts)
-    times: dict[int, list[Times]] = {count: [] for count in counts}
-    with _no_garbage_collection():
-        for k in range(-WARM_UP, rounds):
-            turn = k % len(counts)
-            for count in counts[turn:] + counts[:turn]:
-                turns.threads = count
-                taken = deployed.look(read_frame(picture))[1]
-                if k >= 0:
-                    times[count].append(taken)
+    times: dict[int, list[Times]] = {count: [] for count in turns.counts}
+    with without_garbage_collection():
+        for k, count in in_rotation(turns.counts, rounds, WARM_UP):
+            turns.threads = count
+            taken = deployed.look(read_frame(picture))[1]
+            if k >= 0:
+                times[count].append(taken)
     return {
         count: {step: Spread.of([getattr(each, step) for each in taken]) for step in STEPS}
         for count, taken in times.items()
     }
-
-
-@contextmanager
-def _no_garbage_collection() -> Iterator[None]:
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()

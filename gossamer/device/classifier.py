@@ -9,7 +9,7 @@ The picture is fitted as in training: resized, its centre kept.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from gossamer.data.preprocess import Preprocess
 from gossamer.device.figures import Times
 from gossamer.device.frames import Frame, ms_since
-from gossamer.device.stored import Opener, Session, one_line, read_stored
+from gossamer.device.stored import Opener, Session, first_output, read_stored
 
 Shares = list[tuple[str, float]]  #: classes with their shares, which sum to 1, by falling share
 
@@ -36,16 +36,10 @@ class Classifier:
 def open_classifier(path: Path, open_session: Opener) -> Classifier:
     """The network in a .gossamer file, ready to run; ValueError where it gives anything but scores of classes."""
     stored = read_stored(path)
-    sides = stored.sides()
-    preprocess = replace(
-        stored.preprocess, size=(sides[0] or stored.preprocess.height, sides[1] or stored.preprocess.width)
-    )
+    preprocess = stored.sized()
     session = stored.open(open_session)
     count = len(_scores(path, session, np.zeros((1, *preprocess.shape), np.float32)))
-    if stored.classes and len(stored.classes) != count:
-        raise ValueError(f"expected {count} names of classes in {path}, got {len(stored.classes)}")
-    names = stored.classes or tuple(f"class {index}" for index in range(count))
-    return Classifier(path, preprocess, names, session)
+    return Classifier(path, preprocess, stored.names(count), session)
 
 
 def classify(classifier: Classifier, frame: Frame) -> tuple[Shares, Times]:
@@ -66,12 +60,7 @@ def classify(classifier: Classifier, frame: Frame) -> tuple[Shares, Times]:
 
 def _scores(path: Path, session: Session, batch: NDArray[np.float32]) -> NDArray[np.float64]:
     """The scores of the classes, (K,); ValueError where the output is none."""
-    try:
-        scores = np.asarray(session.run(batch)[0])
-    except Exception as error:  # each runtime has exceptions of its own
-        raise ValueError(
-            f"expected {path} to read pictures of {batch.shape[2]}x{batch.shape[3]} pixels, but: {one_line(error)}"
-        ) from error
+    scores = first_output(path, session, batch)
     if scores.ndim != 2 or len(scores) != 1 or not scores.size:
         raise ValueError(f"expected a classifier in {path}, an output (1, classes), got {scores.shape}")
     if not np.isfinite(scores).all():

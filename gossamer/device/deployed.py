@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -25,7 +25,7 @@ from gossamer.device.detector import open_detector
 from gossamer.device.figures import Times
 from gossamer.device.frames import Frame, decode, ms_since
 from gossamer.device.network import open_network
-from gossamer.device.pictures import SUFFIXES
+from gossamer.device.pictures import images_in
 from gossamer.device.segment import predict, usual_overlap
 from gossamer.device.stored import Opener, Session, read_stored
 
@@ -57,9 +57,8 @@ def kind_of(path: Path, open_session: Opener) -> Kind:
     stored = read_stored(path)
     if stored.plan.get("head") is not None:
         return "detection"
-    height, width = stored.sides()
-    known = replace(stored.preprocess, size=(height or stored.preprocess.height, width or stored.preprocess.width))
-    shape = np.asarray(stored.open(open_session).run(np.zeros((1, *known.shape), np.float32))[0]).shape
+    empty = np.zeros((1, *stored.sized().shape), np.float32)
+    shape = np.asarray(stored.open(open_session).run(empty)[0]).shape
     if len(shape) == 2:
         return "classification"
     if len(shape) == 4:
@@ -124,13 +123,7 @@ def read_frame(path: Path) -> Frame:
 def find_pictures(path: Path) -> tuple[Path, ...]:
     """An image, or the images directly in a folder, by name."""
     if path.is_dir():
-        found = sorted(
-            each
-            for each in path.iterdir()
-            if each.suffix.lower() in SUFFIXES and each.is_file() and not each.name.startswith(".")
-        )
-    else:
-        found = [path] if path.is_file() else []
-    if not found:
+        return images_in(path)
+    if not path.is_file():
         raise ValueError(f"expected an image or a folder of images at {path}, found none; check the path")
-    return tuple(found)
+    return (path,)

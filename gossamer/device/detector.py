@@ -8,16 +8,17 @@ before any is read: one whose output is not what its head decodes is refused at 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from gossamer.container.describe import printable
 from gossamer.data.preprocess import Preprocess
 from gossamer.detection import Head
-from gossamer.device.stored import Opener, Session, Stored, one_line, read_stored
+from gossamer.device.stored import Opener, Session, Stored, first_output, read_stored
 from gossamer.near import meant
 
 Values = NDArray[np.float32]
@@ -35,13 +36,7 @@ class Detector:
 
     def outputs(self, batch: Values) -> Values:
         """The network's one output, (1, C, H, W) -> (1, A, 4 + E); ValueError where it is another."""
-        try:
-            outputs = np.asarray(self.session.run(batch)[0])
-        except Exception as error:  # each runtime has exceptions of its own
-            raise ValueError(
-                f"expected {self.path} to read pictures of {self.preprocess.height}x{self.preprocess.width} pixels, "
-                f"but: {one_line(error)}"
-            ) from error
+        outputs = first_output(self.path, self.session, batch)
         expected = (1, self.head.count, self.head.width)
         if outputs.shape != expected:
             raise ValueError(
@@ -77,24 +72,13 @@ def open_detector(
     `head`, as JSON values, `mean` and `std`, of pixels in 0..1, are for the latter.
     """
     stored = read_stored(path, mean, std)
-    known = stored.preprocess
-    if known.turned:
+    if stored.preprocess.turned:
         raise ValueError(f"expected a detector that reads pictures upright in {path}, this one turns them; retrain it")
     found = _head(stored, head)
-    detector = Detector(
-        path, replace(known, size=_size(stored)), found, _names(stored, found.classes), stored.open(open_session)
-    )
+    preprocess, names = _sized(stored), tuple(map(printable, stored.names(found.classes)))
+    detector = Detector(path, preprocess, found, names, stored.open(open_session))
     detector.outputs(np.zeros((1, *detector.preprocess.shape), np.float32))
     return detector
-
-
-def printable(name: str) -> str:
-    """A name on one line, without what a terminal would obey.
-
-    >>> printable("car\\x1b[31m")
-    'car�[31m'
-    """
-    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in name)
 
 
 def _head(stored: Stored, given: Mapping[str, Any] | None) -> Head:
@@ -117,21 +101,11 @@ def _head(stored: Stored, given: Mapping[str, Any] | None) -> Head:
         raise ValueError(f"expected the head of a detector for {stored.path}, but: {error}") from error
 
 
-def _size(stored: Stored) -> tuple[int, int]:
-    """Height and width of the pictures it reads; where the network leaves them free, what a .gossamer file says."""
-    height, width = stored.sides()
-    if (height is None or width is None) and stored.path.suffix != ".gossamer":
+def _sized(stored: Stored) -> Preprocess:
+    """How pixels are read, at the one size that the head is for."""
+    if None in stored.sides() and stored.path.suffix != ".gossamer":
         raise ValueError(
             f"expected a detector that reads pictures of one size in {stored.path}, which its head belongs to, got "
             "any size; export it with a fixed one"
         )
-    return height or stored.preprocess.height, width or stored.preprocess.width
-
-
-def _names(stored: Stored, count: int) -> tuple[str, ...]:
-    """A name for each class, made up where the file has none."""
-    if not stored.classes:
-        return tuple(f"class {index}" for index in range(count))
-    if len(stored.classes) != count:
-        raise ValueError(f"expected {count} names of classes in {stored.path}, got {len(stored.classes)}")
-    return tuple(printable(name) for name in stored.classes)
+    return stored.sized()

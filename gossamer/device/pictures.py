@@ -30,20 +30,28 @@ class Job:
     overlay: Path | None
 
 
+def images_in(folder: Path) -> tuple[Path, ...]:
+    """The images directly in a folder, by name; ValueError where there are none."""
+    found = tuple(
+        sorted(
+            path
+            for path in folder.iterdir()
+            if path.suffix.lower() in SUFFIXES and path.is_file() and not path.name.startswith(".")
+        )
+    )
+    if not found:
+        raise ValueError(
+            f"expected images in {folder}, PNG, JPEG, TIFF or WebP, found none; folders in it are not searched"
+        )
+    return found
+
+
 def find_jobs(images: Path, out: Path, overlay: bool = False) -> tuple[Job, ...]:
     """One job for an image, or for each image directly in a folder, by name; no two write the same file."""
     if images.is_dir():
-        files = sorted(
-            path
-            for path in images.iterdir()
-            if path.suffix.lower() in SUFFIXES and path.is_file() and not path.name.startswith(".")
-        )
-        if not files:
-            raise ValueError(
-                f"expected images in {images}, PNG, JPEG, TIFF or WebP, found none; folders in it are not searched"
-            )
+        files = images_in(images)
     elif images.exists():
-        files = [images]
+        files = (images,)
     else:
         raise ValueError(f"expected an image or a folder of images, found nothing at {images}; check the path")
     jobs = tuple(

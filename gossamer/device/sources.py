@@ -22,7 +22,7 @@ from gossamer.device.frames import Frame, decode, ms_since
 from gossamer.device.live import Live, Say
 from gossamer.device.motion_jpeg import read_stream, shown
 from gossamer.device.opencv import Video, opencv, read_camera
-from gossamer.device.pictures import SUFFIXES
+from gossamer.device.pictures import images_in
 
 VIDEOS = {".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".mjpeg", ".mjpg"}
 CAMERA = re.compile(r"camera(?::(\d{1,4}))?")
@@ -93,7 +93,7 @@ def open_source(text: str, every: int = 1) -> Source:
         return _stream(text, every)
     path = Path(text)
     if path.is_dir():
-        return Pictures(text, _pictures_in(path)[::every])
+        return Pictures(text, images_in(path)[::every])
     if not path.exists():
         raise ValueError(
             f"expected an image, a folder, a video, camera:0 or http://..., found nothing at {text}; check the path"
@@ -109,17 +109,3 @@ def _stream(url: str, every: int) -> Live:
     if parts.scheme.lower() not in ("http", "https") or not parts.hostname:
         raise ValueError(f"expected the address of a stream, http://HOST/... or https://HOST/..., got {shown(url)}")
     return Live(shown(url), "stream", partial(read_stream, url), every)
-
-
-def _pictures_in(folder: Path) -> tuple[Path, ...]:
-    """The images directly in a folder, by name."""
-    found = sorted(
-        path
-        for path in folder.iterdir()
-        if path.suffix.lower() in SUFFIXES and path.is_file() and not path.name.startswith(".")
-    )
-    if not found:
-        raise ValueError(
-            f"expected images in {folder}, PNG, JPEG, TIFF or WebP, found none; folders in it are not searched"
-        )
-    return tuple(found)

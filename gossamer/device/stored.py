@@ -8,7 +8,7 @@ a network must give, scores of pixels or boxes, is another matter: `network.py`,
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -71,6 +71,19 @@ class Stored:
             )
         return shape[2], shape[3]
 
+    def sized(self) -> Preprocess:
+        """How pixels are read, at the size of the network's input; where it is free, at the one that the file says."""
+        height, width = self.sides()
+        return replace(self.preprocess, size=(height or self.preprocess.height, width or self.preprocess.width))
+
+    def names(self, count: int) -> tuple[str, ...]:
+        """A name for each of so many classes, made up where the file has none; ValueError where it has others."""
+        if not self.classes:
+            return tuple(f"class {index}" for index in range(count))
+        if len(self.classes) != count:
+            raise ValueError(f"expected {count} names of classes in {self.path}, got {len(self.classes)}")
+        return self.classes
+
 
 def read_stored(path: Path, mean: Sequence[float] | None = None, std: Sequence[float] | None = None) -> Stored:
     """The network in a .gossamer or an .onnx file; `mean` and `std` are for the latter, in 0..1."""
@@ -95,6 +108,16 @@ def read_stored(path: Path, mean: Sequence[float] | None = None, std: Sequence[f
     except ValueError as error:
         raise ValueError(f"expected an ONNX network that reads one batch of images in {path}, but it {error}") from None
     return Stored(path, model, known, classes, plan, signature)
+
+
+def first_output(path: Path, session: Session, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+    """What a network of whole pictures gives for a batch (N, C, H, W); ValueError where it does not read that size."""
+    try:
+        return np.asarray(session.run(batch)[0])
+    except Exception as error:  # each runtime has exceptions of its own
+        raise ValueError(
+            f"expected {path} to read pictures of {batch.shape[2]}x{batch.shape[3]} pixels, but: {one_line(error)}"
+        ) from error
 
 
 def one_line(error: Exception) -> str:

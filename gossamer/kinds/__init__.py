@@ -7,7 +7,7 @@ which number between 0 and 1, or right or wrong, the certificate is about.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from gossamer.data.images import Split
 from gossamer.data.splits import Splits
+from gossamer.near import meant
 
 Quality = NDArray[np.bool_] | NDArray[np.float64]
 """Of each example, (N,): right or wrong, or a number between 0 and 1; the certificate tests the two differently."""
@@ -31,6 +32,12 @@ def remark_on_areas(splits: Splits) -> Iterator[str]:
             f"the {len(splits.test):,} test images come from {areas:,} areas; the certificate takes them for "
             "independent, which those of one area are not"
         )
+
+
+def check_measure(measure: str, known: Iterable[str]) -> None:
+    """ValueError for a measure that a kind does not have."""
+    if measure not in (known := list(known)):
+        raise ValueError(f"measure must be one of {', '.join(known)}, got '{measure}'{meant(measure, known)}")
 
 
 class Kind(Protocol):
@@ -68,8 +75,8 @@ class Kind(Protocol):
         """What counts, of each example, (N,)."""
         ...
 
-    def evidence(self, outputs: NDArray[np.float32], targets: Targets) -> list[Any]:
-        """What `figures` need to know of each example, N of them and small; none where there are no figures."""
+    def judged(self, outputs: NDArray[np.float32], targets: Targets) -> tuple[Quality, list[Any]]:
+        """`quality`, and the evidence of each example that `figures` need, small; none where there are no figures."""
         ...
 
     def figures(self, evidence: Sequence[Any]) -> dict[str, float]:

@@ -66,9 +66,9 @@ class Classification:
         best: NDArray[np.bool_] = np.argmax(outputs, axis=1) == targets
         return best & ~np.isnan(outputs).any(axis=1)
 
-    def evidence(self, outputs: NDArray[np.float32], targets: Targets) -> list[Any]:
-        """None: accuracy is the mean over the images."""
-        return []
+    def judged(self, outputs: NDArray[np.float32], targets: Targets) -> tuple[Quality, list[Any]]:
+        """No evidence beside it: accuracy is the mean over the images."""
+        return self.quality(outputs, targets), []
 
     def figures(self, evidence: Sequence[Any]) -> dict[str, float]:
         """None."""

@@ -19,7 +19,7 @@ a smooth L1 distance to the other's, at all of its objects.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -33,7 +33,7 @@ from gossamer.data.boxes import CLASS, COLUMNS, PADDING, check_boxes
 from gossamer.data.images import Split
 from gossamer.data.splits import Splits
 from gossamer.detection import Head
-from gossamer.kinds import Quality, Targets, remark_on_areas
+from gossamer.kinds import Quality, Targets, check_measure, remark_on_areas
 from gossamer.kinds.detection_quality import (
     MATCHINGS,
     MEASURES,
@@ -44,7 +44,6 @@ from gossamer.kinds.detection_quality import (
     mean_average_precision,
     outcome,
 )
-from gossamer.near import meant
 
 Criterion = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 NAMES = {"ap": "AP", "f1": "F1"}
@@ -61,10 +60,7 @@ class Detection:
     measure: str = "ap"
 
     def __post_init__(self) -> None:
-        if self.measure not in MEASURES:
-            raise ValueError(
-                f"measure must be one of {', '.join(MEASURES)}, got '{self.measure}'{meant(self.measure, MEASURES)}"
-            )
+        check_measure(self.measure, MEASURES)
 
     @property
     def name(self) -> str:
@@ -108,20 +104,18 @@ class Detection:
         pairs = zip(self.head.detect(outputs), _objects(targets), strict=True)
         return np.array([image_quality(found, truth, self.measure) for found, truth in pairs], np.float64)
 
-    def evidence(self, outputs: NDArray[np.float32], targets: Targets) -> list[Any]:
-        """Of each image, which detections are right."""
-        found = self.head.detect(outputs)
-        return [
-            tuple(outcome(detections, truth, matching) for matching in MATCHINGS)
-            for detections, truth in zip(found, _objects(targets), strict=True)
-        ]
+    def judged(self, outputs: NDArray[np.float32], targets: Targets) -> tuple[Quality, list[Any]]:
+        """And of each image, which detections are right, by the rule of each matching."""
+        pairs = zip(self.head.detect(outputs), _objects(targets), strict=True)
+        evidence = [{matching: outcome(found, truth, matching) for matching in MATCHINGS} for found, truth in pairs]
+        return np.array([MEASURES[self.measure](image["voc"]) for image in evidence], np.float64), evidence
 
-    def figures(self, evidence: Sequence[tuple[Outcome, ...]]) -> dict[str, float]:
+    def figures(self, evidence: Sequence[Mapping[str, Outcome]]) -> dict[str, float]:
         """Mean average precision over the classes that have objects, by the rules of VOC and of COCO."""
-        by = {matching: [image[place] for image in evidence] for place, matching in enumerate(MATCHINGS)}
 
         def mean(matching: str, rule: str, threshold: float) -> float:
-            return mean_average_precision(average_precision(by[matching], self.head.classes, rule, threshold))
+            outcomes = [image[matching] for image in evidence]
+            return mean_average_precision(average_precision(outcomes, self.head.classes, rule, threshold))
 
         return {
             "AP at IoU 0.5, VOC": mean("voc", "area", THRESHOLDS[0]),

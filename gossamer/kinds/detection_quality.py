@@ -33,6 +33,7 @@ from numpy.typing import NDArray
 
 from gossamer.detection import Detections
 from gossamer.detection.suppression import areas, intersections, overlaps
+from gossamer.kinds import check_measure
 from gossamer.near import meant
 
 Truth = NDArray[np.float32]
@@ -137,8 +138,7 @@ MEASURES: dict[str, Callable[[Outcome], float]] = {"ap": image_average_precision
 
 def image_quality(found: Detections, truth: Truth, measure: str) -> float:
     """Quality of an image by itself, from 0 to 1: `measure` of `MEASURES`, truth (L, 6)."""
-    if measure not in MEASURES:
-        raise ValueError(f"measure must be one of {', '.join(MEASURES)}, got '{measure}'{meant(measure, MEASURES)}")
+    check_measure(measure, MEASURES)
     return MEASURES[measure](outcome(found, truth))
 
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from gossamer.data.augment_masks import change_light, crop_and_turn
 from gossamer.data.images import Split, chunks
 from gossamer.data.splits import Splits
-from gossamer.kinds import Quality, Targets, remark_on_areas
+from gossamer.kinds import Quality, Targets, check_measure, remark_on_areas
 from gossamer.kinds.imitation import divergence
 from gossamer.kinds.segmentation_loss import segmentation_loss
 from gossamer.kinds.segmentation_quality import (
@@ -27,7 +27,6 @@ from gossamer.kinds.segmentation_quality import (
     pixel_accuracy,
     summed,
 )
-from gossamer.near import meant
 
 MEASURES: dict[str, Callable[[Counts], NDArray[np.float64]]] = {"iou": iou, "dice": dice, "accuracy": pixel_accuracy}
 CALLED = {"iou": "IoU", "dice": "Dice", "accuracy": "pixel accuracy"}
@@ -42,10 +41,7 @@ class Segmentation:
     measure: str = "iou"
 
     def __post_init__(self) -> None:
-        if self.measure not in MEASURES:
-            raise ValueError(
-                f"measure must be one of {', '.join(MEASURES)}, got '{self.measure}'{meant(self.measure, MEASURES)}"
-            )
+        check_measure(self.measure, MEASURES)
 
     @property
     def name(self) -> str:
@@ -82,9 +78,10 @@ class Segmentation:
         """The measure of each image: (N, 1 or classes, H, W), (N, H, W) -> (N,)"""
         return MEASURES[self.measure](self.counts(outputs, targets))
 
-    def evidence(self, outputs: NDArray[np.float32], targets: Targets) -> list[Any]:
-        """Pixels by truth and answer of each image, without the zeros."""
-        return list(kept(self.counts(outputs, targets)))
+    def judged(self, outputs: NDArray[np.float32], targets: Targets) -> tuple[Quality, list[Any]]:
+        """And the pixels by truth and answer of each image, without the zeros."""
+        counts = self.counts(outputs, targets)
+        return MEASURES[self.measure](counts), list(kept(counts))
 
     def figures(self, evidence: Sequence[Any]) -> dict[str, float]:
         """The measures of all pixels together, where a large object weighs more than a small one."""

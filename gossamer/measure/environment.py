@@ -17,6 +17,8 @@ from importlib import metadata, util
 from pathlib import Path
 from typing import Any
 
+from gossamer.measure.on_board import operating_system
+
 PACKAGES = ("gossamer-cnn", "torch", "onnx", "onnxruntime", "openvino", "numpy", "torchvision", "timm")
 
 _CPUINFO = Path("/proc/cpuinfo")
@@ -55,12 +57,6 @@ def environment() -> dict[str, Any]:
         **{name: version(name) for name in PACKAGES},
     }
     return {name: value for name, value in found.items() if value not in (None, [])}
-
-
-def operating_system() -> str:
-    """Name, version and libraries, without what an owner or a distribution appended to the version of the kernel."""
-    release = platform.release()
-    return platform.platform().replace(release, release.partition("-")[0], 1)
 
 
 def doctor() -> list[Finding]:

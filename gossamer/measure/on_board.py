@@ -70,10 +70,9 @@ def measure(folder: Path, bundle: dict[str, Any], rounds: int, threads: int) -> 
         ratio = float(np.median(times[first] / times[name]))
         row |= {"median_ms": median, "p10_ms": p10, "p90_ms": p90, "times_as_fast": ratio}
         row["different_answers"] = _different(folder, bundle, name, sessions[name])
-    release = platform.release()  # without what an owner appended to it
     machine = {
         "machine": platform.machine(),
-        "system": platform.platform().replace(release, release.partition("-")[0], 1),
+        "system": operating_system(),
         "processor": _processor(),
         "cores": os.cpu_count(),
         "python": platform.python_version(),
@@ -130,6 +129,12 @@ def _processor() -> str:
         return platform.processor()
     known = [line.partition(":")[2].strip() for line in lines if line.lower().startswith(("model name", "model\t"))]
     return known[0] if known else platform.processor()
+
+
+def operating_system() -> str:
+    """Name, version and libraries, without what an owner or a distribution appended to the version of the kernel."""
+    release = platform.release()
+    return platform.platform().replace(release, release.partition("-")[0], 1)
 
 
 def peak_memory() -> int | None:

@@ -50,8 +50,9 @@ def answered(
     found: list[Any] = []
     evidence: list[Any] = []
     for outputs, targets in outputs_of(kind, preprocess, split, model, runtime, progress):
-        found.append(kind.quality(outputs, targets))
-        evidence += kind.evidence(outputs, targets)
+        quality, beside = kind.judged(outputs, targets)
+        found.append(quality)
+        evidence += beside
     return Answered(np.concatenate(found), kind.figures(evidence))
 
 

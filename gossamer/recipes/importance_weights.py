@@ -123,9 +123,10 @@ class ImportanceWeights:
             plug = self._weights(run, network, groups)
             words = f"{name}, weights"
             run.tune(network.module, (plug,), numerics, learning, folder, words, "weights", gently=0.1, preparing=True)
-            learned = {group.name: plug.values[group.name].detach().cpu().numpy() for group in groups}
             for group in groups:
-                fold_in(network.tensors, reading(group), plug.values[group.name].detach().cpu())
+                value = plug.values[group.name].detach().cpu()
+                learned[group.name] = value.numpy()
+                fold_in(network.tensors, reading(group), value)
             reestimate_batch_norms(network.module, run.calibration_batches())
         network = without(run, network, self._keep(run, network, groups, self._scores(network, groups, learned)))
         reestimate_batch_norms(network.module, run.calibration_batches())

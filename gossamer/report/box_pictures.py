@@ -13,11 +13,9 @@ from gossamer.detection import Detections
 from gossamer.device.drawing import Label, colour_of, drawn
 from gossamer.kinds.detection import Detection
 from gossamer.kinds.detection_quality import SHOWN
-from gossamer.report.drawings import Drawing, Drawings, Outputs, as_hex, in_colour
+from gossamer.report.drawings import SWATCHES, Drawing, Drawings, Outputs, as_hex, in_colour
 from gossamer.report.record import Swatch
 from gossamer.task import Task
-
-SWATCHES = 12  # classes that a legend names
 
 
 def boxes_drawn(

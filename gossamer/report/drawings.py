@@ -15,6 +15,8 @@ from gossamer.task import Task
 
 Outputs = NDArray[np.float32]
 
+SWATCHES = 12  # classes that a legend names
+
 
 @dataclass(frozen=True, eq=False)
 class Drawing:

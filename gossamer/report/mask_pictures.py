@@ -10,11 +10,10 @@ from gossamer.data.images import Split
 from gossamer.device.masks import palette
 from gossamer.kinds.segmentation import BARE
 from gossamer.kinds.segmentation_quality import NO_CLASS, answers
-from gossamer.report.drawings import Drawing, Drawings, Outputs, as_hex, in_colour
+from gossamer.report.drawings import SWATCHES, Drawing, Drawings, Outputs, as_hex, in_colour
 from gossamer.report.record import Swatch
 from gossamer.task import Task
 
-SWATCHES = 12  # classes that a legend names
 WORSE, BETTER, WRONG = (213, 94, 0), (86, 180, 233), (150, 150, 150)  # told apart with any colour vision
 DIM = 5  # how many times darker the image lies under the difference
 

@@ -8,17 +8,16 @@ machine for a while slows both. Every measurement holds the latency lock.
 
 from __future__ import annotations
 
-import gc
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from gossamer.device.turns import in_rotation, without_garbage_collection
 from gossamer.runtime.lock import latency_lock
 from gossamer.runtime.session import Session, available, open_session, precisions
 
@@ -101,17 +100,14 @@ def interleaved(
             f"expected at least one session, rounds >= 1 and warmup >= 0, got {len(sessions)} sessions, "
             f"rounds {rounds} and warmup {warmup}"
         )
-    names = list(sessions)
-    times_ms = {name: np.empty(rounds) for name in names}
-    with latency_lock(), _no_garbage_collection():
-        for k in range(-warmup, rounds):
-            turn = k % len(names)
-            for name in names[turn:] + names[:turn]:
-                start = time.perf_counter_ns()
-                sessions[name].run(x)
-                elapsed = time.perf_counter_ns() - start
-                if k >= 0:
-                    times_ms[name][k] = elapsed / 1e6
+    times_ms = {name: np.empty(rounds) for name in sessions}
+    with latency_lock(), without_garbage_collection():
+        for k, name in in_rotation(list(sessions), rounds, warmup):
+            start = time.perf_counter_ns()
+            sessions[name].run(x)
+            elapsed = time.perf_counter_ns() - start
+            if k >= 0:
+                times_ms[name][k] = elapsed / 1e6
     return Interleaved(times_ms, {name: session.threads for name, session in sessions.items()})
 
 
@@ -133,14 +129,3 @@ def thread_counts() -> list[int]:
     """1, 2, 4, ... and the number of cores that this process may use."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return sorted({cores} | {2**k for k in range(cores.bit_length()) if 2**k <= cores})
-
-
-@contextmanager
-def _no_garbage_collection() -> Iterator[None]:
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()

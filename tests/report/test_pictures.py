@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from torch import nn
 
 from gossamer.data.images import ArrayImages, Split
 from gossamer.data.preprocess import Preprocess
@@ -20,20 +19,7 @@ from gossamer.report.mask_pictures import BETTER, WORSE, WRONG, difference
 from gossamer.report.pictures import chosen_examples, draw
 from gossamer.runtime.export import export_onnx
 from gossamer.task import Task
-
-
-class Threshold(nn.Module):
-    """Class 1 where the first channel is above a limit."""
-
-    def __init__(self, limit: float) -> None:
-        super().__init__()
-        self.mix = nn.Conv2d(3, 1, 1)
-        nn.init.zeros_(self.mix.weight)
-        self.mix.weight.data[0, 0] = 1.0
-        nn.init.constant_(self.mix.bias, -limit)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.mix(x)
+from tests.conftest import Threshold
 
 
 @pytest.fixture(scope="module")

@@ -11,12 +11,10 @@ from torch import nn
 from torch.nn import functional
 
 from gossamer.graph import Network, trace
-from gossamer.kinds.detection_loss import overlaps
-from gossamer.runtime.export import export_onnx
-from gossamer.runtime.session import open_session
 from gossamer.zoo import ZOO
 from gossamer.zoo.mobilenet_backbones import MobileNetV1, MobileNetV2, PaddedAtTheEnd, load_backbone
 from gossamer.zoo.ssdlite import SSDLite, default_boxes, map_sizes
+from tests.zoo.detectors import learns_by_heart, runs_alike
 
 SIDE = 64  # pixels: maps of 4x4, 2x2 and 1x1
 BACKBONES = ["mobilenetv1", "mobilenetv2"]
@@ -214,41 +212,14 @@ def test_half_of_all_channels_can_be_cut_exactly(backbone):
 
 @pytest.mark.parametrize("backbone", ["mobilenetv1", pytest.param("mobilenetv2", marks=pytest.mark.slow)])
 def test_onnx_runtime_computes_the_same_at_any_batch_size(backbone):
-    network = randomised(small(backbone))
-    session = open_session(export_onnx(network, torch.zeros(1, 3, SIDE, SIDE)))
-    x = torch.randn(3, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(0))
-    with torch.no_grad():
-        expected = network(x).numpy()
-    (found,) = session.run(x.numpy())
-    np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-4 * np.abs(expected).max())
+    images = torch.randn(3, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(0))
+    runs_alike(randomised(small(backbone)), images)
 
 
 def test_it_learns_two_images_by_heart():
-    """The criterion falls, gradients reach every weight, and the head then finds the objects."""
     network = small("mobilenetv2").train()
     images = torch.randn(2, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(0))
-    targets = torch.tensor(
-        [[[0.1, 0.2, 0.45, 0.7, 1, 0], [0.6, 0.1, 0.95, 0.5, 0, 0]], [[0.3, 0.3, 0.8, 0.9, 0, 0], [0, 0, 0, 0, -1, 0]]]
-    )
-    optimizer = torch.optim.Adam(network.parameters(), 3e-3)
-    losses = []
-    for step in range(40):
-        optimizer.zero_grad()
-        loss = network.criterion(network(images), targets)
-        loss.backward()
-        if step == 0:
-            assert all(torch.isfinite(p.grad).all() for p in network.parameters())
-            assert all(p.grad.abs().sum() > 0 for p in network.backbone.parameters() if p.ndim == 4)
-        optimizer.step()
-        losses.append(loss.item())
-    assert losses[-1] < 0.3 * losses[0]
-    with torch.no_grad():
-        outputs = network(images).numpy()
-    for found, truth in zip(network.head.detect(outputs, threshold=0.3), targets, strict=True):
-        there = truth[truth[:, 4] >= 0]
-        shared = overlaps(torch.from_numpy(found.boxes)[:, None], there[:, :4])
-        assert (shared.max(0).values > 0.6).all()
-        assert found.classes[shared.argmax(0).numpy()].tolist() == there[:, 4].long().tolist()
+    learns_by_heart(network, images, steps=40, falls_to=0.3, reached=network.backbone.parameters())
 
 
 def test_options_that_do_not_exist_are_refused():
