@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from gossamer.certify.certificate import Evidence
     from gossamer.container.file import File
     from gossamer.data.images import Split
+    from gossamer.data.preprocess import Preprocess
     from gossamer.kinds.segmentation import Segmentation
     from gossamer.measure.quality import Answered
 
@@ -102,11 +103,10 @@ def _by_masks(options: argparse.Namespace, file: File) -> Certificate:
     from gossamer.certify import Differences, by_known_areas, usual_wager
     from gossamer.certify.betting import difference, wager
     from gossamer.data.loose_masks import masked
-    from gossamer.data.preprocess import Preprocess
     from gossamer.kinds.segmentation import Segmentation
 
     kind, classes = Segmentation(options.measure), file.payload.classes
-    preprocess = Preprocess.from_json(dict(file.payload.preprocess))
+    preprocess = _preprocess(file)
     test, selection = masked(options.data, preprocess, classes, options.overlap)
     for split in (test, selection):
         if split is not None:
@@ -129,14 +129,20 @@ def _by_masks(options: argparse.Namespace, file: File) -> Certificate:
     return certificate
 
 
+def _preprocess(file: File) -> Preprocess:
+    """How images are read, as the compressed network's file says."""
+    from gossamer.data.preprocess import Preprocess
+
+    return Preprocess.from_json(dict(file.payload.preprocess))
+
+
 def _both(options: argparse.Namespace, split: Split, file: File, kind: Segmentation) -> tuple[Answered, Answered]:
     """What the original and the compressed network answer."""
-    from gossamer.data.preprocess import Preprocess
     from gossamer.measure.bench import network_bytes
     from gossamer.measure.quality import answered
     from gossamer.report.live import TerminalWatch
 
-    preprocess = Preprocess.from_json(dict(file.payload.preprocess))
+    preprocess = _preprocess(file)
 
     def ask(path: Path) -> Answered:
         with TerminalWatch(quiet=options.quiet).bar(f"asking {path.name}") as step:
@@ -151,10 +157,9 @@ def _both(options: argparse.Namespace, split: Split, file: File, kind: Segmentat
 
 def _images(options: argparse.Namespace, file: File) -> tuple[Split, tuple[str, ...]]:
     from gossamer.data.loose import labelled, unlabelled
-    from gossamer.data.preprocess import Preprocess
     from gossamer.report.live import TerminalWatch
 
-    preprocess, classes = Preprocess.from_json(dict(file.payload.preprocess)), file.payload.classes
+    preprocess, classes = _preprocess(file), file.payload.classes
     with TerminalWatch(quiet=options.quiet).bar("reading images") as step:
 
         def read(done: int, total: int) -> None:
@@ -172,7 +177,6 @@ def _answers(options: argparse.Namespace, path: Path, split: Split, file: File) 
     """The class that a network gives each image, (N,)."""
     import numpy as np
 
-    from gossamer.data.preprocess import Preprocess
     from gossamer.measure.answers import answers
     from gossamer.measure.bench import gives_maps, network_bytes
     from gossamer.report.live import TerminalWatch
@@ -183,7 +187,7 @@ def _answers(options: argparse.Namespace, path: Path, split: Split, file: File) 
             f"expected networks that give an image one class, got one that gives each pixel a class in {path}: give "
             "--data with images and masks, labels of images say nothing about it"
         )
-    preprocess = Preprocess.from_json(dict(file.payload.preprocess))
+    preprocess = _preprocess(file)
     with TerminalWatch(quiet=options.quiet).bar(f"asking {path.name}") as step:
         found = answers(model, split, preprocess, options.runtime, lambda done, total: step(done, total, ""))
     return found.astype(np.int64)

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gossamer.certify import level
 from gossamer.certify.betting import Differences, can_prove, expected_p_value, p_value, upper_bound, wager
 
 ALPHA, TRIALS = 0.05, 1500
@@ -131,3 +132,5 @@ def test_so_many_images_can_prove_so_much():
     share = wager(unchanged, n, ALPHA)
     assert upper_bound(unchanged, ALPHA, share) == pytest.approx(least, abs=2e-4)
     assert not can_prove(58, 0.01, ALPHA), "the aerial tiles prove no single point"
+    assert not can_prove(235, 0.0145, level(0.95))
+    assert can_prove(235, 0.015, level(0.95)), "what docs/detection.md says of 235 images"
