@@ -210,9 +210,9 @@ def _ask_onnxruntime() -> str:
 
 
 def _ask_openvino() -> str:
-    import openvino
+    from gossamer.runtime.session import openvino_core
 
-    core = openvino.Core()
+    core = openvino_core()
     devices = [
         f"{device} ({', '.join(sorted(core.get_property(device, 'OPTIMIZATION_CAPABILITIES')))})"
         for device in core.available_devices

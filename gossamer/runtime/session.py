@@ -13,6 +13,7 @@ from __future__ import annotations
 import importlib.metadata
 import importlib.util
 from collections.abc import Callable, Iterable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -58,7 +59,7 @@ def precisions(runtime: str) -> list[str]:
     """The float arithmetics that a runtime offers on this processor, for comparisons: 'f32', perhaps 'bf16'."""
     if runtime != "openvino":
         return ["f32"]
-    capabilities = _openvino().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    capabilities = openvino_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     return ["f32", "bf16"] if "BF16" in capabilities else ["f32"]
 
 
@@ -100,7 +101,7 @@ class OpenVinoSession:
         }
         if precision != "default":
             config["INFERENCE_PRECISION_HINT"] = precision
-        core = _openvino().Core()
+        core = openvino_core()
         compiled = core.compile_model(core.read_model(model), "CPU", config)
         self._request = compiled.create_infer_request()
         self._outputs = range(len(compiled.outputs))
@@ -111,12 +112,24 @@ class OpenVinoSession:
         return [np.array(self._request.get_output_tensor(k).data) for k in self._outputs]
 
 
-def _openvino() -> Any:
+def openvino_core() -> Any:
+    """OpenVINO's core; ValueError where it is not installed."""
     try:
         import openvino
     except ImportError as error:
         raise ValueError('openvino is not installed; pip install "gossamer-cnn[openvino]"') from error
-    return openvino
+    return _only_core(openvino)
+
+
+@cache
+def _only_core(openvino: Any) -> Any:
+    """One for the process, never let go.
+
+    Each core loads a CPU plugin of its own, which gives the thread a stack for its signals and takes it away when the
+    core goes. Of two cores the one that goes last puts the first one's back, which is gone by then: Ctrl-C is then a
+    segmentation fault (OpenVINO 2026.4).
+    """
+    return openvino.Core()
 
 
 RUNTIMES: dict[str, Callable[[bytes, int, str], Session]] = {

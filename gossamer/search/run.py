@@ -42,6 +42,7 @@ from gossamer.search.watch import Watch
 from gossamer.task import Task
 from gossamer.tuning import Grafting, Numerics, Plug
 from gossamer.tuning.limits import check_device, check_training
+from gossamer.tuning.remembered import Answers, Remembering
 
 if TYPE_CHECKING:
     from gossamer.search.workers import Workers
@@ -105,6 +106,7 @@ class Run:
         self.notes: list[str] = self._read("notes.json", list(task.notes))
         self._spent_before: float = self._read("seconds.json", 0.0)
         self._started = self._ticked = time.monotonic()
+        self._answers = Answers()
         if self._stopped.exists():
             self._take_up()
         self.look: int = self.stage("look", lambda: look)
@@ -304,7 +306,7 @@ class Run:
                     self.tick()
 
             how: dict[str, Any] = {
-                "teacher": copy.deepcopy(self.network.module) if taught else None,
+                "teacher": self._teacher(numerics) if taught else None,
                 "numerics": numerics,
                 "checkpoint": folder / CHECKPOINT.format(f"-{phase}" if phase else ""),
                 "device": self.settings.device,
@@ -324,6 +326,10 @@ class Run:
         effective = {name: value.cpu() for name, value in tuning.effective_weights(module, plugs).items()}
         module.to("cpu")
         return effective
+
+    def _teacher(self, numerics: Numerics) -> nn.Module:
+        """A copy of the original; what one training has asked it, it answers the next from memory."""
+        return Remembering(copy.deepcopy(self.network.module), self._answers, str(numerics))
 
     def selection_quality(self, module: nn.Module) -> float:
         """Quality of a network on the selection split, exported and run in the goal's runtime."""

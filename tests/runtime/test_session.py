@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from pathlib import Path
 
@@ -83,3 +84,27 @@ def test_a_missing_runtime_is_said(model: bytes, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setitem(sys.modules, "openvino", None)
     with pytest.raises(ValueError, match=r'openvino is not installed; pip install "gossamer-cnn\[openvino\]"'):
         open_session(model, "openvino")
+
+
+STOPPED = """
+import os, signal, sys
+from pathlib import Path
+from gossamer.runtime.session import open_session
+model = Path(sys.argv[1]).read_bytes()
+first, second = open_session(model, sys.argv[2]), open_session(model, sys.argv[2])
+del first
+del second
+signal.signal(signal.SIGINT, signal.default_int_handler)
+try:
+    os.kill(os.getpid(), signal.SIGINT)
+except KeyboardInterrupt:
+    print("stopped")
+"""
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_a_process_with_closed_sessions_can_still_be_stopped(model: bytes, runtime: str, tmp_path: Path) -> None:
+    (tmp_path / "model.onnx").write_bytes(model)
+    command = [sys.executable, "-c", STOPPED, str(tmp_path / "model.onnx"), runtime]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "stopped\n"), done.stderr

@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A teacher that remembers answers with the same bits, asks once, and never takes one question for another."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from gossamer.graph import trace
+from gossamer.tuning import Distillation, Numerics, Settings, tune
+from gossamer.tuning.remembered import Answers, Remembering
+
+SETTINGS = Settings(epochs=2, batch_size=64, learning_rate=0.1, augment=True)
+IMAGES = torch.rand(4, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+
+
+class Counting(nn.Module):
+    """Asked how often."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network, self.asked = network, 0
+
+    def forward(self, inputs):
+        self.asked += 1
+        return self.network(inputs)
+
+
+@pytest.fixture
+def counting():
+    return Counting(nn.Sequential(nn.Flatten(), nn.Linear(192, 10)))
+
+
+def test_a_question_that_comes_again_is_answered_from_memory_to_the_bit(counting):
+    teacher = Remembering(counting, Answers(), "plain float32")
+    with torch.no_grad():
+        first, again = teacher(IMAGES), teacher(IMAGES.clone())
+    assert counting.asked == 1
+    assert torch.equal(first, again)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        IMAGES + torch.eye(8) * 1e-7,
+        IMAGES.flip(0),
+        IMAGES[:3],
+        IMAGES.reshape(4, 3, 4, 16),
+        IMAGES.transpose(2, 3),
+    ],
+    ids=["a digit", "order", "fewer", "shape", "strides"],
+)
+def test_another_question_is_asked(counting, other):
+    teacher = Remembering(counting, Answers(), "plain float32")
+    with torch.no_grad():
+        teacher(IMAGES)
+        assert torch.equal(teacher(other), counting.network(other))
+    assert counting.asked == 2
+
+
+def test_another_arithmetic_asks_again(counting):
+    answers = Answers()
+    with torch.no_grad():
+        for how in ("plain float32", "plain bfloat16"):
+            Remembering(counting, answers, how)(IMAGES)
+    assert counting.asked == 2
+
+
+def test_a_full_memory_asks_on(counting):
+    room_for_one = 4 * 10 * 4
+    teacher = Remembering(counting, Answers(room_for_one), "plain float32")
+    with torch.no_grad():
+        for images in (IMAGES, 2 * IMAGES, IMAGES, 2 * IMAGES):
+            teacher(images)
+    assert counting.asked == 3
+
+
+@pytest.mark.parametrize("numerics", [Numerics(), Numerics(channels_last=True)], ids=str)
+def test_a_second_training_comes_to_the_same_bits_without_asking(task, numerics):
+    network = trace(task.model, task.example)
+    teacher = Counting(copy.deepcopy(network.module))
+    answers, ends = Answers(), []
+    for how in (None, answers, answers):
+        taught_by = teacher if how is None else Remembering(teacher, how, str(numerics))
+        module = network.copy().module
+        tune(module, task, SETTINGS, (Distillation(),), teacher=taught_by, numerics=numerics)
+        ends.append((module.state_dict(), teacher.asked))
+    steps = ends[0][1]
+    assert [asked for _, asked in ends] == [steps, 2 * steps, 2 * steps]
+    for name, value in ends[0][0].items():
+        assert torch.equal(value, ends[1][0][name])
+        assert torch.equal(value, ends[2][0][name])
