@@ -37,6 +37,7 @@ _STEPWISE = (
     "--numerics 'plain float32'"
 )
 _LENET_BN = "--data mnist:{data}/mnist --preset mnist --no-augment --numerics 'plain float32' "
+_GESTURES = "--data emg:{data}/emg_myo --preset emg --no-augment "
 _BRUTE_FORCE = "--recipe slim-then-sparsify:slimming={0},pruning={0},brute_force=true --observed {1} --epochs 1 "
 #: In the order of what they decide.
 CLAIMS: dict[str, Claim] = {
@@ -175,6 +176,18 @@ CLAIMS: dict[str, Claim] = {
         "MobileNetV2 on all of CIFAR-10, fastest in OpenVINO",
         _MOBILENETV2 + "--tolerance 1 --observed 0.4 --minimise latency --runtime openvino --epochs 6 --hours 3",
         3.0,
+    ),
+    "gestures-baseline": Claim(
+        "A gesture network for the forearms of seven wearers, trained here",
+        "train --model emg_cnn --epochs 15 --learning-rate 0.05 " + _GESTURES,
+        0.4,
+        STORED.format("emg_cnn", 8, "emg", 0.03),
+    ),
+    "gestures-bytes": Claim(
+        "The gesture network, smallest file",
+        "compress --model emg_cnn --weights results/gestures-baseline/model.gossamer --tolerance 2 --observed 0.5 "
+        "--minimise bytes --epochs 5 --hours 0.6 " + _GESTURES,
+        0.6,
     ),
     "resnet20-deep-compression": Claim(
         "ResNet-20 on all of CIFAR-10 by the pipeline of Deep Compression",
