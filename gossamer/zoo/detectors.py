@@ -37,8 +37,12 @@ OF_TORCHVISION = (
     "retinanet_resnet50_fpn",
     "retinanet_resnet50_fpn_v2",
     "fcos_resnet50_fpn",
+    "fasterrcnn_resnet50_fpn",
+    "fasterrcnn_resnet50_fpn_v2",
+    "fasterrcnn_mobilenet_v3_large_fpn",
+    "fasterrcnn_mobilenet_v3_large_320_fpn",
 )
-TWO_STAGES = ("fasterrcnn_", "maskrcnn_", "keypointrcnn_")
+WITH_MORE = ("maskrcnn_", "keypointrcnn_")
 Size = tuple[int, int]
 
 
@@ -61,14 +65,15 @@ def is_detector(name: str) -> bool:
     """Whether a name of the zoo or of torchvision is that of a detector; what `file.py:callable` makes is not known."""
     family, _, inner = name.rpartition(":")
     if family == "torchvision":
-        return inner in OF_TORCHVISION or inner.startswith(TWO_STAGES)
+        return inner in OF_TORCHVISION or inner.startswith(WITH_MORE)
     return not family and inner in OWN
 
 
 def load_detector(name: str, classes: int, size: Size | None = None) -> nn.Module:
     """The detector of this name, untrained, for `classes` classes and images of `size`, (height, width).
 
-    Without a size that of the network's paper; 800x800 for RetinaNet and FCOS, the shorter side of theirs. The network
+    Without a size that of the network's paper; 800x800 for those of torchvision that take any, the shorter side of
+    theirs; of Faster R-CNN it is the first stage, for one class. The network
     of `file.py:callable` has a size of its own.
     """
     family, _, inner = name.rpartition(":")
@@ -76,10 +81,10 @@ def load_detector(name: str, classes: int, size: Size | None = None) -> nn.Modul
         if size is not None:
             raise ValueError(f"{name} decides on the size of its images itself, got {size[0]}x{size[1]}; leave it out")
         network = load_model(name, classes)
-    elif family == "torchvision" and inner.startswith(TWO_STAGES):
+    elif family == "torchvision" and inner.startswith(WITH_MORE):
         raise ValueError(
-            f"expected a detector in one stage, got {name}, which crops in a second stage what its first one proposes, "
-            f"so that its answer is no one tensor (decision 17); use e.g. torchvision:{OF_TORCHVISION[2]}"
+            f"expected a detector of boxes, got {name}, which gives masks or points in a second stage, so that its "
+            f"answer is no one tensor (decision 17); use e.g. torchvision:{OF_TORCHVISION[2]}"
         )
     elif family == "torchvision" and inner in OF_TORCHVISION:
         from gossamer.zoo.torchvision_detectors import torchvision_detector
@@ -122,7 +127,7 @@ def criterion_of(network: nn.Module) -> Criterion:
 def detector_preprocess(name: str, size: Size | None = None) -> Preprocess | None:
     """What a detector of this name reads, whole pictures squeezed to its size; None for a network of the user's own."""
     family, _, inner = name.rpartition(":")
-    if not is_detector(name) or inner.startswith(TWO_STAGES):
+    if not is_detector(name) or inner.startswith(WITH_MORE):
         return None
     if family == "torchvision":
         from gossamer.zoo.torchvision_detectors import torchvision_preprocess

@@ -1,18 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""torchvision's detectors in one stage as plain networks, trained on torchvision's own losses.
+"""torchvision's detectors as plain networks, trained on torchvision's own losses.
 
     SSDlite, SSD    [box, background, classes]      offsets, softmax     Liu et al., ECCV 2016
     RetinaNet       [box, classes]                  offsets, sigmoid     Lin et al., ICCV 2017
     FCOS            [box, classes, centredness]     distances, centred   Tian et al., PAMI 2020
+    Faster R-CNN    [box, object]                   offsets, sigmoid     its first stage (`region_proposals`)
 
 Only backbone and predictors are in the network; torchvision calls the latter `head`, which here is what says what the
 output means. So files of torchvision are read with `fitted`, which renames. What torchvision does before (normalise,
 resize) is the preprocessing's; what it does after (decode, suppress) the head's.
 
 Differs from torchvision:
-1. Images are squeezed to one size, where its RetinaNet and FCOS keep the sides' ratio and pad. That size should be a
-   multiple of 128: for others torchvision takes a stride that does not divide the image for the last maps' anchors,
-   and so do we.
+1. Images are squeezed to one size, where its RetinaNet, FCOS and Faster R-CNN keep the sides' ratio and pad. That size
+   should be a multiple of 128: for others torchvision takes a stride that does not divide the image for the last maps'
+   anchors, and so do we.
 2. Batch norms train: torchvision freezes those of a published backbone. RetinaNet and FCOS here number classes from 0.
 3. Difficult objects are left out of the loss, so they count as background.
 """
@@ -29,17 +30,24 @@ from torch import nn
 from gossamer.data.preprocess import Preprocess
 from gossamer.detection import Head, Level
 from gossamer.kinds.detection_loss import anchors_of, corners, objects_of
+from gossamer.zoo import region_proposals
 
 Size = tuple[int, int]
 
-USUAL_SIZE = (800, 800)  # of RetinaNet and FCOS, the shorter side of torchvision's
-OWN_SIZES = {"ssdlite320_mobilenet_v3_large": (320, 320), "ssd300_vgg16": (300, 300)}
+USUAL_SIZE = (800, 800)  # of those that take any, the shorter side of torchvision's
+OWN_SIZES = {
+    "ssdlite320_mobilenet_v3_large": (320, 320),
+    "ssd300_vgg16": (300, 300),
+    "fasterrcnn_mobilenet_v3_large_320_fpn": (320, 320),
+}
+TWO_STAGES = "fasterrcnn_"
 FIXED = ("ssd300_vgg16",)  # the steps of its anchors are written in pixels of this size
 PREDICTOR = ("head.", "predictor.")  # torchvision's name, and ours
 FORMS = {  # what the predictors give, in the order of the output; coding; scoring
     "SSD": (("bbox_regression", "cls_logits"), "offsets", "softmax"),
     "RetinaNet": (("bbox_regression", "cls_logits"), "offsets", "sigmoid"),
     "FCOS": (("bbox_regression", "cls_logits", "bbox_ctrness"), "distances", "centred"),
+    "RegionProposals": (("bbox_regression", "cls_logits"), "offsets", "sigmoid"),
 }
 
 
@@ -64,7 +72,7 @@ class TorchvisionDetector(nn.Module):
         theirs, ours = PREDICTOR
         return {
             ours + name.removeprefix(theirs) if name.startswith(theirs) else name: value
-            for name, value in tensors.items()
+            for name, value in region_proposals.fitted(tensors).items()
         }
 
 
@@ -115,7 +123,10 @@ class TorchvisionLoss:
         """Computed in float32: (N, A, 4 + E), (N, L, 6) -> ()"""
         objects = objects_of(self.head, outputs, targets)
         pixels = outputs.new_tensor([self.size[1], self.size[0]] * 2, dtype=torch.float32)
-        anchors = [corners(anchors_of(self.head, outputs.device)) * pixels] * len(outputs)
+        corner = corners(anchors_of(self.head, outputs.device)) * pixels
+        if not hasattr(self.shell.anchor_generator, "steps"):
+            corner = corner.round()  # whole pixels there: of anchors that cover an object equally well all are trained
+        anchors = [corner] * len(outputs)
         background = int(self.head.scoring == "softmax")
         sides = objects.boxes[..., 2:] - objects.boxes[..., :2]
         counted = objects.plain & (sides > 0).all(-1)
@@ -164,6 +175,13 @@ def _build(name: str, classes: int) -> Any:
         from torchvision.models import get_model
     except ModuleNotFoundError as error:
         raise ValueError(f"this network needs the package {error.name}; pip install {error.name}") from error
+    if name.startswith(TWO_STAGES):
+        if classes != 1:
+            raise ValueError(
+                f"torchvision:{name} is used up to its first stage, which finds objects of one class, got {classes} "
+                "classes; choose one with --only, or use e.g. torchvision:retinanet_resnet50_fpn"
+            )
+        return region_proposals.RegionProposals(get_model(name, weights=None, weights_backbone=None, num_classes=2))
     return get_model(name, weights=None, weights_backbone=None, num_classes=classes + name.startswith("ssd"))
 
 

@@ -37,7 +37,7 @@ def without(classes):
 def test_every_detector_of_the_zoo_is_listed():
     assert set(OWN) <= set(ZOO)
     assert all(is_detector(name) for name in (*OWN, *(f"torchvision:{name}" for name in OF_TORCHVISION)))
-    assert is_detector("torchvision:fasterrcnn_resnet50_fpn")
+    assert is_detector("torchvision:maskrcnn_resnet50_fpn")
     assert not any(is_detector(name) for name in ("resnet20", "torchvision:resnet18", "timm:resnet18", "net.py:make"))
 
 
@@ -66,7 +66,7 @@ def test_sizes_and_preprocessing_by_name(name, side):
 def test_preprocessing_of_other_names_is_not_known():
     assert detector_preprocess("resnet20") is None
     assert detector_preprocess("net.py:make") is None
-    assert detector_preprocess("torchvision:fasterrcnn_resnet50_fpn") is None
+    assert detector_preprocess("torchvision:maskrcnn_resnet50_fpn") is None
 
 
 def test_a_detector_of_torchvision_by_name():
@@ -95,8 +95,8 @@ def test_a_criterion_with_weights_is_refused():
 
 
 def test_names_that_are_none_are_refused():
-    with pytest.raises(ValueError, match=r"expected a detector in one stage, got torchvision:fasterrcnn_.*decision 17"):
-        load_detector("torchvision:fasterrcnn_resnet50_fpn", 2)
+    with pytest.raises(ValueError, match=r"expected a detector of boxes, got torchvision:maskrcnn_.*decision 17"):
+        load_detector("torchvision:maskrcnn_resnet50_fpn", 2)
     with pytest.raises(ValueError, match="no detector is called 'ssdlite300'; did you mean"):
         load_detector("ssdlite300", 2)
     with pytest.raises(ValueError, match="no detector is called 'torchvision:resnet18'"):
