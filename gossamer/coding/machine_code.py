@@ -10,16 +10,16 @@ from typing import Any
 def machine_code(loop: Callable[..., Any]) -> Callable[..., Any] | None:
     """A loop over arrays as machine code, kept on disk between runs where that is possible; None without numba.
 
-    Compiled without leave to reorder sums, so that it gives the bits that plain Python gives.
+    Compiled without leave to reorder sums, so that it gives the bits that plain Python gives; other threads run beside.
     """
     try:
         import numba
     except ImportError:
         return None
     try:
-        compiled: Callable[..., Any] = numba.njit(cache=True)(loop)
+        compiled: Callable[..., Any] = numba.njit(cache=True, nogil=True)(loop)
     except RuntimeError:  # no folder to keep it in can be written
-        compiled = numba.njit(loop)
+        compiled = numba.njit(nogil=True)(loop)
     return compiled
 
 

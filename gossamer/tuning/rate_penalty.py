@@ -8,9 +8,9 @@ arXiv 2204.02965, section 3. Loss: task + weight * bits(round(W' / D)), D the gr
 Steps are trained as in S. Esser et al., "Learned Step Size Quantization", ICLR 2020, arXiv 1902.08153, section 2.1.
 
 With u = W' / D and q = round(u), a weight's bits are read from the coder's own table of what an integer of each bit
-length would cost in its place, given its neighbours; between the table's entries they are interpolated, which is
-their mean under a noise as wide as a step. The bits' gradient pulls u towards 0, the more the rarer its neighbours
-are: zeros, dead filters and coarse grids come out by themselves.
+length would cost in its place, given its neighbours; between the table's entries they are interpolated (`on_grid`),
+which is their mean under a noise as wide as a step. The bits' gradient pulls u towards 0, the more the rarer its
+neighbours are: zeros, dead filters and coarse grids come out by themselves.
 
 Differs from the papers:
 1. Integers are of the weights themselves (batch norm folded in), not of a latent behind a learned transform.
@@ -29,7 +29,8 @@ from torch import Tensor
 
 from gossamer.coding.costs import Costs
 from gossamer.tuning.adam import Adam, leaf_on
-from gossamer.tuning.plug import Clock, Plug, Weights, alive, straight_through
+from gossamer.tuning.on_grid import laid_out_as, on_grid
+from gossamer.tuning.plug import Clock, Plug, Weights
 from gossamer.tuning.steering import MOST_TURN, Steered
 
 FIRST_WEIGHT = 0.03
@@ -104,25 +105,20 @@ class RatePenalty(Plug):
         if not self._tables or within % self.refresh == 0:
             for name in self.factors:
                 integers = self.integers(name, weights[name]).to(torch.int32).cpu().contiguous().numpy()
-                self._tables[name] = torch.from_numpy(self.costs(integers)).to(weights[name].device)
+                table = torch.from_numpy(self.costs(integers)).to(weights[name].device)
+                self._tables[name] = laid_out_as(table, weights[name])
 
     def transform(self, weights: Weights) -> Weights:
         """Weights on their grids; gradients to the weights as if nothing had been rounded, and to the steps."""
         rounded, bits, coded, count = {}, [], [], 0
         for name, factor in self.factors.items():
-            weight, step = weights[name], self.steps[name].exp()
-            scaled = self._scaled(name, weight, step)
-            self._before[name] = scaled.detach()
-            integers = torch.round(self._before[name])
-            back = step.detach() / factor.to(weight.device)
-            sides = self.inputs_first.get(name, 0)
-            on_grid = straight_through(weight, integers * back, sides)
-            # d(q D) / dD = q - u where the slope of rounding counts as 1; u D is the weight itself
-            moved = (integers - self._before[name]) * back * (self.steps[name] - self.steps[name].detach())
-            rounded[name] = on_grid + moved * alive(integers, sides)
-            if name in self._tables:  # none yet where a finished training is only looked at
-                bits.append(_interpolated(self._tables[name], scaled.abs()).sum())
-                coded.append(_interpolated(self._tables[name], integers.abs()).sum())
+            weight, sides = weights[name], self.inputs_first.get(name, 0)
+            table = self._tables.get(name)  # none yet where a finished training is only looked at
+            found = on_grid(weight, self.steps[name], factor.to(weight.device), table, sides)
+            self._before[name], rounded[name] = found.scaled, found.rounded
+            if found.bits is not None and found.coded is not None:
+                bits.append(found.bits)
+                coded.append(found.coded)
             count += weight.numel()
         if bits:
             self._bits, self._coded = torch.stack(bits).sum() / count, float(torch.stack(coded).sum()) / count
@@ -175,16 +171,3 @@ class RatePenalty(Plug):
             if f"step/{name}" in state:
                 self.steps[name] = state[f"step/{name}"].clone().requires_grad_()
         self._adam.load_state(state)
-
-
-def _interpolated(table: Tensor, magnitude: Tensor) -> Tensor:
-    """Bits of fractional magnitudes, (*shape), from a table of bit lengths, (classes, *shape).
-
-    Each bit length stands at the middle of its magnitudes: 0, 1, 2.5 (for 2 and 3), 5.5 (for 4 to 7), ...
-    """
-    below = torch.log2((magnitude.detach() + 0.5) / 0.75).floor().clamp(0, len(table) - 2)
-    low = torch.where(below > 0, 0.75 * 2**below - 0.5, 0.0)
-    high = 1.5 * 2**below - 0.5
-    index = below.long().unsqueeze(0)
-    at_low, at_high = table.gather(0, index).squeeze(0), table.gather(0, index + 1).squeeze(0)
-    return at_low + (at_high - at_low) / (high - low) * (magnitude - low)
