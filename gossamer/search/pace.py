@@ -71,10 +71,11 @@ def measure_pace(run: Run) -> Pace:
 def epochs_in_time(run: Run, pace: Pace, candidate_seconds: float, copies: int = 1) -> Callable[[int, str], int]:
     """How many epochs rung number n, from 1 on, may train so that all that comes after it still fits into the hours.
 
-    `candidate_seconds` is what writing and measuring the candidates of one rung took. Where the pace says no, it is
-    measured once more: the machine may have been busy. Then epochs are taken away, unless a number of them was
-    asked for. `copies` are trained beside each other. 0, and a note, when nothing fits. Remembered by the run: started
-    again, it comes to the same.
+    `candidate_seconds` is what writing and measuring the candidates of one rung took. Networks get smaller from rung
+    to rung, so an epoch takes no longer than it did in the rung before. Where the pace says no, it is measured once
+    more: the machine may have been busy. Then epochs are taken away, unless a number of them was asked for. `copies`
+    are trained beside each other. 0, and a note, when nothing fits. Remembered by the run: started again, it comes to
+    the same.
     """
 
     def fitting(number: int, epoch_seconds: float) -> int:
@@ -85,10 +86,11 @@ def epochs_in_time(run: Run, pace: Pace, candidate_seconds: float, copies: int =
         return 0
 
     def decide(number: int, name: str) -> int:
-        epoch_seconds = copies * pace.epoch_seconds
+        epoch_seconds = min(copies * pace.epoch_seconds, run.epoch_seconds)
         epochs = fitting(number, epoch_seconds)
         if epochs < pace.epochs:
-            epoch_seconds = copies * tuning_seconds(run.task, run.network, run.goal, run.settings, pace.numerics)
+            again = copies * tuning_seconds(run.task, run.network, run.goal, run.settings, pace.numerics)
+            epoch_seconds = min(epoch_seconds, again)
             epochs = max(epochs, fitting(number, epoch_seconds))
         minutes = seconds_needed(run, number, pace.epochs, epoch_seconds, candidate_seconds) / 60
         if epochs == 0:

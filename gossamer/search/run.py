@@ -13,6 +13,7 @@ at all, so a kill at any moment loses at most the work since the last epoch.
 from __future__ import annotations
 
 import copy
+import math
 import re
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
 
 RUN_VERSION = 1
 TICK_SECONDS = 20
+FEWEST_MARKS = 20  # of steps, before their median says anything
 CALIBRATION_PASSES = 2
 CHECKPOINT = "training{}.safetensors"  # {}: the phase, where a step is trained more than once
 
@@ -107,6 +109,7 @@ class Run:
         self._spent_before: float = self._read("seconds.json", 0.0)
         self._started = self._ticked = time.monotonic()
         self._answers = Answers()
+        self.epoch_seconds = math.inf  # of the last training, where there was one
         if self._stopped.exists():
             self._take_up()
         self.look: int = self.stage("look", lambda: look)
@@ -297,10 +300,12 @@ class Run:
             seed=self.settings.seed,
         )
         taught = any(plug.taught for plug in plugs)
+        marks: list[float] = []
         with background_work(), self.watch.bar(f"tuning: {name}") as step:
 
             def progress(done: int, total: int, words: str) -> None:
                 step(done, total, words)
+                marks.append(time.monotonic())
                 pause_if_measuring()
                 if time.monotonic() - self._ticked > TICK_SECONDS:
                     self.tick()
@@ -317,6 +322,8 @@ class Run:
             else:
                 copies, losses = tuning.graft(module, self.task, settings, plugs, grafting, **how)
                 module.load_state_dict(max(copies, key=self.selection_quality).state_dict())
+        if len(marks) >= FEWEST_MARKS:  # the median step: some have waited for whoever measures
+            self.epoch_seconds = float(np.median(np.diff(marks))) * max(1, len(self.task.train) // settings.batch_size)
         if folder.parent.name == "steps":
             grafted = None if grafting is None else asdict(grafting)
             manner = {"taught": taught, "weight_decay": weight_decay, "grafted": grafted}

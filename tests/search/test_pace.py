@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from types import SimpleNamespace
 
 import pytest
@@ -71,6 +72,7 @@ class TimedRun:
         self.left, self.settings = left, Settings(control=control, epochs=epochs)
         self.task = SimpleNamespace(test=range(200), selection=range(100))
         self.network = self.goal = None
+        self.epoch_seconds = math.inf
         self.stages, self.notes = {}, []
 
     def stage(self, name, compute):
@@ -111,6 +113,15 @@ def test_epochs_are_taken_away_before_a_rung_is_given_up(left, again, asked, epo
     run.left = 0.0
     assert epochs_in_time(run, pace, candidate_seconds=4)(1, "a rung") == epochs, "a restart comes to the same"
     assert len(run.notes) == (epochs < 8)
+
+
+@pytest.mark.parametrize(("last", "epochs"), [(4, 8), (30, 6)])
+def test_a_rung_takes_no_longer_than_the_one_before(last, epochs, monkeypatch):
+    """Its network is smaller; 80 s are left, the end takes 20 s, and an epoch of the original 10 s."""
+    monkeypatch.setattr(module, "tuning_seconds", lambda *given: 10)
+    run, pace = TimedRun(80), Pace(PLAIN, epoch_seconds=10, epochs=8, trials_ms={})
+    run.epoch_seconds = last
+    assert epochs_in_time(run, pace, candidate_seconds=4)(1, "a rung") == epochs
 
 
 def test_epochs_leave_time_for_the_control():
