@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a split says of a network is asked once: quality and figures are remembered together."""
+"""What a run has asked once, of a split or of its teacher, it does not ask again."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from gossamer.measure.quality import Answered
 from gossamer.search import run as module
 from gossamer.search.run import Run, Settings
 from gossamer.search.watch import Watch
+from gossamer.tuning import Distillation, Numerics
 
 RIGHT = np.array([True, False, True] * 200)
 
@@ -56,3 +57,14 @@ def test_a_run_that_began_before_there_were_figures_goes_on(made):
     found = made.answered_on("test of x", made.task.test, lambda: b"")
     assert (found.quality.tolist(), found.figures) == ([0.5, 0.25], {})
     assert read_json(path)["value"] == [0.5, 0.25]
+
+
+def test_the_next_training_of_a_run_sees_the_batches_of_the_one_before(made, tmp_path):
+    """So that its teacher has answered them already: fewer epochs of another network, nothing new is asked."""
+    remembered = []
+    for name, epochs in (("first", 2), ("second", 1)):
+        module = made.network.copy().module
+        made.tune(module, (Distillation(),), Numerics(), epochs, tmp_path / name, name)
+        remembered.append(len(made._answers._kept))
+    steps = len(made.task.train) // made.settings.batch_size
+    assert remembered == [2 * steps, 2 * steps]
