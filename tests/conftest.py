@@ -115,6 +115,14 @@ def _few_processes():
         yield
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _locks_of_their_own(tmp_path_factory):
+    """What is timed here is not looked at, so tests beside each other need not stand back for each other."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GOSSAMER_LOCK_DIR", str(tmp_path_factory.mktemp("locks")))
+        yield
+
+
 def quadrants(n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Images (N, 8, 8, 3) and the number of the brighter quadrant (N,)."""
     rng = np.random.default_rng(seed)

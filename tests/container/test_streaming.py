@@ -110,10 +110,11 @@ import sys
 from gossamer.cli import main
 from pathlib import Path
 out = Path(sys.argv[2])
-assert main(["verify", sys.argv[1]]) == 0
-assert main(["inspect", sys.argv[1]]) == 0
-assert main(["decode", sys.argv[1], "--out", str(out)]) == 0
-if "onnxruntime" in ALLOWED:
+if "onnxruntime" not in ALLOWED:
+    assert main(["inspect", sys.argv[1]]) == 0
+    assert main(["verify", sys.argv[1]]) == 0
+else:
+    assert main(["decode", sys.argv[1], "--out", str(out)]) == 0
     import numpy, onnx, onnxruntime
     onnx.checker.check_model(onnx.load(out))
     session = onnxruntime.InferenceSession(str(out), providers=["CPUExecutionProvider"])
@@ -126,15 +127,15 @@ print("alone:", sorted(name for name in ("torch", "numba", "scipy", "onnx") if n
 def test_a_file_opens_verifies_and_runs_where_nothing_else_is_installed(
     runtime, run_alone, onnxruntime_alone, tmp_path
 ):
-    """Of a delivered network, with every other module refused; the coders then run as plain Python."""
+    """Of a delivered network, with every other module refused; the coders then run as plain Python, once each."""
     file = Path(__file__).resolve().parents[2] / "results" / "resnet20-bytes" / "model.gossamer"
     allowed = f"gossamer,onnx,{onnxruntime_alone}" if runtime else "gossamer,numpy"
     done = run_alone(ALONE, allowed, str(file), str(tmp_path / "a.onnx"))
     assert done.returncode == 0, done.stderr
-    assert "holds: 40 tensors decode to the shapes they say" in done.stdout
-    assert "holds: Proven: a drop in accuracy below 1 points at 95 % confidence" in done.stdout
     if runtime:
         assert "(1, 10)" in done.stdout
         assert done.stdout.endswith("alone: ['onnx']\n")
     else:
+        assert "holds: 40 tensors decode to the shapes they say" in done.stdout
+        assert "holds: Proven: a drop in accuracy below 1 points at 95 % confidence" in done.stdout
         assert done.stdout.endswith("alone: []\n")
