@@ -8,7 +8,17 @@ import shlex
 import sys
 from collections.abc import Sequence
 
-from gossamer import cli_bundle, cli_certify, cli_detect, cli_device, cli_files, cli_store, cli_train, cli_work
+from gossamer import (
+    cli_bundle,
+    cli_certify,
+    cli_detect,
+    cli_device,
+    cli_export,
+    cli_files,
+    cli_store,
+    cli_train,
+    cli_work,
+)
 from gossamer.cli_parser import Parser
 from gossamer.cli_settings import with_settings_file
 from gossamer.near import meant
@@ -65,6 +75,7 @@ def build_parser() -> Parser:
     cli_device.add_verb(verbs)
     cli_detect.add_verb(verbs)
     cli_bundle.add_verb(verbs)
+    cli_export.add_verb(verbs)
     parser.verbs = dict(verbs.choices)
     return parser
 

@@ -50,13 +50,18 @@ def labelled(path: Path, preprocess: Preprocess, classes: Sequence[str], progres
     return Split("test", FolderImages(tuple(files), preprocess, progress=progress), np.array(labels, np.int64))
 
 
-def unlabelled(path: Path, preprocess: Preprocess, progress: Progress | None = None) -> tuple[Split, tuple[str, ...]]:
-    """All pictures under a folder, as a split without labels, and their names relative to it."""
+def unlabelled(
+    path: Path, preprocess: Preprocess, progress: Progress | None = None, *, squeezed: bool = False
+) -> tuple[Split, tuple[str, ...]]:
+    """All pictures under a folder, as a split without labels, and their names relative to it.
+
+    They are cut to the size of `preprocess`, or squeezed to it whole, as detectors read them.
+    """
     files = pictures_in(_folder(path))
     if not files:
         raise ValueError(f"expected pictures in {path}, found none; they end in {', '.join(sorted(SUFFIXES))}")
     names = tuple(file.relative_to(path).as_posix() for file in files)
-    return Split("test", FolderImages(tuple(files), preprocess, progress=progress)), names
+    return Split("test", FolderImages(tuple(files), preprocess, progress=progress, squeezed=squeezed)), names
 
 
 def read_sheet(path: Path, classes: Sequence[str]) -> dict[str, int | None]:

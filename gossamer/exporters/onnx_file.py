@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: Apache-2.0
+"""ONNX as it is in the .gossamer file, to the bit; `gossamer decode` writes the same, without what goes beside it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import onnx
+
+from gossamer.exporters.converters import translating, version
+from gossamer.exporters.exported import Array, Exported, Port
+from gossamer.runtime.session import open_session
+
+PACKAGE = "onnxruntime"
+
+
+@dataclass(frozen=True)
+class OnnxFile:
+    """Nothing is translated; ONNX Runtime runs."""
+
+    name: ClassVar[str] = "onnx"
+    ending: ClassVar[str] = ".onnx"
+
+    def runtime(self) -> str:
+        return f"ONNX Runtime {version(PACKAGE)}"
+
+    def export(self, model: bytes, example: Array) -> Exported:
+        graph = onnx.load_from_string(model).graph
+        (given,) = graph.input
+        return Exported(
+            {self.ending: model},
+            Port(given.name, _sizes(given), layout="NCHW"),
+            tuple(
+                Port(made.name, _sizes(made) or (None, *value.shape[1:]))
+                for made, value in zip(graph.output, open_session(model).run(example), strict=True)
+            ),
+        )
+
+    def run(self, exported: Exported, images: Array) -> list[Array]:
+        with translating(PACKAGE, self.name):
+            session = open_session(exported.files[self.ending])
+            found = [session.run(image[None]) for image in images]
+            return [np.concatenate(values) for values in zip(*found, strict=True)]
+
+
+def is_int8(model: bytes) -> bool:
+    """Whether a network computes on rounded activations."""
+    return any(node.op_type == "QuantizeLinear" for node in onnx.load_from_string(model).graph.node)
+
+
+def _sizes(value: onnx.ValueInfoProto) -> tuple[int | None, ...]:
+    """The shape that a graph states, () where it states none."""
+    dims = value.type.tensor_type.shape.dim
+    return tuple(dim.dim_value or None for dim in dims)
