@@ -127,6 +127,17 @@ def test_names_and_sizes(path):
     assert ast.get_docstring(ast.parse("\n".join(lines))) or not lines, "every module says what it is"
 
 
+def test_openvino_has_one_core_in_a_process():
+    """With two, one of which goes, Ctrl-C is a segmentation fault (`gossamer.runtime.session`)."""
+    makers = {
+        path.name
+        for path in [*MODULES, *Path(__file__).parent.rglob("*.py")]
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call) and ast.unparse(node.func).endswith(".Core")
+    }
+    assert makers == {"session.py"}
+
+
 def test_tests_beside_each_other_have_one_thread_each():
     """With two they wait for each other: 1 second of training took 30."""
     import torch

@@ -16,6 +16,7 @@ import numpy as np
 
 from gossamer.exporters.converters import imported, translating, version
 from gossamer.exporters.exported import Array, Exported, Port
+from gossamer.runtime.session import openvino_core
 
 PACKAGE = "openvino"
 XML, BIN = ".xml", ".bin"
@@ -34,7 +35,7 @@ class OpenVinoIR:
     def export(self, model: bytes, example: Array) -> Exported:
         openvino = imported("openvino", PACKAGE, self.name)
         with translating(PACKAGE, self.name), TemporaryDirectory() as folder:
-            network = openvino.Core().read_model(model)
+            network = openvino_core().read_model(model)
             path = Path(folder, f"network{XML}")
             openvino.save_model(network, path, compress_to_fp16=False)
             files = {ending: path.with_suffix(ending).read_bytes() for ending in (XML, BIN)}
@@ -45,9 +46,8 @@ class OpenVinoIR:
             )
 
     def run(self, exported: Exported, images: Array) -> list[Array]:
-        openvino = imported("openvino", PACKAGE, self.name)
         with translating(PACKAGE, self.name):
-            core = openvino.Core()
+            core = openvino_core()
             network = core.read_model(exported.files[XML], exported.files[BIN])
             config = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": 1}
             compiled = core.compile_model(network, "CPU", config)
