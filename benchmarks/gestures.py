@@ -27,12 +27,12 @@ from numpy.typing import NDArray
 
 from benchmarks.filing import file_circumstances, put_between
 from gossamer.data import emg_myo
-from gossamer.data.images import Split
+from gossamer.data.images import Split, chunks
 from gossamer.data.preprocess import Preprocess
 from gossamer.data.preprocess import preset as preset_named
 from gossamer.files import read_json, write_json
 from gossamer.measure.bench import network_bytes
-from gossamer.runtime.session import open_session
+from gossamer.runtime.session import open_session, predict
 
 ROOT = Path(__file__).resolve().parent.parent
 FILED, PAGE = ROOT / "results" / "gestures", ROOT / "docs" / "gestures.md"
@@ -101,10 +101,8 @@ def asked(folder: Path, splits: list[Split], preprocess: Preprocess) -> list[flo
     session = open_session(network_bytes(folder / "model.gossamer"))
     found = []
     for split in splits:
-        answers = [
-            session.run(preprocess.apply(split.images.take(np.arange(first, min(first + BATCH, len(split))))))[0]
-            for first in range(0, len(split), BATCH)
-        ]
+        batches = (preprocess.apply(split.images.take(positions)) for positions in chunks(len(split), BATCH))
+        answers = [scores for (scores,) in predict(session, batches)]
         found.append(balanced_accuracy(np.concatenate(answers).argmax(1), labels(split)))
     return found
 

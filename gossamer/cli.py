@@ -23,6 +23,18 @@ from gossamer.cli_parser import Parser
 from gossamer.cli_settings import with_settings_file
 from gossamer.near import meant
 
+VERBS = (  # in the order of the help
+    cli_work,
+    cli_train,
+    cli_files,
+    cli_store,
+    cli_certify,
+    cli_device,
+    cli_detect,
+    cli_bundle,
+    cli_export,
+)
+
 DESCRIPTION = (
     "Give it a trained convolutional network, its data and the quality you can spare; "
     "it gives back the smallest or fastest network that keeps the promise, with the proof, in a file."
@@ -67,15 +79,8 @@ def build_parser() -> Parser:
     """All verbs with their options."""
     parser = Parser(prog="gossamer", description=DESCRIPTION)
     verbs = parser.add_subparsers(title="verbs", required=True, metavar="VERB", parser_class=Parser)
-    cli_work.add_verbs(verbs)
-    cli_train.add_verb(verbs)
-    cli_files.add_verbs(verbs)
-    cli_store.add_verb(verbs)
-    cli_certify.add_verb(verbs)
-    cli_device.add_verb(verbs)
-    cli_detect.add_verb(verbs)
-    cli_bundle.add_verb(verbs)
-    cli_export.add_verb(verbs)
+    for module in VERBS:
+        module.add_verbs(verbs)
     parser.verbs = dict(verbs.choices)
     return parser
 

@@ -46,8 +46,8 @@ def build_parser() -> argparse.ArgumentParser:
     """All verbs with their options."""
     parser = Parser(prog="board.py", description="A network on this machine.")
     verbs = parser.add_subparsers(title="verbs", required=True, metavar="VERB", parser_class=Parser)
-    cli_detect.add_verb(verbs)
-    cli_device.add_verb(verbs)
+    cli_detect.add_verbs(verbs)
+    cli_device.add_verbs(verbs)
 
     classify = verbs.add_parser("classify", help="a classifier on images: the likeliest classes of each")
     classify.add_argument("network", type=Path, help="a .gossamer file")

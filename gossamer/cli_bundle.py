@@ -12,7 +12,7 @@ from gossamer import cli_values
 ENTRIES = ("gossamer.cli_board",)
 
 
-def add_verb(verbs: Any) -> None:
+def add_verbs(verbs: Any) -> None:
     """`bundle` with its options."""
     bundle = verbs.add_parser("bundle", help="a folder to copy to a board: the network, and all that runs it there")
     bundle.add_argument("network", type=Path, help="a .gossamer file")

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 SHEET = "labels.csv"
 
 
-def add_verb(verbs: Any) -> None:
+def add_verbs(verbs: Any) -> None:
     """`certify` with its options."""
     certify = verbs.add_parser("certify", help="prove on your images that one network loses little against another")
     certify.add_argument("original", type=Path, help=".onnx or .gossamer")

@@ -37,7 +37,7 @@ MOST_SAID = 20  # sentences about frames that could not be read; a broken stream
 PAGE_SIDE, PAGE_QUALITY = 1280, 80
 
 
-def add_verb(verbs: Any) -> None:
+def add_verbs(verbs: Any) -> None:
     """`detect` with its options."""
     detect = verbs.add_parser("detect", help="a detection network on images, a video, a camera or a stream: boxes")
     detect.add_argument("network", type=Path, help="a .gossamer or an .onnx file")

@@ -22,7 +22,7 @@ PATIENCE = 2.0  # seconds without a bar
 NAMES_SHOWN = 24
 
 
-def add_verb(verbs: Any) -> None:
+def add_verbs(verbs: Any) -> None:
     """`predict` with its options."""
     predict = verbs.add_parser("predict", help="a segmentation network on images: a mask of classes for each")
     predict.add_argument("network", type=Path, help="a .gossamer or an .onnx file")

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 TARGETS = ("litert", "executorch", "ncnn", "openvino", "onnx")
 
 
-def add_verb(verbs: Any) -> None:
+def add_verbs(verbs: Any) -> None:
     """`export` with its options."""
     export = verbs.add_parser("export", help="a network as the file of another runtime: LiteRT, ExecuTorch, ncnn, ...")
     export.add_argument("network", type=Path, help="a .gossamer file")

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from gossamer.data.preprocess import Preprocess
 
 
-def add_verb(verbs: Any) -> None:
+def add_verbs(verbs: Any) -> None:
     """`store` with its options."""
     store = verbs.add_parser("store", help="a network as it is in a .gossamer file, to the bit or within an error")
     store.add_argument("what", help="a network (zoo name, torchvision:NAME, file.py:callable, ...) or a file .onnx")

@@ -15,7 +15,7 @@ FEW_STEPS = 500  # of training in all; fewer rarely suffice
 FEW_IMAGES = "--batch-size 16 --learning-rate 0.02, and --epochs for 1,000 steps or more"
 
 
-def add_verb(verbs: Any) -> None:
+def add_verbs(verbs: Any) -> None:
     """`train` with its options."""
     train = verbs.add_parser(
         "train",

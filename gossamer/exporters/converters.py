@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import importlib
-import importlib.metadata
 import os
 import sys
 import warnings
@@ -14,6 +13,7 @@ from io import StringIO
 from types import ModuleType
 
 from gossamer.device.stored import one_line
+from gossamer.measure import environment
 
 LONGEST = 300  # letters of what a converter says; some print their whole graph
 
@@ -36,10 +36,7 @@ def imported(module: str, package: str, target: str) -> ModuleType:
 
 def version(package: str) -> str:
     """Of an installed package; '' where nobody knows."""
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return ""
+    return environment.version(package) or ""
 
 
 @contextmanager

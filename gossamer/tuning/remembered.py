@@ -28,7 +28,7 @@ class Answers:
     def of(self, teacher: nn.Module, inputs: Tensor, how: str) -> Tensor:
         """What `teacher` answers to `inputs` (N, ...), remembered if there is room. `how`: the arithmetic."""
         question = hashlib.blake2b(f"{how} {tuple(inputs.shape)} {inputs.dtype} {inputs.device}".encode())
-        question.update(inputs.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+        question.update(inputs.detach().cpu().contiguous().view(torch.uint8).numpy().data)
         key = question.digest()
         if key in self._kept:
             return self._kept[key].to(inputs.device)

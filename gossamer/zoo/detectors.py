@@ -73,8 +73,8 @@ def load_detector(name: str, classes: int, size: Size | None = None) -> nn.Modul
     """The detector of this name, untrained, for `classes` classes and images of `size`, (height, width).
 
     Without a size that of the network's paper; 800x800 for those of torchvision that take any, the shorter side of
-    theirs; of Faster R-CNN it is the first stage, for one class. The network
-    of `file.py:callable` has a size of its own.
+    theirs; of Faster R-CNN it is the first stage, for one class. The network of `file.py:callable` has a size of its
+    own.
     """
     family, _, inner = name.rpartition(":")
     if family.endswith(".py"):

@@ -12,14 +12,10 @@ Differs from the paper and from torchvision:
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import nn
-
-PUBLISHED = ("rpn.head.", "predictor.")  # torchvision's name, and ours
-LEFT_OUT = "roi_heads."
 
 
 class ProposalPredictor(nn.Module):
@@ -65,16 +61,6 @@ class RegionProposals(nn.Module):
             found["cls_logits"], found["bbox_regression"].reshape(-1, 4), labels, wanted
         )
         return {"objectness": objectness, "boxes": boxes}
-
-
-def fitted(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Tensors of a whole Faster R-CNN as the first stage names them, without those of the second."""
-    theirs, ours = PUBLISHED
-    return {
-        ours + name.removeprefix(theirs) if name.startswith(theirs) else name: value
-        for name, value in tensors.items()
-        if not name.startswith(LEFT_OUT)
-    }
 
 
 def _rows(found: torch.Tensor, width: int) -> torch.Tensor:

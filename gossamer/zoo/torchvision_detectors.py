@@ -30,7 +30,7 @@ from torch import nn
 from gossamer.data.preprocess import Preprocess
 from gossamer.detection import Head, Level
 from gossamer.kinds.detection_loss import anchors_of, corners, objects_of
-from gossamer.zoo import region_proposals
+from gossamer.zoo.region_proposals import RegionProposals
 
 Size = tuple[int, int]
 
@@ -42,7 +42,8 @@ OWN_SIZES = {
 }
 TWO_STAGES = "fasterrcnn_"
 FIXED = ("ssd300_vgg16",)  # the steps of its anchors are written in pixels of this size
-PREDICTOR = ("head.", "predictor.")  # torchvision's name, and ours
+PREDICTOR, PUBLISHED = "predictor.", ("rpn.head.", "head.")  # our name, and torchvision's
+SECOND_STAGE = "roi_heads."
 FORMS = {  # what the predictors give, in the order of the output; coding; scoring
     "SSD": (("bbox_regression", "cls_logits"), "offsets", "softmax"),
     "RetinaNet": (("bbox_regression", "cls_logits"), "offsets", "sigmoid"),
@@ -68,12 +69,13 @@ class TorchvisionDetector(nn.Module):
         return torch.cat([found[part] for part in self.parts], 2)
 
     def fitted(self, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        """Tensors of a file of torchvision's under the names that they have here; others stay as they are."""
-        theirs, ours = PREDICTOR
-        return {
-            ours + name.removeprefix(theirs) if name.startswith(theirs) else name: value
-            for name, value in region_proposals.fitted(tensors).items()
-        }
+        """Tensors of a file of torchvision's under the names that they have here, without those of a second stage."""
+
+        def here(name: str) -> str:
+            theirs = next((prefix for prefix in PUBLISHED if name.startswith(prefix)), None)
+            return name if theirs is None else PREDICTOR + name.removeprefix(theirs)
+
+        return {here(name): value for name, value in tensors.items() if not name.startswith(SECOND_STAGE)}
 
 
 def torchvision_detector(name: str, classes: int, size: Size | None = None) -> TorchvisionDetector:
@@ -181,7 +183,7 @@ def _build(name: str, classes: int) -> Any:
                 f"torchvision:{name} is used up to its first stage, which finds objects of one class, got {classes} "
                 "classes; choose one with --only, or use e.g. torchvision:retinanet_resnet50_fpn"
             )
-        return region_proposals.RegionProposals(get_model(name, weights=None, weights_backbone=None, num_classes=2))
+        return RegionProposals(get_model(name, weights=None, weights_backbone=None, num_classes=2))
     return get_model(name, weights=None, weights_backbone=None, num_classes=classes + name.startswith("ssd"))
 
 

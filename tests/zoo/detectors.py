@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from gossamer.graph import trace
 from gossamer.kinds.detection_loss import overlaps
 from gossamer.runtime.export import export_onnx
 from gossamer.runtime.session import open_session
@@ -50,3 +51,14 @@ def runs_alike(network: nn.Module, images: torch.Tensor) -> None:
         expected = network(images).numpy()
     (found,) = session.run(images.numpy())
     np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-4 * np.abs(expected).max())
+
+
+def is_cut_in_half_exactly(network: nn.Module, size: tuple[int, int]) -> None:
+    """Half of what can go, chosen at random; anchors stay, and channels that are normalised together may be inexact."""
+    whole = trace(network, torch.zeros(1, 3, *size))
+    rng = np.random.default_rng(0)
+    keep = {group.name: group.best(rng.random(group.size), max(1, group.size // 2)) for group in whole.prunable}
+    assert len(keep) > 10
+    smaller = whole.cut(keep)
+    assert whole.check(smaller) < 1e-10
+    assert smaller.parameters < 0.8 * whole.parameters

@@ -10,8 +10,6 @@ import pytest
 import torch
 from torch import nn
 
-from gossamer.graph import trace
-
 models = pytest.importorskip("torchvision.models")
 
 from torchvision.models.detection.image_list import ImageList  # noqa: E402
@@ -19,6 +17,7 @@ from torchvision.models.detection.rpn import concat_box_prediction_layers  # noq
 from torchvision.ops import clip_boxes_to_image  # noqa: E402
 
 from gossamer.zoo.torchvision_detectors import torchvision_detector  # noqa: E402
+from tests.zoo.detectors import is_cut_in_half_exactly  # noqa: E402
 
 NAME, SIZE = "fasterrcnn_mobilenet_v3_large_320_fpn", (96, 128)
 PIXELS = torch.tensor([SIZE[1], SIZE[0]] * 2)
@@ -83,13 +82,7 @@ def test_the_loss_is_torchvisions(both):
 
 @pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
 def test_half_of_what_can_go_is_cut_exactly(both):
-    network = trace(both[1], torch.zeros(1, 3, *SIZE))
-    rng = np.random.default_rng(0)
-    keep = {group.name: group.best(rng.random(group.size), max(1, group.size // 2)) for group in network.prunable}
-    assert len(keep) > 10
-    smaller = network.cut(keep)
-    assert network.check(smaller) < 1e-10
-    assert smaller.parameters < 0.8 * network.parameters
+    is_cut_in_half_exactly(both[1], SIZE)
 
 
 def test_nothing_of_the_second_stage_is_in_it(both):

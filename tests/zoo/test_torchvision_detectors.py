@@ -11,14 +11,13 @@ import pytest
 import torch
 from torch import nn
 
-from gossamer.graph import trace
-
 models = pytest.importorskip("torchvision.models")
 
 from torchvision.models.detection.image_list import ImageList  # noqa: E402
 from torchvision.ops import clip_boxes_to_image  # noqa: E402
 
 from gossamer.zoo.torchvision_detectors import torchvision_detector, torchvision_preprocess  # noqa: E402
+from tests.zoo.detectors import is_cut_in_half_exactly  # noqa: E402
 
 CLASSES = 3
 CASES = [
@@ -154,14 +153,7 @@ def test_without_any_object_the_loss_is_finite(name):
 @pytest.mark.parametrize(("name", "size"), [CASES[0], CASES[-1]])  # of the others the pass is long, and no other kind
 @pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
 def test_half_of_what_can_go_is_cut_exactly(name, size):
-    """Anchors of the output stay, and channels that are normalised together may be inexact."""
-    network = trace(both(name, size)[1], torch.zeros(1, 3, *size))
-    rng = np.random.default_rng(0)
-    keep = {group.name: group.best(rng.random(group.size), max(1, group.size // 2)) for group in network.prunable}
-    assert len(keep) > 10
-    smaller = network.cut(keep)
-    assert network.check(smaller) < 1e-10
-    assert smaller.parameters < 0.8 * network.parameters
+    is_cut_in_half_exactly(both(name, size)[1], size)
 
 
 def test_ssd300_reads_its_own_size_alone():
