@@ -7,6 +7,7 @@ network is tuned from the last accepted one, distilled from the original. Where 
 is written twice, in float32 and in int8 arithmetic, and both are timed in the runtime: a rung that is not faster than
 the original is refused. Where int8 is the faster one, and only its answers are not good enough, it is trained on its
 own grids and written once more. Where working memory is limited each is written twice too: int8 takes a quarter of it.
+The file of the best one is made small at last (`same_speed`).
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from numpy.typing import NDArray
 from gossamer.graph import Network
 from gossamer.plan import Plan
 from gossamer.quantize.folding import settle, settled_names
+from gossamer.recipes.same_speed import in_fewer_bits
 from gossamer.runtime.as_torch import OnnxModule
 from gossamer.runtime.export import export_onnx
 from gossamer.runtime.saturation import LARGEST, largest_weight
@@ -69,13 +71,13 @@ def between(low: Demand, high: Demand) -> Demand:
 
 
 def climb_channels(run: Run) -> list[Candidate]:
-    """The uncut network in int8 first, then the ladder."""
+    """The uncut network in int8 first, then the ladder, then the file of the best."""
     pace = measure_pace(run)
 
     seconds = run.seconds_of("first candidate", lambda: uncut_written(run))
     safe = int8_trained(run, run.step_folder(0, UNCUT), UNCUT, uncut_written(run), pace.epochs)
     widths = Widths.of(run, int8=safe[-1].plan.int8)
-    return safe + climb(
+    found = safe + climb(
         run,
         [demand(run, share) for share in SHARES],
         lambda number, demand, previous, epochs: cut_and_tuned(run, widths, number, demand, previous, epochs),
@@ -83,6 +85,7 @@ def climb_channels(run: Run) -> list[Candidate]:
         epochs_for=epochs_in_time(run, pace, seconds),
         first=FIRST,
     )
+    return found + in_fewer_bits(run, found)
 
 
 def uncut_written(run: Run) -> list[Candidate]:

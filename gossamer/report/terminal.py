@@ -115,7 +115,7 @@ def live_table(found: Sequence[Finished], minimise: str, left: str) -> Table:
     for column in COSTS:
         table.add_column(column, justify="right", no_wrap=True)
     table.add_column("", overflow="fold", min_width=10)
-    best = min((c for c in found if c.verdict.accepted), key=lambda c: c.cost(minimise), default=None)
+    best = min((c for c in found if c.verdict.accepted), key=lambda c: c.rank(minimise), default=None)
     for candidate in found[-LIVE_ROWS:]:
         cells = ["*" if _unbeaten(candidate, found, minimise) else "", candidate.name, *_costs(candidate)]
         cells += [f"{100 * candidate.verdict.drop:.2f}"]

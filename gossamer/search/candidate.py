@@ -69,6 +69,10 @@ class Candidate:
             return self.latency_ms
         return float(self.sizes.coded if minimise == "bytes" else self.macs)
 
+    def rank(self, minimise: str) -> tuple[float, int]:
+        """The lower the better: what the goal wants small, and where that is the same, bytes of the file."""
+        return self.cost(minimise), self.sizes.coded
+
     def limited(self, run: Run) -> dict[str, float | None]:
         """Its costs by the names of a goal's limits."""
         return limited(run, self.sizes.coded, self.macs, self.latency_ms, self.ram_bytes)
@@ -160,11 +164,13 @@ def finish(
     shared: Mapping[str, Shared] | None = None,
     choice: container.Choice = smallest,
     model: bytes | None = None,
+    timed_as: Candidate | None = None,
 ) -> Candidate:
     """Write a network to its file, reopen the file, and measure it on the selection split.
 
     `units` gives the grid of each deployed weight, `shared` its codebook; with `plan.int8` the grids are those of
     int8 arithmetic. `choice` codes the integers. `model`: the network in ONNX, where it is not simply exported.
+    `timed_as`: a candidate with the same operators, whose times are taken over.
     """
     task, goal = run.task, run.goal
     model = write_network(folder, network, plan, task, units, shared, choice, model)
@@ -173,7 +179,9 @@ def finish(
     found = sizes(network.parameters, model, (folder / "model.gossamer").stat().st_size)
     ram_bytes = ram_bytes_of(run, model)
     latency_ms = speedup = None
-    if goal.minimise == "latency":
+    if timed_as is not None:
+        latency_ms, speedup = timed_as.latency_ms, timed_as.speedup
+    elif goal.minimise == "latency":
         table = board_of(run)
         latency_ms, speedup = run.latency(model) if table is None else predicted(run, table, plan)
     if goal.fit:
@@ -243,7 +251,10 @@ def deployed(network: Network, task: Task, *, int8: bool) -> bytes:
     return in_int8(model, task) if int8 else model
 
 
-def in_int8(model: bytes, task: Task) -> bytes:
-    """A network in ONNX with int8 arithmetic, its ranges those of the calibration split."""
+def in_int8(model: bytes, task: Task, scales: Units | None = None) -> bytes:
+    """A network in ONNX with int8 arithmetic, its ranges those of the calibration split.
+
+    `scales`, (1,) or (channels,), by weight name: of grids that weights are on already.
+    """
     images = (images for images, _ in task.numpy_batches(task.calibration, CALIBRATION_BATCH))
-    return quantize_int8(model, images)
+    return quantize_int8(model, images, units=scales)

@@ -56,13 +56,14 @@ class Proof:
 def prove(run: Run, candidates: Sequence[Candidate], ledger: Ledger) -> Proof:
     """Test accepted candidates from conservative to aggressive until the first failure; the last proven is delivered.
 
-    Conservative is what gains least of what the goal minimises, so the last proven is the best proven. Where not
+    Conservative is what gains least of what the goal minimises, and the larger file of those that gain the same, so the
+    last proven is the best proven. Where not
     even the first is proven, the first is delivered with a certificate that says so. Of candidates that fit limits
     the best on the selection split is the only one tested, and proven is what its counts allow.
     """
     task, goal = run.task, run.goal
     accepted = [candidate for candidate in candidates if candidate.verdict.accepted]
-    accepted.sort(key=lambda candidate: candidate.cost(goal.minimise), reverse=True)
+    accepted.sort(key=lambda candidate: candidate.rank(goal.minimise), reverse=True)
     if goal.fit:
         accepted = sorted(accepted, key=lambda candidate: candidate.quality)[-1:]
     if not accepted and goal.fit:

@@ -39,7 +39,9 @@ def run(user_task, trained, tmp_path, monkeypatch):
     """A run whose int8 is twice as fast as its float32, and rounded so badly that it takes all images for one class."""
     task = user_task(trained)
     monkeypatch.setattr(Run, "latency", lambda self, model: (1.0, 2.0) if b"QuantizeLinear" in model else (2.0, 1.0))
-    monkeypatch.setattr(candidate, "quantize_int8", lambda *given: with_values(quantize_int8(*given), SPOILED))
+    monkeypatch.setattr(
+        candidate, "quantize_int8", lambda *given, **more: with_values(quantize_int8(*given, **more), SPOILED)
+    )
     goal = Goal(tolerance=0.04, observed=0.02, minimise="latency")
     network = trace(task.model, task.example)
     return Run(tmp_path / "run", task, goal, "auto", network, SETTINGS, Watch())

@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Same speed, fewer bytes: what a network with few channels leaves of the tolerance goes into its file.
+
+The time of a network does not depend on the values of its weights. So the best network of a search for less time or
+arithmetic is rounded by output error and bits (`gossamer.quantize.post_training`), ever more strongly until the
+selection split refuses; its operators stay, and with them its time. In int8 arithmetic the grid of a weight may be
+coarser than 8 bits need: its scale is the step then, its integers are small, and the file codes them in few bits.
+
+    W ~ D q    |q| <= 127    float32: the file keeps q, the runtime reads D q    int8: both keep q, D is the scale
+
+Cost: no training; a pass over a few hundred images and a candidate for each strength.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gossamer.graph import Network
+from gossamer.recipes.post_training import FIRST, MOST, Rounding, calibration_batches, plan_of
+from gossamer.runtime.export import export_onnx
+from gossamer.search.candidate import Candidate, coded_layers, finish, in_int8, reopened
+from gossamer.search.run import Run
+
+IMAGES = 500  # that calibrate
+
+
+def in_fewer_bits(run: Run, found: Sequence[Candidate]) -> list[Candidate]:
+    """The best of what was found, rounded; every strength that was tried, in this order. None where nothing was good.
+
+    It ends where the selection split refuses, where rounding gains nothing any more, and with the time.
+    """
+    accepted = [candidate for candidate in found if candidate.verdict.accepted]
+    if not accepted:
+        return []
+    best = min(accepted, key=lambda candidate: candidate.rank(run.goal.minimise))
+    number = 1 + max(step_of(run, candidate) for candidate in found)
+    seconds = float(run.stages()["seconds of first candidate"]["value"])
+    rounded: list[Candidate] = []
+    rounding: Rounding | None = None
+    strength, smallest = FIRST, best.sizes.coded
+    while strength <= MOST:
+        name = f"{best.name}, strength {strength:.3g}"
+        folder = run.step_folder(number + len(rounded), name)
+        candidate = Candidate.load(folder)
+        if candidate is None:
+            if not run.has_time_for(2 * seconds):
+                run.note(f"no time was left to make the file of '{best.name}' {'still ' * bool(rounded)}smaller")
+                break
+            if rounding is None:
+                network = reopened(run, best)
+                batches = calibration_batches(network, run.task, IMAGES, run.note)
+                rounding = Rounding(network, coded_layers(run, network), batches)
+            candidate = written(run, folder, name, *rounding.at(strength), best)
+        rounded.append(candidate)
+        if not candidate.verdict.accepted or candidate.sizes.coded >= smallest:
+            break
+        smallest = candidate.sizes.coded
+        strength *= 2
+    return rounded
+
+
+def step_of(run: Run, candidate: Candidate) -> int:
+    """The number of the step that a candidate stands in."""
+    return int(candidate.folder.relative_to(run.folder / "steps").parts[0].partition("-")[0])
+
+
+def written(
+    run: Run, folder: Path, name: str, network: Network, units: Mapping[str, NDArray[np.float32]], like: Candidate
+) -> Candidate:
+    """A rounded network in the arithmetic of the one that it was rounded from, whose times are its own."""
+    plan = plan_of(units).with_channels(like.plan.keep())
+    if not like.plan.int8:
+        return finish(run, folder, name, network, plan, units, timed_as=like)
+    scales = {weight: unit.reshape(-1) for weight, unit in units.items()}
+    model = in_int8(export_onnx(network.module, network.example), run.task, scales)
+    return finish(run, folder, name, network, replace(plan, int8=True), model=model, timed_as=like)
