@@ -34,8 +34,8 @@ from benchmarks.filing import file_circumstances
 from gossamer.files import write_atomically, write_json
 
 RESULTS = Path(__file__).resolve().parent.parent / "results" / "detect-hour"
-PICTURES, RATE = 60, 10.0
-BROKEN, BREAKS = 997, 5_000  # frames
+PICTURES, RATE = 60, 3.0
+BROKEN, BREAKS = 397, 2_000  # frames
 EVERY, WARM = 10.0, 300.0  # seconds between two looks at the memory, and before the first that counts
 MOST_GROWTH = 2**23  # bytes an hour that pass for none
 

@@ -197,9 +197,8 @@ def _load_written(run: Run, folder: Path) -> list[Candidate]:
 
 
 def _variants(run: Run) -> tuple[str, ...]:
-    # int8 arithmetic has grids of its own, which a file's bits cannot choose; and tables of boards are of float32
-    only_float = "bytes" in run.goal.fit or run.settings.latency_table is not None
     wanted = run.goal.minimise == "latency" or "ram" in run.goal.fit
+    only_float = run.settings.latency_table is not None  # tables of boards are of float32
     return ("float32", "int8") if wanted and not only_float else ("float32",)
 
 

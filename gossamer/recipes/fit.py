@@ -2,9 +2,9 @@
 """Fit: the best quality within limits of bytes, multiply-adds, milliseconds and working memory, any of them together.
 
     channels   where multiply-adds, milliseconds or working memory are above their limits: by the frontier to what fits,
-               tuned; int8 first, where no bytes are limited, as it needs a quarter of the memory
+               tuned; int8 first, as it needs a quarter of the memory
     bits       where the file is: integers by output error, ever more strongly, until it fits; then trained, from the
-               last that did not, on the bits that do
+               last that did not, on the bits that do; where int8 fits so far, each is written in int8 on its grids too
 
 What needs no training is written first, so that something fits early. The working memory of a cut is known before it is
 trained; where no cut reaches its limit, nothing is trained. A network that misses a limit although it was aimed within
@@ -22,6 +22,7 @@ from gossamer.plan import Plan
 from gossamer.quantize.static_int8 import quantize_int8
 from gossamer.recipes import fewer_bytes, fewer_channels
 from gossamer.recipes.post_training import FIRST, MOST, Rounding, calibration_batches, rounded
+from gossamer.recipes.same_speed import as_int8
 from gossamer.runtime.export import export_onnx
 from gossamer.search.candidate import Candidate, coded_layers, reopened
 from gossamer.search.claims import most_claims_bytes
@@ -123,21 +124,31 @@ def _lowered(run: Run, widths: Widths, share: float, *, int8: bool) -> float:
 def packed(run: Run, number: int, base: Candidate, epochs_for: Epochs) -> list[Candidate]:
     """The network of `base` in fewer and fewer bits until its file fits, and trained there; `number` of the first."""
     plan = Plan().with_channels(base.plan.keep())
+    floats: list[Candidate] = []
+    found: list[Candidate] = []
+
+    def add(candidate: Candidate) -> float:
+        """How many times too large the file is, in the arithmetic of `base`."""
+        floats.append(candidate)
+        found.extend([candidate, as_int8(run, candidate)] if base.plan.int8 else [candidate])
+        return _missed(run, found[-1], ("bytes",))
+
     name = "fine grid, untrained"
     fine = run.step_folder(number, name)
-    found = [Candidate.load(fine) or fewer_bytes.on_fine_grid(run, fine, name, reopened(run, base), plan)]
+    missed = add(Candidate.load(fine) or fewer_bytes.on_fine_grid(run, fine, name, reopened(run, base), plan))
     network = reopened(run, base)
     batches = calibration_batches(network, run.task, fewer_bytes.ROUNDING.images, run.note)
     rounding = Rounding(network, coded_layers(run, network), batches)
     strength = FIRST
-    while _missed(run, found[-1], ("bytes",)) and strength <= MOST:
-        found.append(rounded(run, rounding, number + len(found), strength, base.plan.keep()))
+    while missed and strength <= MOST:
+        missed = add(rounded(run, rounding, number + len(floats), strength, base.plan.keep()))
         strength *= 2
-    if len(found) == 1:  # as good as the original, and it fits
+    if len(floats) == 1:  # as good as the original, and it fits
         return found
-    start = found[-2] if len(found) > 2 else found[-1]
+    place = -2 if len(floats) > 2 else -1
+    start, file = floats[place], found[2 * place + 1 if base.plan.int8 else place]
     weights = fewer_bytes.weights_of(run, run.network)
-    beside = 8 * start.sizes.coded - fewer_bytes.bits_of(run, start) * weights
+    beside = 8 * file.sizes.coded - fewer_bytes.bits_of(run, start) * weights
     bits = (8 * AIMED_AT["bytes"] * (run.goal.fit["bytes"] - most_claims_bytes(run)) - beside) / weights
     for attempt in range(1, ATTEMPTS + 1):
         if bits <= 0:
@@ -146,10 +157,9 @@ def packed(run: Run, number: int, base: Candidate, epochs_for: Epochs) -> list[C
         demand = fewer_bytes.Demand(bits)
         if not (epochs := epochs_for(attempt, demand.name)):
             break
-        start = fewer_bytes.tuned_to(run, number + len(found), demand, start, epochs)
+        start = fewer_bytes.tuned_to(run, number + len(floats), demand, start, epochs)
         run.forget_training(start.folder)
-        found.append(start)
-        if not (missed := _missed(run, start, ("bytes",))):
+        if not (missed := add(start)):
             break
         bits /= 1.01 * missed
     return found

@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from gossamer import container
 from gossamer.graph import Network
 from gossamer.recipes.post_training import FIRST, MOST, Rounding, calibration_batches, plan_of
 from gossamer.runtime.export import export_onnx
@@ -62,6 +63,18 @@ def in_fewer_bits(run: Run, found: Sequence[Candidate]) -> list[Candidate]:
         smallest = candidate.sizes.coded
         strength *= 2
     return rounded
+
+
+def as_int8(run: Run, candidate: Candidate) -> Candidate:
+    """A candidate whose weights lie on grids, in int8 arithmetic on the same grids."""
+    folder = candidate.folder / "int8"
+    if done := Candidate.load(folder):
+        return done
+    network = reopened(run, candidate)
+    stored = container.read(candidate.file).payload.tensors
+    scales = {tensor.name: tensor.unit_along().reshape(-1) for tensor in stored if tensor.integers is not None}
+    model = in_int8(export_onnx(network.module, network.example), run.task, scales)
+    return finish(run, folder, f"{candidate.name}, int8", network, replace(candidate.plan, int8=True), model=model)
 
 
 def step_of(run: Run, candidate: Candidate) -> int:
