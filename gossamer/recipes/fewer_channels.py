@@ -2,11 +2,12 @@
 """Fewer channels: whole filters go, so that arithmetic gets less and the network faster.
 
 A rung asks for a share of the original's multiply-adds, or of its milliseconds as a table of this runtime predicts
-them. How many channels each group keeps, none at all included, and which ones: `gossamer.search.widths`. The cut
-network is tuned from the last accepted one, distilled from the original. Where latency is the goal, each rung
-is written twice, in float32 and in int8 arithmetic, and both are timed in the runtime: a rung that is not faster than
-the original is refused. Where int8 is the faster one, and only its answers are not good enough, it is trained on its
-own grids and written once more. Where working memory is limited each is written twice too: int8 takes a quarter of it.
+them. How many channels each group keeps, none at all included, and which ones: `gossamer.search.widths`; of several
+proposals the best by successive halving: `gossamer.search.proposals`. The cut network is tuned from the last accepted
+one, distilled from the original. Where latency is the goal, each rung is written twice, in float32 and in int8
+arithmetic, and both are timed in the runtime: a rung that is not faster than the original is refused. Where int8 is the
+faster one, and only its answers are not good enough, it is trained on its own grids and written once more. Where
+working memory is limited each is written twice too: int8 takes a quarter of it.
 The file of the best one is made small at last (`same_speed`).
 """
 
@@ -32,8 +33,9 @@ from gossamer.runtime.weights import split_weights
 from gossamer.search.candidate import Candidate, finish, in_int8, reopened
 from gossamer.search.ladder import climb
 from gossamer.search.pace import epochs_in_time, measure_pace, step_seconds, trial_size
+from gossamer.search.proposals import best_of, proposals
 from gossamer.search.run import Run
-from gossamer.search.widths import Widths, narrowed
+from gossamer.search.widths import Widths
 from gossamer.tuning import Distillation, Diverged, Numerics
 from gossamer.tuning.batch_norm import reestimate_batch_norms
 from gossamer.tuning.quantization_aware import on_int8_grids, trained_int8
@@ -102,11 +104,12 @@ def cut_and_tuned(
         return int8_trained(run, folder, demand.name, finished, epochs)
     parent = reopened(run, previous) if previous else run.network
     before = previous.plan.keep() if previous else {}
-    counts = widths.within(demand.share, {name: int(keep.sum()) for name, keep in before.items()})
-    if counts is None:
+    most = {name: int(keep.sum()) for name, keep in before.items()}
+    found = proposals(widths, demand.share, most, run.settings.seed)
+    if not found:
         run.note(f"no choice of channels takes {demand.name}")
         return []
-    keep, smaller = narrowed(run, parent, counts)
+    keep, smaller, epochs = best_of(run, parent, found, folder, demand.name, epochs)
     run.tune(smaller.module, (Distillation(),), measure_pace(run).numerics, epochs, folder, demand.name)
     reestimate_batch_norms(smaller.module, run.calibration_batches())
     written = _written(run, folder, demand.name, smaller, Plan().with_channels(keep))

@@ -9,7 +9,7 @@ L1 norms, folded with their batch norms.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import islice
 
 import numpy as np
@@ -52,6 +52,7 @@ class Widths:
     options: Mapping[str, list[int]]
     sensitivities: Mapping[str, Sensitivity]
     cost: Callable[[Mapping[str, int]], float]
+    bent: Callable[[str, float], float] = lambda name, loss: loss
 
     @classmethod
     def of(cls, run: Run, *, int8: bool, batches: int = SENSITIVITY_BATCHES) -> Widths:
@@ -66,6 +67,10 @@ class Widths:
         cost = (lambda counts: table.milliseconds(network, counts)) if table else network.macs_if
         return cls(network, options, sensitivities, cost)
 
+    def with_losses(self, bent: Callable[[str, float], float]) -> Widths:
+        """The same with other losses: what `bent` makes of a group's name and its loss."""
+        return replace(self, bent=bent)
+
     def within(self, share: float, most: Mapping[str, int]) -> dict[str, int] | None:
         """The least loss at this share of the original's cost, no group wider than `most` says; None where none is."""
         options = {
@@ -74,7 +79,7 @@ class Widths:
         }
 
         def loss(name: str, count: int) -> float:
-            return self.sensitivities[name].loss(count)
+            return self.bent(name, self.sensitivities[name].loss(count))
 
         while True:
             counts = allocate(options, loss, self.cost, share * self.cost({}))
