@@ -34,7 +34,7 @@ from gossamer.runtime.export import export_onnx
 from gossamer.search.candidate import Candidate, coded_layers, finish, reopened
 from gossamer.search.idle import cut_beside, in_original, keep_busy
 from gossamer.search.judge import observed_drop
-from gossamer.search.ladder import climb
+from gossamer.search.ladder import AGAIN, climb
 from gossamer.search.pace import epochs_in_time, measure_pace
 from gossamer.search.run import Run
 from gossamer.search.widths import Widths, narrowed
@@ -53,11 +53,16 @@ class Demand:
     """A rung: so many coded bits per weight of the original."""
 
     bits: float
+    again: bool = False
 
     @property
     def name(self) -> str:
         """As it is printed and as its folder is called."""
-        return f"{self.bits:.3g} bits a weight"
+        return f"{self.bits:.3g} bits a weight{AGAIN * self.again}"
+
+    def once_more(self) -> Demand:
+        """The same under another name."""
+        return replace(self, again=True)
 
 
 LADDER = tuple(Demand(float(f"{3 * 0.84**rung:.2g}")) for rung in range(30))  # 3 down to 0.02: 10x to 1,600x
@@ -89,6 +94,7 @@ def climb_bytes(run: Run, first_bits: float = 0.0) -> list[Candidate]:
         rungs,
         lambda number, demand, previous, epochs: [tuned_to(run, number, demand, previous or start, epochs)],
         between=between,
+        once_more=Demand.once_more,
         epochs_for=epochs_in_time(run, pace, seconds),
         first=next((place for place, rung in enumerate(rungs) if rung.bits <= wanted), len(rungs) - 1),
         steps=len(untrained) - 1,

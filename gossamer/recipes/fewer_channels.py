@@ -31,7 +31,7 @@ from gossamer.runtime.saturation import LARGEST, largest_weight
 from gossamer.runtime.torch_operators import NotTrainable
 from gossamer.runtime.weights import split_weights
 from gossamer.search.candidate import Candidate, finish, in_int8, reopened
-from gossamer.search.ladder import climb
+from gossamer.search.ladder import AGAIN, climb
 from gossamer.search.pace import epochs_in_time, measure_pace, step_seconds, trial_size
 from gossamer.search.proposals import best_of, proposals
 from gossamer.search.run import Run
@@ -47,11 +47,16 @@ class Demand:
 
     share: float
     of: str
+    again: bool = False
 
     @property
     def name(self) -> str:
         """Percent of the multiply-adds, or of the time."""
-        return f"{100 * self.share:.3g} % of the {self.of}"
+        return f"{100 * self.share:.3g} % of the {self.of}{AGAIN * self.again}"
+
+    def once_more(self) -> Demand:
+        """The same under another name."""
+        return replace(self, again=True)
 
 
 def demand(run: Run, share: float) -> Demand:
@@ -84,6 +89,7 @@ def climb_channels(run: Run) -> list[Candidate]:
         [demand(run, share) for share in SHARES],
         lambda number, demand, previous, epochs: cut_and_tuned(run, widths, number, demand, previous, epochs),
         between=between,
+        once_more=Demand.once_more,
         epochs_for=epochs_in_time(run, pace, seconds),
         first=FIRST,
     )

@@ -3,12 +3,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import SimpleNamespace
 
 import pytest
 
-from gossamer.search.ladder import climb
+from gossamer.goal import Goal
+from gossamer.search.ladder import AGAIN, climb
 from gossamer.search.watch import Watch
 from gossamer.tuning import Diverged
 
@@ -16,10 +17,14 @@ from gossamer.tuning import Diverged
 @dataclass(frozen=True)
 class Step:
     height: float
+    again: bool = False
 
     @property
     def name(self):
-        return str(self.height)
+        return f"{self.height}{AGAIN * self.again}"
+
+    def once_more(self):
+        return replace(self, again=True)
 
 
 class FakeRun:
@@ -28,6 +33,7 @@ class FakeRun:
     def __init__(self, rungs_of_time=99):
         self.rungs_of_time = rungs_of_time
         self.notes, self.forgotten, self.watch = [], [], Watch()
+        self.goal = Goal(tolerance=0.01, observed=0.005)
 
     def epochs_for(self, number, name):
         return 5 if number <= self.rungs_of_time else 0
@@ -46,6 +52,11 @@ def half_way(low, high):
     return Step((low.height + high.height) / 2)
 
 
+def candidate(rung, accepted, drop, speedup=None):
+    verdict = SimpleNamespace(accepted=accepted, drop=drop)
+    return SimpleNamespace(height=rung.height, again=rung.again, speedup=speedup, verdict=verdict)
+
+
 def climb_to(limit, run=None, first=0, diverges_at=None, height=4):
     """Heights tried and their verdicts, and what each started from, when everything up to `limit` is accepted."""
     tried = []
@@ -57,7 +68,7 @@ def climb_to(limit, run=None, first=0, diverges_at=None, height=4):
         if rung.height == diverges_at:
             raise Diverged("planted")
         tried.append((number, rung.height, previous.height if previous else None))
-        return [SimpleNamespace(height=rung.height, verdict=SimpleNamespace(accepted=rung.height <= limit))]
+        return [candidate(rung, rung.height <= limit, drop=0.3)]
 
     rungs = [Step(h) for h in range(1, height + 1)]
     found = climb(run, rungs, attempt, between=half_way, epochs_for=run.epochs_for, first=first)
@@ -114,3 +125,41 @@ def test_it_always_ends(first):
         tried, accepted = climb_to(limit, first=first)
         assert len(tried) <= 6
         assert max(accepted, default=0) <= limit
+
+
+def refused_at_first(run, drop, limit, speedup=None):
+    """Names tried, with what they started from, where a rung up to `limit` holds the second time it is asked."""
+    tried = []
+
+    def attempt(number, rung, previous, epochs):
+        tried.append((number, rung.name, previous and (previous.height, previous.again)))
+        return [candidate(rung, rung.again and rung.height <= limit, drop, speedup)]
+
+    rungs = [Step(h) for h in range(1, 5)]
+    found = climb(run, rungs, attempt, between=half_way, epochs_for=run.epochs_for, once_more=Step.once_more)
+    return tried, [one.height for one in found if one.verdict.accepted]
+
+
+def test_what_was_refused_for_little_is_asked_once_more_and_goes_on_from_what_it_has_learned():
+    run = FakeRun()
+    tried, accepted = refused_at_first(run, drop=0.019, limit=2)
+    assert tried[:4] == [
+        (1, "1", None),
+        (2, "1, again", (1, False)),
+        (3, "2", (1, True)),
+        (4, "2, again", (2, False)),
+    ]
+    assert [name for _, name, _ in tried[4:]] == ["4", "4, again", "3", "3, again", "2.5", "2.5, again"]
+    assert accepted == [1, 2]
+    assert run.forgotten == [(number, name) for number, name, _ in tried]
+
+
+@pytest.mark.parametrize(("drop", "speedup"), [(0.021, None), (0.019, 0.9)], ids=["lost too much", "not faster"])
+def test_what_another_training_would_not_change_is_not_asked_again(drop, speedup):
+    tried, accepted = refused_at_first(FakeRun(), drop, limit=2, speedup=speedup)
+    assert tried == [(1, "1", None)]
+    assert accepted == []
+
+
+def test_without_time_it_is_not_asked_again():
+    assert refused_at_first(FakeRun(rungs_of_time=1), drop=0.019, limit=2)[0] == [(1, "1", None)]
