@@ -4,7 +4,7 @@
 What a group loses was measured with the others whole, and losses add up only while they are small. So the frontier is
 asked several times, with losses that are bent or off, and what it answers is tried:
 
-    loss_g(k)^p               p = 1, 1/2, 2        large losses count as measured, less, more
+    loss_g(k)^p               p = 1, 3/2, 2        large losses count as measured, or more
     loss_g(k) e^(z_g / 2)     z_g ~ N(0, 1)        each group's is off by a factor of its own, `DRAWS` times
 
 Successive halving (K. Jamieson, A. Talwalkar, "Non-stochastic Best Arm Identification and Hyperparameter Optimization",
@@ -33,7 +33,7 @@ from gossamer.search.run import Run
 from gossamer.search.widths import Keep, Widths, narrowed
 from gossamer.tuning import Distillation
 
-POWERS, DRAWS, SPREAD = (1.0, 0.5, 2.0), 5, 0.5
+POWERS, DRAWS, SPREAD = (1.0, 1.5, 2.0), 5, 0.5
 FINALISTS, SHARE = 2, 8  # each of them is trained for an eighth of the epochs
 BATCHES = 4
 
