@@ -15,7 +15,6 @@ import contextlib
 import itertools
 import os
 import re
-import signal
 import socket
 import subprocess
 import sys
@@ -124,18 +123,23 @@ def watched(network: Path, address: str, folder: Path, seconds: float) -> tuple[
         process = subprocess.Popen(
             [*command, "--web", "0", "--threads", "1"], stdout=output, stderr=subprocess.STDOUT, text=False
         )
-        port = _port(said)
-        for client in (_reads_all, _never_reads):
-            threading.Thread(target=_again_and_again, args=(client, port), daemon=True).start()
-        start, seen = time.monotonic(), []
-        while time.monotonic() < start + seconds and process.poll() is None:
-            time.sleep(EVERY)
-            with contextlib.suppress(OSError):
-                seen.append((time.monotonic() - start, _resident_bytes(process.pid)))
-        ended_itself = process.poll() is not None
-        process.send_signal(signal.SIGINT)
-        code = process.wait(60)
+        try:
+            port = _port(said)
+            for client in (_reads_all, _never_reads):
+                threading.Thread(target=_again_and_again, args=(client, port), daemon=True).start()
+            start, seen = time.monotonic(), []
+            while time.monotonic() < start + seconds and process.poll() is None:
+                time.sleep(EVERY)
+                with contextlib.suppress(OSError):
+                    seen.append((time.monotonic() - start, _resident_bytes(process.pid)))
+            ended_itself = process.poll() is not None
+            process.terminate()  # programs in the background may be deaf to SIGINT
+            code = process.wait(60)
+        finally:
+            process.kill()
     rows = [(at, size) for at, size in seen if at >= min(WARM, seconds / 2)]
+    if len(rows) < 2:
+        raise RuntimeError(f"expected detection to go on, it ended by itself:\n{said.read_text(encoding='utf-8')}")
     times, sizes = np.array(rows, float).T
     lasted = time.monotonic() - start
     found = {

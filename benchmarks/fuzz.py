@@ -2,7 +2,8 @@
 """Coverage-guided fuzzing of the reader: whatever the bytes, a network or CorruptFile, in bounded time and memory.
 
     python -m benchmarks.fuzz seeds FOLDER                       honest inputs to begin with
-    python -m benchmarks.fuzz run FOLDER -max_total_time=3600    new inputs go to FOLDER; options are libFuzzer's
+    python -m benchmarks.fuzz run FOLDER -max_total_time=3600    new inputs go to FOLDER, crashes beside it; options are
+                                                                 libFuzzer's
     python -m benchmarks.fuzz run SMALL -merge=1 FOLDER          a small set that reaches as much
 
 `run` needs atheris (on Linux, `pip install atheris`) and an environment without numba: coverage sees no machine code.
@@ -45,7 +46,8 @@ def run(options: list[str]) -> None:
 
     path = Path(tempfile.mkdtemp(prefix="fuzz-")) / "a.gossamer"
     again = f"{sys.executable} -m benchmarks.fuzz run"  # how libFuzzer starts the processes that merge
-    atheris.Setup([again, *LIMITS, *options], lambda data: attack(data, path) and None)
+    beside = f"-artifact_prefix={Path(options[0]).resolve().parent}/"
+    atheris.Setup([again, *LIMITS, beside, *options], lambda data: attack(data, path) and None)
     atheris.Fuzz()
 
 

@@ -67,6 +67,7 @@ def demand(run: Run, share: float) -> Demand:
 SHARES = (0.92, 0.82, 0.7, 0.5, 0.36, 0.26, 0.19, 0.14)
 FIRST = SHARES.index(0.7)  # where too much, the gentler ones are tried
 UNCUT = "uncut"
+BY_CUTTING = {"macs": "MACs", "latency": "time", "ram": "working memory"}  # limits that fewer channels keep
 INT8_SHARE = 0.25  # of a rung's epochs
 INT8_GENTLY = 0.01  # of the learning rate: no batch norm holds what is trained, ResNet-20 diverged at 0.1
 SETTLED = 1e-3  # relative error of weights that were put back into a network
@@ -115,8 +116,10 @@ def cut_and_tuned(
     if not found:
         run.note(f"no choice of channels takes {demand.name}")
         return []
-    keep, smaller, epochs = best_of(run, parent, found, folder, demand.name, epochs)
-    run.tune(smaller.module, (Distillation(),), measure_pace(run).numerics, epochs, folder, demand.name)
+    if "ram" in run.goal.fit:  # that of the first is measured before it is trained
+        found = found[:1]
+    keep, smaller, left = best_of(run, parent, found, folder, demand.name, epochs)
+    run.tune(smaller.module, (Distillation(),), measure_pace(run).numerics, left, folder, demand.name)
     reestimate_batch_norms(smaller.module, run.calibration_batches())
     written = _written(run, folder, demand.name, smaller, Plan().with_channels(keep))
     return int8_trained(run, folder, demand.name, written, epochs)
@@ -212,10 +215,14 @@ def _variants(run: Run) -> tuple[str, ...]:
 
 
 def _best_last(run: Run, found: list[Candidate]) -> list[Candidate]:
-    """Accepted after refused, nearer its limits after farther from them, faster after slower."""
+    """Accepted after refused, nearer its limits after farther from them, faster after slower.
 
-    def worth(candidate: Candidate) -> tuple[bool, float, float]:
-        excess = max(run.goal.exceeded(candidate.limited(run)).values(), default=0.0)
-        return candidate.verdict.accepted, -excess, candidate.speedup or 0.0
+    Limits that only fewer channels can keep come before that of bytes.
+    """
+
+    def worth(candidate: Candidate) -> tuple[bool, float, float, float]:
+        exceeded = run.goal.exceeded(candidate.limited(run))
+        by_cutting = max((times for name, times in exceeded.items() if name in BY_CUTTING), default=0.0)
+        return candidate.verdict.accepted, -by_cutting, -max(exceeded.values(), default=0.0), candidate.speedup or 0.0
 
     return sorted(found, key=worth)

@@ -21,6 +21,7 @@ from gossamer.measure.working_memory import working_memory
 from gossamer.plan import Plan
 from gossamer.quantize.static_int8 import quantize_int8
 from gossamer.recipes import fewer_bytes, fewer_channels
+from gossamer.recipes.fewer_channels import BY_CUTTING
 from gossamer.recipes.post_training import FIRST, MOST, Rounding, calibration_batches, rounded
 from gossamer.recipes.same_speed import as_int8
 from gossamer.runtime.export import export_onnx
@@ -40,7 +41,6 @@ AIMED_AT = {
     "macs": 1.0,
     "ram": 1.0,
 }  # of the limit: predicted bytes and milliseconds are a little off
-BY_CUTTING = {"macs": "MACs", "latency": "time", "ram": "working memory"}  # limits that fewer channels keep
 
 Epochs = Callable[[int, str], int]
 
@@ -85,6 +85,7 @@ def narrowed(run: Run, uncut: Candidate, epochs_for: Epochs) -> list[Candidate]:
         if not (epochs := epochs_for(attempt, demand.name)):
             break
         written = fewer_channels.cut_and_tuned(run, widths, attempt, demand, tried[-1] if tried else None, epochs)
+        run.forget_training(run.step_folder(attempt, demand.name))
         tried += written
         if not written or not (missed := _missed(run, written[-1], tuple(limits))):
             break

@@ -25,6 +25,8 @@ from gossamer.graph import Network
 from gossamer.recipes.post_training import FIRST, MOST, Rounding, calibration_batches, plan_of
 from gossamer.runtime.export import export_onnx
 from gossamer.search.candidate import Candidate, coded_layers, finish, in_int8, reopened
+from gossamer.search.control import tuned_epochs
+from gossamer.search.pace import measure_pace, seconds_needed
 from gossamer.search.run import Run
 
 IMAGES = 500  # that calibrate
@@ -40,7 +42,6 @@ def in_fewer_bits(run: Run, found: Sequence[Candidate]) -> list[Candidate]:
         return []
     best = min(accepted, key=lambda candidate: candidate.rank(run.goal.minimise))
     number = 1 + max(step_of(run, candidate) for candidate in found)
-    seconds = float(run.stages()["seconds of first candidate"]["value"])
     rounded: list[Candidate] = []
     rounding: Rounding | None = None
     strength, smallest = FIRST, best.sizes.coded
@@ -49,7 +50,7 @@ def in_fewer_bits(run: Run, found: Sequence[Candidate]) -> list[Candidate]:
         folder = run.step_folder(number + len(rounded), name)
         candidate = Candidate.load(folder)
         if candidate is None:
-            if not run.has_time_for(2 * seconds):
+            if not run.has_time_for(_seconds_of_one_more(run, len(accepted) + len(rounded))):
                 run.note(f"no time was left to make the file of '{best.name}' {'still ' * bool(rounded)}smaller")
                 break
             if rounding is None:
@@ -58,11 +59,18 @@ def in_fewer_bits(run: Run, found: Sequence[Candidate]) -> list[Candidate]:
                 rounding = Rounding(network, coded_layers(run, network), batches)
             candidate = written(run, folder, name, *rounding.at(strength), best)
         rounded.append(candidate)
-        if not candidate.verdict.accepted or candidate.sizes.coded >= smallest:
+        if not candidate.verdict.accepted or candidate.sizes.coded >= smallest < best.sizes.coded:
             break
-        smallest = candidate.sizes.coded
+        smallest = min(smallest, candidate.sizes.coded)
         strength *= 2
     return rounded
+
+
+def _seconds_of_one_more(run: Run, accepted: int) -> float:
+    """Of a rounded candidate after so many, and of what must still come: the test split, and the dense control."""
+    candidate = 2 * float(run.stages()["seconds of first candidate"]["value"])  # statistics, and a file
+    control = tuned_epochs(run) * measure_pace(run).epoch_seconds if run.settings.control else 0.0
+    return seconds_needed(run, accepted, 0, 0.0, candidate) + control
 
 
 def as_int8(run: Run, candidate: Candidate) -> Candidate:

@@ -14,7 +14,6 @@ point or so.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from typing import Protocol, TypeVar
 
@@ -76,8 +75,9 @@ def climb(
             break
         try:
             found = made(rung, good, epochs)
-            if once_more and nearly(run.goal, found) and (epochs := epochs_for(number, once_more(rung).name)):
-                found = made(once_more(rung), found[-1], epochs)
+            near = nearly(run.goal, found)
+            if once_more and near and (epochs := epochs_for(number, once_more(rung).name)):
+                found = made(once_more(rung), near, epochs)
         except Diverged as error:
             run.note(f"rung '{rung.name}' was given up: {error}")
             break
@@ -100,8 +100,13 @@ def climb(
     return tried
 
 
-def nearly(goal: Goal, found: Sequence[Candidate]) -> bool:
-    """Whether the best of a rung was refused, but lost little more than it may; training makes none faster."""
-    if not found or found[-1].verdict.accepted or (found[-1].speedup or math.inf) <= 1:
-        return False
-    return found[-1].verdict.drop <= (goal.tolerance if goal.observed is None else goal.observed) + NEARLY
+def nearly(goal: Goal, found: Sequence[Candidate]) -> Candidate | None:
+    """The refused candidate of a rung that lost least, if that is little more than it may, and none is accepted.
+
+    Those that are not faster than the original do not count: training makes none faster.
+    """
+    if any(candidate.verdict.accepted for candidate in found):
+        return None
+    most = (goal.tolerance if goal.observed is None else goal.observed) + NEARLY
+    near = [one for one in found if one.verdict.drop <= most and (one.speedup is None or one.speedup > 1)]
+    return min(near, key=lambda one: one.verdict.drop, default=None)

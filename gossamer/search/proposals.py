@@ -31,7 +31,7 @@ from gossamer.graph import Network
 from gossamer.search.pace import measure_pace
 from gossamer.search.run import Run
 from gossamer.search.widths import Keep, Widths, narrowed
-from gossamer.tuning import Distillation
+from gossamer.tuning import Distillation, Diverged
 
 POWERS, DRAWS, SPREAD = (1.0, 1.5, 2.0), 5, 0.5
 FINALISTS, SHARE = 2, 8  # each of them is trained for an eighth of the epochs
@@ -83,9 +83,14 @@ def best_of(
                 untrained.append(distance(run, narrowed(run, parent, counts)[1]))
                 step(place + 1, len(found), f"{untrained[-1]:.3g}")
         order = [int(place) for place in np.argsort(untrained, kind="stable")]
-        finalists = order[:FINALISTS] if trial else order[:1]
-        after = {place: distance(run, trained(place)[1]) for place in finalists} if len(finalists) > 1 else {}
-        best = min(after, key=lambda place: after[place]) if after else finalists[0]
+        finalists = order[:FINALISTS] if trial and len(order) > 1 else []
+        after: dict[int, float] = {}
+        for place in finalists:
+            try:
+                after[place] = distance(run, trained(place)[1])
+            except Diverged as error:
+                run.note(f"proposal {place + 1} of '{name}' was given up: {error}")
+        best = min(after, key=lambda place: after[place]) if after else order[0]
         return {"untrained": untrained, "trained": {str(place): loss for place, loss in after.items()}, "best": best}
 
     decided = run.stage(f"proposals for {name}", compute)

@@ -26,6 +26,7 @@ from gossamer.runtime.torch_operators import OPERATORS
 from gossamer.search import candidate
 from gossamer.search.run import Run, Settings
 from gossamer.search.watch import Watch
+from gossamer.search.widths import Widths
 from gossamer.tuning import Distillation, tune
 from gossamer.tuning.quantization_aware import on_int8_grids
 
@@ -123,3 +124,38 @@ def test_a_real_network_learns_at_this_rate():
     tune(module, task, settings, (Distillation(),), teacher=network.copy().module)
     with torch.no_grad():
         assert divergence() < 0.7 * before
+
+
+# --- one rung --------------------------------------------------------------------------------------------------------
+
+
+def test_int8_trains_as_long_after_a_kill_as_without_one(run, monkeypatch):
+    """Trials of proposals take epochs of the rung; what int8 gets is a share of all of them."""
+    asked = []
+    monkeypatch.setattr(
+        fewer_channels, "int8_trained", lambda run, folder, name, written, epochs: asked.append(epochs) or written
+    )
+    run.seconds_of("first candidate", lambda: None)
+    widths = replace(Widths.of(replace_goal(run, "macs"), int8=False), cost=run.network.macs_if)
+    demand = fewer_channels.Demand(0.6, "MACs")
+    first = fewer_channels.cut_and_tuned(run, widths, 1, demand, None, 16)
+    again = fewer_channels.cut_and_tuned(run, widths, 1, demand, None, 16)
+    assert asked == [16, 16]
+    assert first == again
+
+
+def replace_goal(run, minimise):
+    """The same run with another goal, which needs no table of milliseconds."""
+    run.goal = replace(run.goal, minimise=minimise)
+    return run
+
+
+def test_a_limit_that_only_channels_keep_comes_before_that_of_bytes(run):
+    floats, int8 = sorted(written(run), key=lambda candidate: candidate.plan.int8)
+    run.goal = Goal(fit={"latency": 5, "bytes": 1000})
+    refused = replace(floats.verdict, accepted=False)
+    floats = replace(floats, latency_ms=4.0, verdict=refused, sizes=replace(floats.sizes, coded=5000))
+    int8 = replace(int8, latency_ms=6.0, verdict=refused, sizes=replace(int8.sizes, coded=1400))
+    assert fewer_channels._best_last(run, [floats, int8])[-1] is floats
+    fast = replace(int8, latency_ms=3.0)
+    assert fewer_channels._best_last(run, [fast, floats])[-1] is fast, "both are in time: the smaller file"

@@ -105,3 +105,25 @@ def test_without_time_it_is_said(run):
 def test_of_refused_candidates_none_is_rounded(run):
     floats = written(run)[0]
     assert in_fewer_bits(run, [replace(floats, verdict=replace(floats.verdict, accepted=False))]) == []
+
+
+def test_a_strength_that_gains_nothing_yet_is_passed_over(run, monkeypatch):
+    """Under int8 the first steps can be finer than 8 bits: the file stays, until they are coarser."""
+    base = written(run)[0]
+    sizes = iter([base.sizes.coded, base.sizes.coded, 900, 800, 810, 700])
+
+    def made(run, folder, name, network, units, like):
+        return replace(base, name=name, sizes=replace(base.sizes, coded=next(sizes)))
+
+    monkeypatch.setattr(same_speed, "written", made)
+    assert [one.sizes.coded for one in in_fewer_bits(run, [base])][2:] == [900, 800, 810]
+
+
+def test_time_is_kept_for_what_must_still_come(run):
+    base = written(run)[:1]
+    (run.folder / "stages" / "seconds of first candidate.json").write_text('{"value": 10.0, "seconds": 10.0}')
+    asked = len(run.task.test) / len(run.task.selection)
+    run.goal = replace(run.goal, hours=(run.seconds + 20 * (1 + 2 * asked) - 5) / 3600)
+    assert in_fewer_bits(run, base) == []
+    run.goal = replace(run.goal, hours=(run.seconds + 20 * (1 + 2 * asked) + 60) / 3600)
+    assert in_fewer_bits(run, base)

@@ -163,3 +163,19 @@ def test_what_another_training_would_not_change_is_not_asked_again(drop, speedup
 
 def test_without_time_it_is_not_asked_again():
     assert refused_at_first(FakeRun(rungs_of_time=1), drop=0.019, limit=2)[0] == [(1, "1", None)]
+
+
+def test_of_two_forms_the_one_that_lost_least_goes_on():
+    """int8 is the faster one, but far off."""
+    started = []
+
+    def attempt(number, rung, previous, epochs):
+        started.append(previous and previous.form)
+        forms = [candidate(rung, False, drop, speedup) for drop, speedup in ((0.006, 1.5), (0.04, 3.0))]
+        for form, name in zip(forms, ("float32", "int8"), strict=True):
+            form.form = name
+        return forms
+
+    run = FakeRun()
+    climb(run, [Step(1)], attempt, between=half_way, epochs_for=run.epochs_for, once_more=Step.once_more)
+    assert started == [None, "float32"]

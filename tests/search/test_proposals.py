@@ -14,6 +14,7 @@ from gossamer.search.run import Run, Settings
 from gossamer.search.sensitivity import Sensitivity
 from gossamer.search.watch import Watch
 from gossamer.search.widths import Widths, narrowed
+from gossamer.tuning import Diverged
 from gossamer.zoo.cifar_resnet import CifarResNet
 
 SETTINGS = Settings(epochs=8, batch_size=32, learning_rate=0.05, augment=False, numerics="plain float32")
@@ -130,3 +131,15 @@ def test_a_single_proposal_is_cut_without_a_trial(run, widths, trainings):
     _, network, left = best_of(run, run.network, found, run.step_folder(1, "cut"), "cut", 16)
     assert (left, trainings) == (16, {})
     assert network.macs < run.network.macs
+
+
+def test_a_trial_that_diverges_is_given_up_and_no_more(run, widths, monkeypatch):
+    def diverges(self, *given, **more):
+        raise Diverged("planted")
+
+    monkeypatch.setattr(Run, "tune", diverges)
+    keep, _, left = best_of(run, run.network, worst_first(run, widths), run.step_folder(1, "cut"), "cut", 16)
+    assert left == 16
+    assert int(next(iter(keep.values())).sum()) == 14, "the best without training"
+    assert run.notes[0] == "proposal 3 of 'cut' was given up: planted"
+    assert len(run.notes) == 2
