@@ -101,6 +101,14 @@ def test_a_network_is_stored_as_it_is(trained, run, tmp_path, capsys):
     assert before.tobytes() == after.tobytes()
 
 
+def test_what_a_detector_of_the_zoo_reads_is_known(tmp_path):
+    assert main(["store", "fastestdet", "--error", "0.1", "--out", str(tmp_path / "a.gossamer")]) == 0
+    stored = container.read(tmp_path / "a.gossamer").payload
+    assert stored.preprocess["size"] == [352, 352]
+    assert stored.preprocess["bgr"]
+    assert "head" in stored.plan
+
+
 def test_a_network_is_stored_to_be_trained_further(trained, tmp_path, capsys):
     from gossamer.zoo.models import load_model
     from gossamer.zoo.weight_files import load_weights, read_weights
