@@ -88,6 +88,7 @@ def compress(
         workers.give_up()
     proof = prove(run, candidates, looks)
     report = deliver(run.folder, proof, assemble(run, candidates, proof, name, command))
+    run.forget_answers()
     return Result(run.folder, report, proof.certificate, candidates)
 
 

@@ -108,7 +108,7 @@ class Run:
         self.notes: list[str] = self._read("notes.json", list(task.notes))
         self._spent_before: float = self._read("seconds.json", 0.0)
         self._started = self._ticked = time.monotonic()
-        self._answers = Answers()
+        self._answers = Answers(folder / "answers")
         self.epoch_seconds = math.inf  # of the last training, where there was one
         if self._stopped.exists():
             self._take_up()
@@ -199,6 +199,10 @@ class Run:
             checkpoint.unlink()
 
     # -- the original ---------------------------------------------------------------------------------------
+
+    def forget_answers(self) -> None:
+        """Delete what the original answered in trainings: the run is over."""
+        self._answers.forget()
 
     def original_onnx(self) -> bytes:
         """The original network as a runtime reads it."""
@@ -307,6 +311,8 @@ class Run:
                 step(done, total, words)
                 marks.append(time.monotonic())
                 pause_if_measuring()
+                if done * epochs % total == 0:
+                    self._answers.keep()
                 if time.monotonic() - self._ticked > TICK_SECONDS:
                     self.tick()
 

@@ -113,6 +113,11 @@ def _put(tensors: Mapping[str, Tensor], module: nn.Module, path: Path) -> None:
     module.load_state_dict(dict(tensors))
 
 
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """The tensors of a safetensors file by name; ValueError where it cannot be read."""
+    return _read(path)[0]
+
+
 def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     try:
         with safe_open(path, framework="pt") as file:

@@ -5,38 +5,68 @@ Every training of a run draws its batches from (seed, epoch) alone, so the secon
 shifted and mirrored alike, that the first one saw. A teacher's answers to them are small beside its arithmetic: of
 CIFAR-10, 2 MB an epoch, where a thinned network's step takes half of its time to ask the original. Z. Shen and
 E. Xing, "A Fast Knowledge Distillation Framework for Visual Recognition", ECCV 2022, arXiv 2112.01528, section 3, keep
-answers of views on disk; here none are made in advance, and none are rounded: training comes to the same bits.
+answers of views on disk; here none are made in advance, and none are rounded: training comes to the same bits. They
+are kept beside the checkpoints too, since a training that is taken up again begins with a rung that was seen in part.
 """
 
 from __future__ import annotations
 
 import hashlib
+import shutil
+from pathlib import Path
 
 import torch
+from safetensors.torch import save
 from torch import Tensor, nn
 
+from gossamer.files import write_atomically
+from gossamer.tuning.checkpoint import read_tensors
+
+ENDING = ".safetensors"
 MOST_BYTES = 2**28  # of answers; where a teacher answers with whole pictures, that is soon full
 
 
 class Answers:
-    """Answers by the content of what was asked, and how it was reckoned; as many as `most_bytes` hold."""
+    """Answers by the content of what was asked, and how it was reckoned; as many as `most_bytes` hold.
 
-    def __init__(self, most_bytes: int = MOST_BYTES) -> None:
-        self._kept: dict[bytes, Tensor] = {}
-        self._room = most_bytes
+    They are those of one teacher. In `folder` stand the ones that `keep` was told to keep.
+    """
+
+    def __init__(self, folder: Path | None = None, most_bytes: int = MOST_BYTES) -> None:
+        self._folder, self._new = folder, set[str]()
+        self._kept: dict[str, Tensor] = {}
+        for path in sorted(folder.glob(f"*{ENDING}")) if folder else ():
+            self._kept |= read_tensors(path)
+        self._room = most_bytes - sum(answer.nbytes for answer in self._kept.values())
 
     def of(self, teacher: nn.Module, inputs: Tensor, how: str) -> Tensor:
         """What `teacher` answers to `inputs` (N, ...), remembered if there is room. `how`: the arithmetic."""
         question = hashlib.blake2b(f"{how} {tuple(inputs.shape)} {inputs.dtype} {inputs.device}".encode())
         question.update(inputs.detach().cpu().contiguous().view(torch.uint8).numpy().data)
-        key = question.digest()
+        key = question.hexdigest()
         if key in self._kept:
             return self._kept[key].to(inputs.device)
         answer: Tensor = teacher(inputs)
         if answer.nbytes <= self._room:
             self._kept[key] = answer.detach().cpu().clone()
+            if self._kept[key].is_contiguous():  # in another order of memory sums come to other bits
+                self._new.add(key)
             self._room -= answer.nbytes
         return answer
+
+    def keep(self) -> None:
+        """Write what is new into the folder, a file each time."""
+        if self._folder is None or not self._new:
+            return
+        number = len(list(self._folder.glob(f"*{ENDING}")))
+        new = {key: self._kept[key] for key in sorted(self._new)}
+        write_atomically(self._folder / f"{number:04}{ENDING}", save(new))
+        self._new.clear()
+
+    def forget(self) -> None:
+        """Delete the folder: no training will ask again."""
+        if self._folder is not None:
+            shutil.rmtree(self._folder, ignore_errors=True)
 
 
 class Remembering(nn.Module):

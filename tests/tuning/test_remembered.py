@@ -71,7 +71,7 @@ def test_another_arithmetic_asks_again(counting):
 
 def test_a_full_memory_asks_on(counting):
     room_for_one = 4 * 10 * 4
-    teacher = Remembering(counting, Answers(room_for_one), "plain float32")
+    teacher = Remembering(counting, Answers(most_bytes=room_for_one), "plain float32")
     with torch.no_grad():
         for images in (IMAGES, 2 * IMAGES, IMAGES, 2 * IMAGES):
             teacher(images)
@@ -93,3 +93,30 @@ def test_a_second_training_comes_to_the_same_bits_without_asking(task, numerics)
     for name, value in ends[0][0].items():
         assert torch.equal(value, ends[1][0][name])
         assert torch.equal(value, ends[2][0][name])
+
+
+def test_answers_outlive_the_process(counting, tmp_path):
+    first = Answers(tmp_path / "answers")
+    given = Remembering(counting, first, "plain float32")(IMAGES).detach()
+    first.keep()
+    Remembering(counting, first, "plain float32")(IMAGES + 1)
+    first.keep()
+    first.keep()  # nothing new: no file
+    assert len(list((tmp_path / "answers").iterdir())) == 2
+    asked = counting.asked
+    again = Answers(tmp_path / "answers")
+    assert torch.equal(Remembering(counting, again, "plain float32")(IMAGES), given)
+    Remembering(counting, again, "plain float32")(IMAGES + 1)
+    assert counting.asked == asked
+    again.forget()
+    assert not (tmp_path / "answers").exists()
+
+
+def test_what_was_not_kept_is_asked_again_and_the_room_is_shared(counting, tmp_path):
+    answers = Answers(tmp_path / "answers", most_bytes=counting(IMAGES).nbytes)
+    Remembering(counting, answers, "plain float32")(IMAGES)
+    answers.keep()
+    full = Answers(tmp_path / "answers", most_bytes=counting(IMAGES).nbytes)
+    Remembering(counting, full, "plain float32")(IMAGES + 1)
+    full.keep()
+    assert len(list((tmp_path / "answers").iterdir())) == 1
