@@ -242,3 +242,22 @@ def test_bad_masks_and_outputs_are_one_sentence(task):
         Segmentation().check_split(high, 2, "here")
     with pytest.raises(ValueError, match=r"the network must give \(2, 2, 16, 16\) or \(2, 1, 16, 16\) for 2 images"):
         Segmentation().check_outputs(torch.zeros(2, 10), task.example, 2, "here")
+
+
+def test_a_network_of_segmentation_models_pytorch_is_a_task(tmp_path):
+    pytest.importorskip("segmentation_models_pytorch")
+    arrays = {}
+    for seed, (name, n) in enumerate({"train": 16, "val": 8, "test": 8}.items()):
+        images, masks = rectangles(n, seed)
+        arrays[f"{name}_images"] = images.repeat(2, 1).repeat(2, 2)  # its encoder halves sides five times
+        arrays[f"{name}_masks"] = masks.repeat(2, 1).repeat(2, 2)
+    np.savez(tmp_path / "data.npz", **arrays)
+    task = task_from(model="smp:unet/resnet18", data=str(tmp_path / "data.npz"), **WORDS)
+    assert (task.kind, len(task.classes)) == ("segmentation", 2)
+    training = Training(epochs=1, batch_size=8, learning_rate=0.01)
+    quality = train(task, training, out=tmp_path / "run", numerics="plain float32")
+    assert 0 <= quality <= 1
+    network = trace(task.model, task.example)
+    narrow = network.cut({group.name: np.arange(group.size) % 2 == 0 for group in network.prunable})
+    assert narrow.macs < 0.5 * network.macs
+    assert network.check(narrow) < 1e-9
