@@ -15,6 +15,7 @@ import pytest
 
 from benchmarks import comparison_tables, coverage_page, curves, deep_compression_table, rate_curves
 from benchmarks.claims import CLAIMS
+from benchmarks.detect_hour import MOST_GROWTH
 from benchmarks.rate_curves import Point, rate_ratios
 from benchmarks.table import BEGIN, END, _row, results_table
 from gossamer import container
@@ -187,3 +188,12 @@ def test_bytes_are_compared_at_equal_quality():
     assert rate_ratios([*noisy, *theirs], 0.0)["NNCodec, one qp"] == pytest.approx(0.5, abs=0.02)
     with pytest.raises(ValueError, match="expected points of 'ours' from 0 to 1 points lost"):
         rate_ratios([*ours[:3], *theirs], 0.0)
+
+
+def test_an_hour_of_detection_ended_as_it_was_told_and_its_memory_did_not_grow():
+    found = json.loads((ROOT / "results" / "detect-hour" / "memory.json").read_text(encoding="utf-8"))
+    assert found["minutes"] >= 60
+    assert found["exit"] == 0
+    assert found["frames_broken"] > 0
+    assert found["streams"] > 1
+    assert found["growth_bytes_per_hour"] <= MOST_GROWTH
