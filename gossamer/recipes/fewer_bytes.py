@@ -53,7 +53,7 @@ class Demand:
     """A rung: so many coded bits per weight of the original."""
 
     bits: float
-    again: bool = False
+    again: int = 0
 
     @property
     def name(self) -> str:
@@ -62,7 +62,7 @@ class Demand:
 
     def once_more(self) -> Demand:
         """The same under another name."""
-        return replace(self, again=True)
+        return replace(self, again=self.again + 1)
 
 
 LADDER = tuple(Demand(float(f"{3 * 0.84**rung:.2g}")) for rung in range(30))  # 3 down to 0.02: 10x to 1,600x

@@ -47,7 +47,7 @@ class Demand:
 
     share: float
     of: str
-    again: bool = False
+    again: int = 0
 
     @property
     def name(self) -> str:
@@ -56,7 +56,7 @@ class Demand:
 
     def once_more(self) -> Demand:
         """The same under another name."""
-        return replace(self, again=True)
+        return replace(self, again=self.again + 1)
 
 
 def demand(run: Run, share: float) -> Demand:

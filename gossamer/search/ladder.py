@@ -9,7 +9,7 @@ best network so far is always there.
 
 Where the recipe says so, a rung that was refused for little, `NEARLY`, is asked once more, of the network that it has
 trained: half of its epochs went by while channels or bits were given away, and another cycle of training wins back a
-point or so.
+point or so. As long as each cycle takes a third of what is too much, or more, another one follows.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ class Rung(Protocol):
 
 
 NEARLY = 0.015  # of quality beyond what may be lost
+GAIN = 2 / 3  # of what was too much, what may be left of it where a third training is to follow a second
 AGAIN = ", again"  # at the end of a name
 R = TypeVar("R", bound=Rung)
 Attempt = Callable[[int, R, Candidate | None, int], Sequence[Candidate]]
@@ -76,8 +77,10 @@ def climb(
         try:
             found = made(rung, good, epochs)
             near = nearly(run.goal, found)
-            if once_more and near and (epochs := epochs_for(number, once_more(rung).name)):
-                found = made(once_more(rung), near, epochs)
+            while once_more and near and (epochs := epochs_for(number, once_more(rung).name)):
+                rung = once_more(rung)
+                found = made(rung, near, epochs)
+                near = nearly(run.goal, found, GAIN * (near.verdict.drop - wanted(run.goal)))
         except Diverged as error:
             run.note(f"rung '{rung.name}' was given up: {error}")
             break
@@ -100,13 +103,19 @@ def climb(
     return tried
 
 
-def nearly(goal: Goal, found: Sequence[Candidate]) -> Candidate | None:
-    """The refused candidate of a rung that lost least, if that is little more than it may, and none is accepted.
+def wanted(goal: Goal) -> float:
+    """The drop of quality that a candidate may show."""
+    return goal.tolerance if goal.observed is None else goal.observed
+
+
+def nearly(goal: Goal, found: Sequence[Candidate], more: float = NEARLY) -> Candidate | None:
+    """The refused candidate of a rung that lost least, if that is at most so much `more` than it may, and none holds.
 
     Those that are not faster than the original do not count: training makes none faster.
     """
     if any(candidate.verdict.accepted for candidate in found):
         return None
-    most = (goal.tolerance if goal.observed is None else goal.observed) + NEARLY
-    near = [one for one in found if one.verdict.drop <= most and (one.speedup is None or one.speedup > 1)]
+    near = [
+        one for one in found if one.verdict.drop <= wanted(goal) + more and (one.speedup is None or one.speedup > 1)
+    ]
     return min(near, key=lambda one: one.verdict.drop, default=None)

@@ -17,14 +17,14 @@ from gossamer.tuning import Diverged
 @dataclass(frozen=True)
 class Step:
     height: float
-    again: bool = False
+    again: int = 0
 
     @property
     def name(self):
         return f"{self.height}{AGAIN * self.again}"
 
     def once_more(self):
-        return replace(self, again=True)
+        return replace(self, again=self.again + 1)
 
 
 class FakeRun:
@@ -145,9 +145,9 @@ def test_what_was_refused_for_little_is_asked_once_more_and_goes_on_from_what_it
     tried, accepted = refused_at_first(run, drop=0.019, limit=2)
     assert tried[:4] == [
         (1, "1", None),
-        (2, "1, again", (1, False)),
-        (3, "2", (1, True)),
-        (4, "2, again", (2, False)),
+        (2, "1, again", (1, 0)),
+        (3, "2", (1, 1)),
+        (4, "2, again", (2, 0)),
     ]
     assert [name for _, name, _ in tried[4:]] == ["4", "4, again", "3", "3, again", "2.5", "2.5, again"]
     assert accepted == [1, 2]
@@ -179,3 +179,16 @@ def test_of_two_forms_the_one_that_lost_least_goes_on():
     run = FakeRun()
     climb(run, [Step(1)], attempt, between=half_way, epochs_for=run.epochs_for, once_more=Step.once_more)
     assert started == [None, "float32"]
+
+
+def test_it_is_asked_again_as_long_as_that_helps():
+    drops = iter([0.0190, 0.0140, 0.0109, 0.0100, 0.0100])  # 0.005 are wanted: 0.014, 0.009, 0.0059, 0.005 too much
+    tried = []
+
+    def attempt(number, rung, previous, epochs):
+        tried.append(rung.name)
+        return [candidate(rung, False, next(drops))]
+
+    run = FakeRun()
+    climb(run, [Step(1)], attempt, between=half_way, epochs_for=run.epochs_for, once_more=Step.once_more)
+    assert tried == ["1", "1, again", "1, again, again", "1, again, again, again"]
