@@ -67,10 +67,7 @@ def kept(network: Network, plan: Plan) -> dict[str, np.ndarray[Any, np.dtype[np.
     sizes = {group.name: group for group in network.groups}
     if unknown := sorted(shares.keys() - sizes.keys()):
         raise ValueError(f"expected a plan for a narrower form of the network, it has no group '{unknown[0]}'")
-    counts = {
-        name: max(1, round(share * sizes[name].size / sizes[name].multiple_of)) * sizes[name].multiple_of
-        for name, share in shares.items()
-    }
+    counts = {name: sizes[name].whole(round(share * sizes[name].size)) for name, share in shares.items()}
     return {name: np.arange(sizes[name].size) < count for name, count in counts.items()}
 
 

@@ -69,13 +69,11 @@ def run_store(options: argparse.Namespace) -> int:
 
 def _preprocess(options: argparse.Namespace) -> Preprocess:
     from gossamer.data.preprocess import preset
-    from gossamer.zoo.detectors import detector_preprocess, is_detector
-    from gossamer.zoo.models import usual_preprocess
+    from gossamer.zoo.detectors import published_preprocess
 
     known = preset(options.preset) if options.preset else None
     if known is None and not options.what.endswith(".onnx"):
-        usual = detector_preprocess if is_detector(options.what) else usual_preprocess
-        known = usual(options.what)
+        known = published_preprocess(options.what)
     if known is None:
         raise ValueError(f"expected to know what images {options.what} reads, and cannot; give --preset")
     return known if options.size is None else replace(known, size=options.size)

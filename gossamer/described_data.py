@@ -23,8 +23,7 @@ from gossamer.data import (
 from gossamer.data.preprocess import PRESETS, Preprocess
 from gossamer.data.preprocess import preset as preset_named
 from gossamer.data.splits import Splits
-from gossamer.zoo.detectors import detector_preprocess, is_detector
-from gossamer.zoo.models import usual_preprocess
+from gossamer.zoo.detectors import published_preprocess
 
 #: Data sets that are named rather than recognised.
 NAMED_FORMS: dict[str, Callable[[Path], Splits]] = {
@@ -79,9 +78,7 @@ class Pixels:
     def _usual(self, model: str) -> Preprocess | None:
         if self.preset is not None:
             return preset_named(self.preset)
-        if is_detector(model):
-            return detector_preprocess(model, None if self.size is None else (self.size, self.size))
-        return usual_preprocess(model)
+        return published_preprocess(model, None if self.size is None else (self.size, self.size))
 
 
 def load_data(

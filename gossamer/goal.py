@@ -72,6 +72,11 @@ class Goal:
         object.__setattr__(self, "minimise", wanted)
         object.__setattr__(self, "fit", dict(self.fit))
 
+    @property
+    def wanted(self) -> float:
+        """The largest drop that a candidate may show: `observed`, or else the tolerance."""
+        return self.tolerance if self.observed is None else self.observed
+
     def exceeded(self, costs: Mapping[str, float | None]) -> dict[str, float]:
         """How many times its limit each cost is, of those that are above theirs."""
         times = {name: (costs[name] or 0.0) / limit for name, limit in self.fit.items()}

@@ -107,7 +107,7 @@ def thinned(run: Run, number: int, strength: float) -> list[Candidate]:
 
     def compute() -> dict[str, int]:
         widths = Widths.of(run, int8=False, batches=1)  # what it proposes is judged on the selection split
-        most = (run.goal.tolerance if run.goal.observed is None else run.goal.observed) / 2
+        most = run.goal.wanted / 2
         found: dict[str, int] = {}
         for share in THINNER:
             counts = widths.within(share, {})

@@ -14,7 +14,7 @@ The file of the best one is made small at last (`same_speed`).
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -221,8 +221,13 @@ def _best_last(run: Run, found: list[Candidate]) -> list[Candidate]:
     """
 
     def worth(candidate: Candidate) -> tuple[bool, float, float, float]:
-        exceeded = run.goal.exceeded(candidate.limited(run))
-        by_cutting = max((times for name, times in exceeded.items() if name in BY_CUTTING), default=0.0)
-        return candidate.verdict.accepted, -by_cutting, -max(exceeded.values(), default=0.0), candidate.speedup or 0.0
+        by_cutting, by_any = (missed_limits(run, candidate, names) for names in (BY_CUTTING, run.goal.fit))
+        return candidate.verdict.accepted, -by_cutting, -by_any, candidate.speedup or 0.0
 
     return sorted(found, key=worth)
+
+
+def missed_limits(run: Run, candidate: Candidate, names: Collection[str]) -> float:
+    """How many times the worst of these limits a candidate is, or 0 where it keeps them all."""
+    exceeded = run.goal.exceeded(candidate.limited(run))
+    return max((times for name, times in exceeded.items() if name in names), default=0.0)

@@ -21,7 +21,7 @@ from gossamer.measure.working_memory import working_memory
 from gossamer.plan import Plan
 from gossamer.quantize.static_int8 import quantize_int8
 from gossamer.recipes import fewer_bytes, fewer_channels
-from gossamer.recipes.fewer_channels import BY_CUTTING
+from gossamer.recipes.fewer_channels import BY_CUTTING, missed_limits
 from gossamer.recipes.post_training import FIRST, MOST, Rounding, calibration_batches, rounded
 from gossamer.recipes.same_speed import as_int8
 from gossamer.runtime.export import export_onnx
@@ -51,9 +51,9 @@ def fitted(run: Run) -> list[Candidate]:
     seconds = run.seconds_of("first candidate", lambda: fewer_channels.uncut_written(run))
     found = fewer_channels.uncut_written(run)
     epochs_for = epochs_in_time(run, pace, seconds)
-    if _missed(run, found[-1], tuple(BY_CUTTING)):
+    if missed_limits(run, found[-1], BY_CUTTING):
         found += narrowed(run, found[-1], epochs_for)
-    if _missed(run, found[-1], ("bytes",)) and not _missed(run, found[-1], tuple(BY_CUTTING)):
+    if missed_limits(run, found[-1], ("bytes",)) and not missed_limits(run, found[-1], BY_CUTTING):
         found += packed(run, 1 + len(found), found[-1], epochs_for)
     return found
 
@@ -87,7 +87,7 @@ def narrowed(run: Run, uncut: Candidate, epochs_for: Epochs) -> list[Candidate]:
         written = fewer_channels.cut_and_tuned(run, widths, attempt, demand, tried[-1] if tried else None, epochs)
         run.forget_training(run.step_folder(attempt, demand.name))
         tried += written
-        if not written or not (missed := _missed(run, written[-1], tuple(limits))):
+        if not written or not (missed := missed_limits(run, written[-1], limits)):
             break
         share /= 1.02 * missed
     return tried
@@ -132,7 +132,7 @@ def packed(run: Run, number: int, base: Candidate, epochs_for: Epochs) -> list[C
         """How many times too large the file is, in the arithmetic of `base`."""
         floats.append(candidate)
         found.extend([candidate, as_int8(run, candidate)] if base.plan.int8 else [candidate])
-        return _missed(run, found[-1], ("bytes",))
+        return missed_limits(run, found[-1], ("bytes",))
 
     name = "fine grid, untrained"
     fine = run.step_folder(number, name)
@@ -164,9 +164,3 @@ def packed(run: Run, number: int, base: Candidate, epochs_for: Epochs) -> list[C
             break
         bits /= 1.01 * missed
     return found
-
-
-def _missed(run: Run, candidate: Candidate, names: tuple[str, ...]) -> float:
-    """How many times the worst of these limits a candidate is, or 0 where it keeps them all."""
-    exceeded = run.goal.exceeded(candidate.limited(run))
-    return max((times for name, times in exceeded.items() if name in names), default=0.0)

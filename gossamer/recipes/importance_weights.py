@@ -164,7 +164,7 @@ class ImportanceWeights:
         if self.mode in SHARES:
             counts = SHARES[self.mode].counts(scores, 1 - self.dropped)
             return {group.name: group.best(scores[group.name], group.whole(counts[group.name])) for group in groups}
-        allowed = self.tolerance / 100 or (run.goal.tolerance if run.goal.observed is None else run.goal.observed)
+        allowed = self.tolerance / 100 or run.goal.wanted
         rule = ErrorTolerance(max(allowed, 1 / self.images))
         parts = {group.name: group.part for group in groups}
         return rule.keep(scores, error_without(run, network, groups, self.images), parts)

@@ -13,18 +13,16 @@ Cost: no training; a pass over a few hundred images and a candidate for each str
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from gossamer import container
 from gossamer.graph import Network
+from gossamer.plan import Plan
 from gossamer.recipes.post_training import FIRST, MOST, Rounding, calibration_batches, plan_of
 from gossamer.runtime.export import export_onnx
-from gossamer.search.candidate import Candidate, coded_layers, finish, in_int8, reopened
+from gossamer.search.candidate import Candidate, Units, coded_layers, finish, in_int8, reopened, step_of
 from gossamer.search.control import tuned_epochs
 from gossamer.search.pace import measure_pace, seconds_needed
 from gossamer.search.run import Run
@@ -41,7 +39,7 @@ def in_fewer_bits(run: Run, found: Sequence[Candidate]) -> list[Candidate]:
     if not accepted:
         return []
     best = min(accepted, key=lambda candidate: candidate.rank(run.goal.minimise))
-    number = 1 + max(step_of(run, candidate) for candidate in found)
+    number = 1 + max(step_of(run, candidate.folder) for candidate in found)
     rounded: list[Candidate] = []
     rounding: Rounding | None = None
     strength, smallest = FIRST, best.sizes.coded
@@ -75,28 +73,26 @@ def _seconds_of_one_more(run: Run, accepted: int) -> float:
 
 def as_int8(run: Run, candidate: Candidate) -> Candidate:
     """A candidate whose weights lie on grids, in int8 arithmetic on the same grids."""
-    folder = candidate.folder / "int8"
+    folder, name = candidate.folder / "int8", f"{candidate.name}, int8"
     if done := Candidate.load(folder):
         return done
-    network = reopened(run, candidate)
     stored = container.read(candidate.file).payload.tensors
-    scales = {tensor.name: tensor.unit_along().reshape(-1) for tensor in stored if tensor.integers is not None}
-    model = in_int8(export_onnx(network.module, network.example), run.task, scales)
-    return finish(run, folder, f"{candidate.name}, int8", network, replace(candidate.plan, int8=True), model=model)
+    units = {tensor.name: tensor.unit_along() for tensor in stored if tensor.integers is not None}
+    return _in_int8(run, folder, name, reopened(run, candidate), units, candidate.plan)
 
 
-def step_of(run: Run, candidate: Candidate) -> int:
-    """The number of the step that a candidate stands in."""
-    return int(candidate.folder.relative_to(run.folder / "steps").parts[0].partition("-")[0])
-
-
-def written(
-    run: Run, folder: Path, name: str, network: Network, units: Mapping[str, NDArray[np.float32]], like: Candidate
-) -> Candidate:
+def written(run: Run, folder: Path, name: str, network: Network, units: Units, like: Candidate) -> Candidate:
     """A rounded network in the arithmetic of the one that it was rounded from, whose times are its own."""
     plan = plan_of(units).with_channels(like.plan.keep())
-    if not like.plan.int8:
-        return finish(run, folder, name, network, plan, units, timed_as=like)
+    if like.plan.int8:
+        return _in_int8(run, folder, name, network, units, plan, timed_as=like)
+    return finish(run, folder, name, network, plan, units, timed_as=like)
+
+
+def _in_int8(
+    run: Run, folder: Path, name: str, network: Network, units: Units, plan: Plan, timed_as: Candidate | None = None
+) -> Candidate:
+    """A network whose weights lie on grids of these units; they become the scales of its integers."""
     scales = {weight: unit.reshape(-1) for weight, unit in units.items()}
     model = in_int8(export_onnx(network.module, network.example), run.task, scales)
-    return finish(run, folder, name, network, replace(plan, int8=True), model=model, timed_as=like)
+    return finish(run, folder, name, network, replace(plan, int8=True), model=model, timed_as=timed_as)

@@ -132,8 +132,13 @@ def finished(run: Run) -> list[Candidate]:
     """Every candidate that stands on disk, in the order of the steps."""
     steps = run.folder / "steps"
     folders = [path.parent for path in steps.rglob("measurement.json")]
-    folders.sort(key=lambda folder: (int(folder.relative_to(steps).parts[0].partition("-")[0]), str(folder)))
+    folders.sort(key=lambda folder: (step_of(run, folder), str(folder)))
     return [candidate for folder in folders if (candidate := Candidate.load(folder)) is not None]
+
+
+def step_of(run: Run, folder: Path) -> int:
+    """The number of the step that a candidate's folder belongs to."""
+    return int(folder.relative_to(run.folder / "steps").parts[0].partition("-")[0])
 
 
 def reopened(run: Run, candidate: Candidate) -> Network:

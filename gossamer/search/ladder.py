@@ -80,7 +80,7 @@ def climb(
             while once_more and near and (epochs := epochs_for(number, once_more(rung).name)):
                 rung = once_more(rung)
                 found = made(rung, near, epochs)
-                near = nearly(run.goal, found, GAIN * (near.verdict.drop - wanted(run.goal)))
+                near = nearly(run.goal, found, GAIN * (near.verdict.drop - run.goal.wanted))
         except Diverged as error:
             run.note(f"rung '{rung.name}' was given up: {error}")
             break
@@ -103,11 +103,6 @@ def climb(
     return tried
 
 
-def wanted(goal: Goal) -> float:
-    """The drop of quality that a candidate may show."""
-    return goal.tolerance if goal.observed is None else goal.observed
-
-
 def nearly(goal: Goal, found: Sequence[Candidate], more: float = NEARLY) -> Candidate | None:
     """The refused candidate of a rung that lost least, if that is at most so much `more` than it may, and none holds.
 
@@ -115,7 +110,5 @@ def nearly(goal: Goal, found: Sequence[Candidate], more: float = NEARLY) -> Cand
     """
     if any(candidate.verdict.accepted for candidate in found):
         return None
-    near = [
-        one for one in found if one.verdict.drop <= wanted(goal) + more and (one.speedup is None or one.speedup > 1)
-    ]
+    near = [one for one in found if one.verdict.drop <= goal.wanted + more and (one.speedup is None or one.speedup > 1)]
     return min(near, key=lambda one: one.verdict.drop, default=None)

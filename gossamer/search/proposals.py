@@ -18,8 +18,8 @@ those of the original on calibration images, not an accuracy.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from functools import partial
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache, partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ import torch
 from gossamer.graph import Network
 from gossamer.search.pace import measure_pace
 from gossamer.search.run import Run
+from gossamer.search.sensitivity import mean_distance
 from gossamer.search.widths import Keep, Widths, narrowed
 from gossamer.tuning import Distillation, Diverged
 
@@ -50,7 +51,7 @@ def proposals(widths: Widths, share: float, most: Mapping[str, int], seed: int =
     off = [dict.fromkeys(widths.options, 1.0) for _ in POWERS]
     off += [{name: math.exp(SPREAD * generator.standard_normal()) for name in widths.options} for _ in range(DRAWS)]
     for power, factors in zip([*POWERS, *[1.0] * DRAWS], off, strict=True):
-        counts = widths.with_losses(partial(_bent, power, factors)).within(share, most)
+        counts = widths.within(share, most, partial(_bent, power, factors))
         if counts is not None and counts not in found:
             found.append(counts)
     return found
@@ -69,6 +70,7 @@ def best_of(
     """
     trial = epochs // SHARE
 
+    @cache
     def trained(place: int) -> tuple[Keep, Network]:
         keep, network = narrowed(run, parent, found[place])
         words, phase = f"{name}, proposal {place + 1}", f"proposal-{place + 1}"
@@ -77,17 +79,18 @@ def best_of(
         return keep, network
 
     def compute() -> dict[str, Any]:
+        distance = distances(run)
         untrained = []
         with run.watch.bar("what each proposal loses") as step:
             for place, counts in enumerate(found):
-                untrained.append(distance(run, narrowed(run, parent, counts)[1]))
+                untrained.append(distance(narrowed(run, parent, counts)[1]))
                 step(place + 1, len(found), f"{untrained[-1]:.3g}")
         order = [int(place) for place in np.argsort(untrained, kind="stable")]
         finalists = order[:FINALISTS] if trial and len(order) > 1 else []
         after: dict[int, float] = {}
         for place in finalists:
             try:
-                after[place] = distance(run, trained(place)[1])
+                after[place] = distance(trained(place)[1])
             except Diverged as error:
                 run.note(f"proposal {place + 1} of '{name}' was given up: {error}")
         best = min(after, key=lambda place: after[place]) if after else order[0]
@@ -100,12 +103,16 @@ def best_of(
     return *trained(best), epochs - trial * len(decided["trained"])
 
 
-def distance(run: Run, network: Network) -> float:
-    """The mean distance of a network's outputs from those of the run's original, on calibration images."""
-    original, module = run.network.module.eval(), network.module.eval()
-    total = images = 0.0
+def distances(run: Run) -> Callable[[Network], float]:
+    """What tells the mean distance of a network's outputs from those of the run's original, on calibration images."""
+    batches = list(islice(run.calibration_batches(), BATCHES))
+    original = run.network.module.eval()
     with torch.no_grad():
-        for batch in islice(run.calibration_batches(), BATCHES):
-            total += len(batch) * float(run.task.imitation(module(batch), original(batch)))
-            images += len(batch)
-    return total / images
+        wanted = [original(batch) for batch in batches]
+
+    def distance(network: Network) -> float:
+        network.module.eval()
+        with torch.no_grad():
+            return mean_distance(run.task.imitation, network, batches, wanted)
+
+    return distance

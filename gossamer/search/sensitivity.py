@@ -62,13 +62,13 @@ def measure_sensitivities(
         module.eval()
         wanted = [module(batch) for batch in batches]
         module.train()
-        untouched = _mean(distance, network, batches, wanted)
+        untouched = mean_distance(distance, network, batches, wanted)
         for group in groups:
             counts = _counts(group, group.name in may_end)
             losses = []
             for count in counts[:-1]:
                 with silenced(network, group, group.best(scores[group.name], count)):
-                    losses.append(max(0.0, _mean(distance, network, batches, wanted) - untouched))
+                    losses.append(max(0.0, mean_distance(distance, network, batches, wanted) - untouched))
             level = np.maximum.accumulate([0.0, *losses[::-1]])[::-1]
             yield group.name, Sensitivity(tuple(counts), tuple(level.tolist()))
 
@@ -98,7 +98,8 @@ def _counts(group: Group, may_end: bool) -> list[int]:
     return sorted(count for count in counts if count or may_end)
 
 
-def _mean(distance: Distance, network: Network, batches: Sequence[Tensor], wanted: Sequence[Tensor]) -> float:
+def mean_distance(distance: Distance, network: Network, batches: Sequence[Tensor], wanted: Sequence[Tensor]) -> float:
+    """Of a network's outputs from those `wanted` of each batch, in the mode that it is in; a mean over all images."""
     torch.manual_seed(0)  # dropout draws the same each time
     images = sum(len(batch) for batch in batches)
     pairs = zip(batches, wanted, strict=True)

@@ -9,7 +9,7 @@ L1 norms, folded with their batch norms.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from itertools import islice
 
 import numpy as np
@@ -52,7 +52,6 @@ class Widths:
     options: Mapping[str, list[int]]
     sensitivities: Mapping[str, Sensitivity]
     cost: Callable[[Mapping[str, int]], float]
-    bent: Callable[[str, float], float] = lambda name, loss: loss
 
     @classmethod
     def of(cls, run: Run, *, int8: bool, batches: int = SENSITIVITY_BATCHES) -> Widths:
@@ -67,19 +66,21 @@ class Widths:
         cost = (lambda counts: table.milliseconds(network, counts)) if table else network.macs_if
         return cls(network, options, sensitivities, cost)
 
-    def with_losses(self, bent: Callable[[str, float], float]) -> Widths:
-        """The same with other losses: what `bent` makes of a group's name and its loss."""
-        return replace(self, bent=bent)
+    def within(
+        self, share: float, most: Mapping[str, int], bent: Callable[[str, float], float] | None = None
+    ) -> dict[str, int] | None:
+        """The least loss at this share of the original's cost, no group wider than `most` says; None where none is.
 
-    def within(self, share: float, most: Mapping[str, int]) -> dict[str, int] | None:
-        """The least loss at this share of the original's cost, no group wider than `most` says; None where none is."""
+        `bent`: what is taken for a loss, from the group's name and the measured one.
+        """
         options = {
             name: [count for count in counts if count < most.get(name, counts[-1])] + [most.get(name, counts[-1])]
             for name, counts in self.options.items()
         }
 
         def loss(name: str, count: int) -> float:
-            return self.bent(name, self.sensitivities[name].loss(count))
+            measured = self.sensitivities[name].loss(count)
+            return bent(name, measured) if bent else measured
 
         while True:
             counts = allocate(options, loss, self.cost, share * self.cost({}))

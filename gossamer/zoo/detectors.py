@@ -21,7 +21,7 @@ from gossamer.detection import Head
 from gossamer.kinds.detection_loss import Criterion
 from gossamer.near import meant
 from gossamer.zoo import ZOO
-from gossamer.zoo.models import load_model
+from gossamer.zoo.models import load_model, usual_preprocess
 
 #: Those of the zoo, with the mean and the standard deviation that they are trained with, and whether they read BGR.
 OWN: dict[str, tuple[float, float, bool]] = {
@@ -122,6 +122,11 @@ def criterion_of(network: nn.Module) -> Criterion:
             f"{type(found).__name__} of {type(network).__name__}; use e.g. gossamer.kinds.multibox_loss.MultiboxLoss"
         )
     return found  # type: ignore[no-any-return]
+
+
+def published_preprocess(name: str, size: Size | None = None) -> Preprocess | None:
+    """What a network of this name reads, a detector or another; `size` is for detectors. None where it is not known."""
+    return detector_preprocess(name, size) if is_detector(name) else usual_preprocess(name)
 
 
 def detector_preprocess(name: str, size: Size | None = None) -> Preprocess | None:

@@ -136,18 +136,13 @@ def test_int8_trains_as_long_after_a_kill_as_without_one(run, monkeypatch):
         fewer_channels, "int8_trained", lambda run, folder, name, written, epochs: asked.append(epochs) or written
     )
     run.seconds_of("first candidate", lambda: None)
-    widths = replace(Widths.of(replace_goal(run, "macs"), int8=False), cost=run.network.macs_if)
+    run.goal = replace(run.goal, minimise="macs")  # which needs no table of milliseconds
+    widths = Widths.of(run, int8=False)
     demand = fewer_channels.Demand(0.6, "MACs")
     first = fewer_channels.cut_and_tuned(run, widths, 1, demand, None, 16)
     again = fewer_channels.cut_and_tuned(run, widths, 1, demand, None, 16)
     assert asked == [16, 16]
     assert first == again
-
-
-def replace_goal(run, minimise):
-    """The same run with another goal, which needs no table of milliseconds."""
-    run.goal = replace(run.goal, minimise=minimise)
-    return run
 
 
 def test_a_limit_that_only_channels_keep_comes_before_that_of_bytes(run):

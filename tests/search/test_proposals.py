@@ -9,7 +9,7 @@ import torch
 from gossamer.goal import Goal
 from gossamer.graph import trace
 from gossamer.search import proposals as module
-from gossamer.search.proposals import best_of, distance, proposals
+from gossamer.search.proposals import best_of, distances, proposals
 from gossamer.search.run import Run, Settings
 from gossamer.search.sensitivity import Sensitivity
 from gossamer.search.watch import Watch
@@ -82,7 +82,9 @@ def worst_first(run, widths):
 def test_the_better_half_is_trained_a_little_and_the_best_of_it_goes_on(run, widths, trainings, monkeypatch):
     """Here the narrower the network, the farther it is, until it is trained: then it is the other way round."""
     monkeypatch.setattr(
-        module, "distance", lambda run, network: 1 / network.macs if not trainings else float(network.macs)
+        module,
+        "distances",
+        lambda run: lambda network: 1 / network.macs if not trainings else float(network.macs),
     )
     found = worst_first(run, widths)
     folder = run.step_folder(1, "cut")
@@ -104,15 +106,16 @@ def test_the_better_half_is_trained_a_little_and_the_best_of_it_goes_on(run, wid
 
 
 def test_the_distance_is_that_from_the_original(run):
-    assert distance(run, run.network) == 0
+    distance = distances(run)
+    assert distance(run.network) == 0
     near, far = (narrowed(run, run.network, dict.fromkeys(whole(run), count))[1] for count in (7, 1))
-    assert 0 < distance(run, near) < distance(run, far)
+    assert 0 < distance(near) < distance(far)
 
 
 def test_what_was_decided_is_not_asked_again(run, widths, monkeypatch):
     found, folder = worst_first(run, widths), run.step_folder(1, "cut")
     _, network, left = best_of(run, run.network, found, folder, "cut", 16)
-    monkeypatch.setattr(module, "distance", None)
+    monkeypatch.setattr(module, "distances", None)
     _, again, same = best_of(run, run.network, found, folder, "cut", 16)
     assert same == left
     for a, b in zip(network.module.parameters(), again.module.parameters(), strict=True):
