@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from gossamer.exporters.converters import imported, translating, version
-from gossamer.exporters.exported import Array, Exported, Port
+from gossamer.exporters.exported import Array, Exported, Port, together
 from gossamer.exporters.onnx_file import is_int8
 
 XNNPACK = "executorch.backends.xnnpack.partition.xnnpack_partitioner"
@@ -64,8 +64,7 @@ def _run(content: bytes, images: Array) -> list[Array]:
     runtime = imported("executorch.runtime", PACKAGE, ExecuTorch.name)
     program: Any = runtime.Runtime.get().load_program(content)  # a method does not keep its program
     method = program.load_method("forward")
-    found = [
+    return together(
         [np.array(value) for value in method.execute([torch.from_numpy(np.ascontiguousarray(image[None]))])]
         for image in images
-    ]
-    return [np.concatenate(values) for values in zip(*found, strict=True)]
+    )

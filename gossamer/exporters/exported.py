@@ -6,7 +6,7 @@ An integer port holds q for the number x:   x = scale (q - zero)
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
@@ -61,6 +61,11 @@ class Exported:
     files: Mapping[str, bytes]
     input: Port
     outputs: tuple[Port, ...]
+
+
+def together(found: Iterable[Sequence[Array]]) -> list[Array]:
+    """The outputs of batches, one after the other, as those of one batch."""
+    return [np.concatenate(values) for values in zip(*found, strict=True)]
 
 
 class Target(Protocol):

@@ -6,11 +6,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-import numpy as np
 import onnx
 
 from gossamer.exporters.converters import translating, version
-from gossamer.exporters.exported import Array, Exported, Port
+from gossamer.exporters.exported import Array, Exported, Port, together
 from gossamer.runtime.session import open_session
 
 PACKAGE = "onnxruntime"
@@ -41,8 +40,7 @@ class OnnxFile:
     def run(self, exported: Exported, images: Array) -> list[Array]:
         with translating(PACKAGE, self.name):
             session = open_session(exported.files[self.ending])
-            found = [session.run(image[None]) for image in images]
-            return [np.concatenate(values) for values in zip(*found, strict=True)]
+            return together(session.run(image[None]) for image in images)
 
 
 def is_int8(model: bytes) -> bool:

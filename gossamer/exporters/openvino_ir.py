@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from gossamer.exporters.converters import imported, translating, version
-from gossamer.exporters.exported import Array, Exported, Port
+from gossamer.exporters.exported import Array, Exported, Port, together
 from gossamer.runtime.session import openvino_core
 
 PACKAGE = "openvino"
@@ -51,8 +51,8 @@ class OpenVinoIR:
             network = core.read_model(exported.files[XML], exported.files[BIN])
             config = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": 1}
             compiled = core.compile_model(network, "CPU", config)
-            found = [compiled([np.ascontiguousarray(image[None])]) for image in images]
-            return [np.concatenate([np.array(each[index]) for each in found]) for index in range(len(compiled.outputs))]
+            found = (compiled([np.ascontiguousarray(image[None])]) for image in images)
+            return together([np.array(each[index]) for index in range(len(compiled.outputs))] for each in found)
 
 
 def _sizes(port: Any) -> tuple[int | None, ...]:
