@@ -234,7 +234,7 @@ def test_killed_at_any_moment_it_goes_on_to_the_same_result(trained, tmp_path):
     out = tmp_path / "killed"
     kills = 0
     while True:  # each attempt leaves more files, so this ends
-        before, more = files(out), int(3 * 1.8**kills)
+        before, more = files(out), int(3 * 2.2**kills)
         if not kill_when(command(trained, out), lambda before=before, more=more: len(files(out) - before) >= more):
             break
         kills += 1

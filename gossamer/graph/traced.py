@@ -69,6 +69,11 @@ class TracedModule(nn.Module):
                 )
         return pytree.tree_unflatten(self._run[self.training](self, *leaves), self._outputs[self.training])
 
+    @property
+    def operators(self) -> tuple[str, str]:
+        """What the evaluation form computes, without its weights and their sizes, as text."""
+        return self._sources[False], str(self._outputs[False])
+
     def _compile(self) -> None:
         self._run = {training: _compiled(source) for training, source in self._sources.items()}
 

@@ -118,7 +118,7 @@ else:
     import numpy, onnx, onnxruntime
     onnx.checker.check_model(onnx.load(out))
     session = onnxruntime.InferenceSession(str(out), providers=["CPUExecutionProvider"])
-    print(session.run(None, {"input0": numpy.zeros((1, 3, 32, 32), numpy.float32)})[0].shape)
+    print(session.run(None, {"input0": numpy.zeros((1, 1, 28, 28), numpy.float32)})[0].shape)
 print("alone:", sorted(name for name in ("torch", "numba", "scipy", "onnx") if name in sys.modules))
 """
 
@@ -127,8 +127,9 @@ print("alone:", sorted(name for name in ("torch", "numba", "scipy", "onnx") if n
 def test_a_file_opens_verifies_and_runs_where_nothing_else_is_installed(
     runtime, run_alone, onnxruntime_alone, tmp_path
 ):
-    """Of a delivered network, with every other module refused; the coders then run as plain Python, once each."""
-    file = Path(__file__).resolve().parents[2] / "results" / "resnet20-bytes" / "model.gossamer"
+    """Of delivered networks, with every other module refused; each coder then runs as plain Python."""
+    name = "lenet5-deep-compression" if runtime else "resnet20-bytes"
+    file = Path(__file__).resolve().parents[2] / "results" / name / "model.gossamer"
     allowed = f"gossamer,onnx,{onnxruntime_alone}" if runtime else "gossamer,numpy"
     done = run_alone(ALONE, allowed, str(file), str(tmp_path / "a.onnx"))
     assert done.returncode == 0, done.stderr

@@ -239,8 +239,8 @@ def test_other_float_types_are_refused() -> None:
 def test_a_wrong_translation_is_found_and_named(monkeypatch: pytest.MonkeyPatch) -> None:
     translate = export._translate
 
-    def with_another_bias(exported: torch.export.ExportedProgram, fold: bool) -> torch.onnx.ONNXProgram:
-        program = translate(exported, fold)
+    def with_another_bias(exported: torch.export.ExportedProgram) -> torch.onnx.ONNXProgram:
+        program = translate(exported)
         program.model.graph.initializers["1.bias"].const_value = onnx_ir.tensor(np.ones(4, np.float32))
         return program
 
