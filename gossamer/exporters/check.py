@@ -86,8 +86,9 @@ def check(
     reference = OnnxFile()
     whole = reference.export(model, random_images(preprocess, 1))
     seen = _Seen()
-    for images in _batches(preprocess, pictures):
-        seen.add(target.run(exported, images), reference.run(whole, images))
+    with target.opened(exported) as run, reference.opened(whole) as expected:
+        for images in _batches(preprocess, pictures):
+            seen.add(run(images), expected(images))
     agreement = Agreement(
         target.runtime(),
         reference.runtime(),

@@ -7,13 +7,15 @@ the operator, and their layers where XNNPACK computes them in integers; what goe
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 
 from gossamer.exporters.converters import imported, translating, version
-from gossamer.exporters.exported import Array, Exported, Port, together
+from gossamer.exporters.exported import Array, Exported, Port, Run, together
 from gossamer.exporters.onnx_file import is_int8
 
 XNNPACK = "executorch.backends.xnnpack.partition.xnnpack_partitioner"
@@ -46,25 +48,36 @@ class ExecuTorch:
             program = torch.export.export(graph, (torch.from_numpy(example),))
             edge = exir.to_edge_transform_and_lower(program, partitioner=[partitioner])
             content = bytes(edge.to_executorch().buffer)
-            outputs = _run(content, example)
+            outputs = _opened(content)(example)
         return Exported(
             {self.ending: content},
             Port("input 0", example.shape, layout="NCHW"),
             tuple(Port(f"output {index}", value.shape) for index, value in enumerate(outputs)),
         )
 
-    def run(self, exported: Exported, images: Array) -> list[Array]:
+    @contextmanager
+    def opened(self, exported: Exported) -> Iterator[Run]:
         with translating(PACKAGE, self.name):
-            return _run(exported.files[self.ending], images)
+            executed = _opened(exported.files[self.ending])
+
+        def run(images: Array) -> list[Array]:
+            with translating(PACKAGE, self.name):
+                return executed(images)
+
+        yield run
 
 
-def _run(content: bytes, images: Array) -> list[Array]:
+def _opened(content: bytes) -> Run:
     import torch
 
     runtime = imported("executorch.runtime", PACKAGE, ExecuTorch.name)
-    program: Any = runtime.Runtime.get().load_program(content)  # a method does not keep its program
+    program: Any = runtime.Runtime.get().load_program(content)
     method = program.load_method("forward")
-    return together(
-        [np.array(value) for value in method.execute([torch.from_numpy(np.ascontiguousarray(image[None]))])]
-        for image in images
-    )
+
+    def run(images: Array, program: Any = program) -> list[Array]:  # a method does not keep its program
+        return together(
+            [np.array(value) for value in method.execute([torch.from_numpy(np.ascontiguousarray(image[None]))])]
+            for image in images
+        )
+
+    return run

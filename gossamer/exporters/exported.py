@@ -6,7 +6,8 @@ An integer port holds q for the number x:   x = scale (q - zero)
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
@@ -14,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float32]
+Run = Callable[[Array], list[Array]]
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,7 @@ class Target(Protocol):
         ...
 
     def runtime(self) -> str:
-        """The runtime that `run` uses, with its version, and the processor's library where it has one."""
+        """The runtime that `opened` uses, with its version, and the processor's library where it has one."""
         ...
 
     def export(self, model: bytes, example: Array) -> Exported:
@@ -87,6 +89,6 @@ class Target(Protocol):
         """
         ...
 
-    def run(self, exported: Exported, images: Array) -> list[Array]:
-        """(N, C, H, W) -> what the network in the files gives, with the shapes of the ONNX file."""
+    def opened(self, exported: Exported) -> AbstractContextManager[Run]:
+        """The network in the files, in its runtime: (N, C, H, W) -> outputs with the shapes of the ONNX file."""
         ...

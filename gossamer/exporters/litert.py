@@ -8,13 +8,15 @@ integers, and the caller rounds. The converter leaves up-convolutions in floats,
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 
 from gossamer.exporters.converters import imported, translating, version
-from gossamer.exporters.exported import Array, Exported, Port
+from gossamer.exporters.exported import Array, Exported, Port, Run, together
 from gossamer.exporters.onnx_file import is_int8
 
 PACKAGE, RUNTIME = "litert-torch", "ai-edge-litert"
@@ -49,17 +51,23 @@ class LiteRT:
                 tuple(_port(made) for made in interpreter.get_output_details()),
             )
 
-    def run(self, exported: Exported, images: Array) -> list[Array]:
+    @contextmanager
+    def opened(self, exported: Exported) -> Iterator[Run]:
         with translating(RUNTIME, self.name):
             interpreter = _opened(exported.files[self.ending])
             (given,), made = interpreter.get_input_details(), interpreter.get_output_details()
-            outputs: list[list[Array]] = [[] for _ in made]
-            for image in images.transpose(0, 2, 3, 1):
-                interpreter.set_tensor(given["index"], exported.input.encoded(image[None]))
-                interpreter.invoke()
-                for found, each, port in zip(outputs, made, exported.outputs, strict=True):
-                    found.append(port.decoded(interpreter.get_tensor(each["index"])))
-            return [np.concatenate(found) for found in outputs]
+
+        def one(image: Array) -> list[Array]:
+            interpreter.set_tensor(given["index"], exported.input.encoded(image[None]))
+            interpreter.invoke()
+            found = [interpreter.get_tensor(each["index"]) for each in made]
+            return [port.decoded(value) for port, value in zip(exported.outputs, found, strict=True)]
+
+        def run(images: Array) -> list[Array]:
+            with translating(RUNTIME, self.name):
+                return together(one(image) for image in images.transpose(0, 2, 3, 1))
+
+        yield run
 
 
 def _static_int8() -> Any:

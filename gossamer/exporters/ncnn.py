@@ -14,6 +14,8 @@ network are not read.
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -22,7 +24,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from gossamer.exporters.converters import Refused, imported, translating, version
-from gossamer.exporters.exported import Array, Exported, Port
+from gossamer.exporters.exported import Array, Exported, Port, Run, together
 from gossamer.exporters.onnx_file import is_int8
 
 PACKAGE, CONVERTER = "ncnn", "pnnx"
@@ -61,12 +63,18 @@ class Ncnn:
             tuple(Port(name, shape) for name, shape in zip(made, shapes, strict=True)),
         )
 
-    def run(self, exported: Exported, images: Array) -> list[Array]:
-        with translating(PACKAGE, self.name), TemporaryDirectory() as folder:
-            runtime = imported("ncnn", PACKAGE, self.name)
-            net = _opened(runtime, exported.files, Path(folder))
-            found = [_run(runtime, net, image) for image in images]
-            return [np.stack(values) for values in zip(*found, strict=True)]
+    @contextmanager
+    def opened(self, exported: Exported) -> Iterator[Run]:
+        with TemporaryDirectory() as folder:
+            with translating(PACKAGE, self.name):
+                runtime = imported("ncnn", PACKAGE, self.name)
+                net = _opened(runtime, exported.files, Path(folder))
+
+            def run(images: Array) -> list[Array]:
+                with translating(PACKAGE, self.name):
+                    return together([value[None] for value in _run(runtime, net, image)] for image in images)
+
+            yield run
 
 
 def _trace(graph: Any, example: Array, path: Path) -> None:

@@ -3,13 +3,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import ClassVar
 
 import onnx
 
 from gossamer.exporters.converters import translating, version
-from gossamer.exporters.exported import Array, Exported, Port, together
+from gossamer.exporters.exported import Array, Exported, Port, Run, together
 from gossamer.runtime.session import open_session
 
 PACKAGE = "onnxruntime"
@@ -37,10 +39,16 @@ class OnnxFile:
             ),
         )
 
-    def run(self, exported: Exported, images: Array) -> list[Array]:
+    @contextmanager
+    def opened(self, exported: Exported) -> Iterator[Run]:
         with translating(PACKAGE, self.name):
             session = open_session(exported.files[self.ending])
-            return together(session.run(image[None]) for image in images)
+
+        def run(images: Array) -> list[Array]:
+            with translating(PACKAGE, self.name):
+                return together(session.run(image[None]) for image in images)
+
+        yield run
 
 
 def is_int8(model: bytes) -> bool:

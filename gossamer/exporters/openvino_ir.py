@@ -7,6 +7,8 @@ does it. Numbers stay float32 in the file, int8 networks stay int8, and the batc
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -15,7 +17,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from gossamer.exporters.converters import imported, translating, version
-from gossamer.exporters.exported import Array, Exported, Port, together
+from gossamer.exporters.exported import Array, Exported, Port, Run, together
 from gossamer.runtime.session import openvino_core
 
 PACKAGE = "openvino"
@@ -45,14 +47,20 @@ class OpenVinoIR:
                 tuple(Port(made.get_any_name(), _sizes(made)) for made in network.outputs),
             )
 
-    def run(self, exported: Exported, images: Array) -> list[Array]:
+    @contextmanager
+    def opened(self, exported: Exported) -> Iterator[Run]:
         with translating(PACKAGE, self.name):
             core = openvino_core()
             network = core.read_model(exported.files[XML], exported.files[BIN])
             config = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": 1}
             compiled = core.compile_model(network, "CPU", config)
-            found = (compiled([np.ascontiguousarray(image[None])]) for image in images)
-            return together([np.array(each[index]) for index in range(len(compiled.outputs))] for each in found)
+
+        def run(images: Array) -> list[Array]:
+            with translating(PACKAGE, self.name):
+                found = (compiled([np.ascontiguousarray(image[None])]) for image in images)
+                return together([np.array(each[index]) for index in range(len(compiled.outputs))] for each in found)
+
+        yield run
 
 
 def _sizes(port: Any) -> tuple[int | None, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import re
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -107,13 +108,16 @@ def test_pictures(stored, tmp_path, capsys):
 
 @dataclass(frozen=True)
 class Remembering(OnnxFile):
-    """ONNX, and what it was run on."""
+    """ONNX, how often it was opened, and what it was run on."""
 
     seen: list[np.ndarray] = field(default_factory=list)
+    times: list[str] = field(default_factory=list)
 
-    def run(self, exported, images):
-        self.seen.extend(images)
-        return super().run(exported, images)
+    @contextmanager
+    def opened(self, exported):
+        self.times.append("opened")
+        with super().opened(exported) as run:
+            yield lambda images: (self.seen.extend(images), run(images))[1]
 
 
 @pytest.mark.parametrize("detector", [False, True])
@@ -146,6 +150,7 @@ def test_more_pictures_than_are_in_memory_at_once(stored, tmp_path, monkeypatch)
     assert export(stored, "--to", "onnx", "--data", tmp_path / "photos") == 0
     grey = [float(PREPROCESS.apply(np.full((1, 16, 16, 3), index, np.uint8))[0, 0, 0, 0]) for index in range(count)]
     assert [float(image[0, 0, 0]) for image in target.seen[RANDOM_IMAGES:]] == grey
+    assert target.times == ["opened"]
     assert json.loads((tmp_path / "net.onnx.json").read_text())["check"]["pictures"] == count
 
 
@@ -157,9 +162,11 @@ def test_where_it_differs_nothing_is_written(stored, tmp_path, capsys, monkeypat
             exported = OnnxFile().export(model, example)
             return type(exported)({".pte": exported.files[".onnx"]}, exported.input, exported.outputs)
 
-        def run(self, exported, images):
+        @contextmanager
+        def opened(self, exported):
             whole = type(exported)({".onnx": exported.files[".pte"]}, exported.input, exported.outputs)
-            return [output * 1.01 for output in OnnxFile().run(whole, images)]
+            with OnnxFile().opened(whole) as run:
+                yield lambda images: [output * 1.01 for output in run(images)]
 
     monkeypatch.setitem(TARGETS, "executorch", Wrong())
     before = names(tmp_path)
