@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks import survivors
 from benchmarks.claims import STRUCTURED, WEIGHT_LEVEL, Compared
 from benchmarks.filing import put_between
 from benchmarks.similarity import FILE as SIMILARITY
@@ -27,17 +28,22 @@ from gossamer.report.units import human_bytes
 ROOT = Path(__file__).resolve().parent.parent
 INK, PALE, PAPER, COLOURS = "#1f2328", "#d0d7de", "#ffffff", ("#0550ae", "#cf222e")
 WIDTH, LEFT, RIGHT, TOP, ROW, BOTTOM = 760.0, 300.0, 24.0, 48.0, 24.0, 56.0
+FILE = "model.gossamer"
 NORMAL = 1.96  # standard errors of 95 %
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Claims `NAME-SHARE-METHOD`; `left` says what the share is of."""
+    """Claims `NAME-SHARE-METHOD`; `left` says what the share is of.
+
+    `network`, of the zoo: the one whose layers are shown, with what each method leaves in them.
+    """
 
     name: str
     shares: tuple[int, int]
     methods: Mapping[str, Compared]
     left: str
+    network: str | None = None
 
     @property
     def page(self) -> Path:
@@ -48,6 +54,11 @@ class Comparison:
     def picture(self) -> Path:
         """The points of all methods."""
         return ROOT / "docs" / "curves" / f"{self.name}.svg"
+
+    @property
+    def by_layer(self) -> Path:
+        """What is left of each layer."""
+        return ROOT / "docs" / "curves" / f"{self.name}-layers.svg"
 
     def filed(self) -> list[Row]:
         """Every row that there is, the larger share first, and of each share the best."""
@@ -63,8 +74,10 @@ class Comparison:
         if not rows:
             return "Not measured yet."
         shares = [(share, [row for row in rows if row.share == share]) for share in self.shares]
-        picture = f"![Points of test accuracy that each method loses or gains](curves/{self.name}.svg)"
-        return "\n\n".join([picture, *(self.section(share, some) for share, some in shares if some)])
+        pictures = [f"![Points of test accuracy that each method loses or gains](curves/{self.name}.svg)"]
+        if self.network:
+            pictures.append(f"![What each method leaves of each layer's weights](curves/{self.by_layer.name})")
+        return "\n\n".join([*pictures, *(self.section(share, some) for share, some in shares if some)])
 
     def section(self, share: int, rows: list[Row]) -> str:
         """A heading and a table."""
@@ -82,7 +95,7 @@ class Comparison:
 
 COMPARISONS = (
     Comparison("structured", (50, 30), STRUCTURED, "multiply-adds"),
-    Comparison("weight-level", (10, 5), WEIGHT_LEVEL, "weights"),
+    Comparison("weight-level", (10, 5), WEIGHT_LEVEL, "weights", network="resnet20"),
 )
 
 
@@ -195,12 +208,25 @@ def plot(every: list[Row]) -> Html:
     )
 
 
+def pictures(comparison: Comparison, rows: list[Row]) -> dict[Path, Html]:
+    """What is drawn of a comparison; nothing as long as nothing is measured."""
+    if not rows:
+        return {}
+    drawn = {comparison.picture: plot(rows)}
+    if comparison.network:
+        sizes, share = survivors.sizes_of(comparison.network), max(row.share for row in rows)
+        shares = {row.shows: survivors.left_in(row.folder / FILE, sizes) for row in rows if row.share == share}
+        title = f"What is left of each layer of {comparison.network}, {share} % of the weights in all"
+        drawn[comparison.by_layer] = survivors.plot(title, shares)
+    return drawn
+
+
 def main() -> int:
     """Draw what there is."""
     for comparison in COMPARISONS:
         rows = comparison.filed()
-        if rows:
-            write_atomically(comparison.picture, f"{plot(rows)}\n".encode())
+        for path, picture in pictures(comparison, rows).items():
+            write_atomically(path, f"{picture}\n".encode())
         put_between(comparison.page, *comparison.marks, comparison.text(rows))
     return 0
 

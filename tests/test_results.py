@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import comparison_tables, coverage_page, curves, deep_compression_table, rate_curves
+from benchmarks import comparison_tables, coverage_page, curves, deep_compression_table, rate_curves, survivors
 from benchmarks.claims import CLAIMS
 from benchmarks.detect_hour import MOST_GROWTH
 from benchmarks.rate_curves import Point, rate_ratios
@@ -135,8 +135,8 @@ def test_methods_beside_each_other_are_shown_as_filed(comparison):
     shown = comparison.page.read_text(encoding="utf-8").partition(begin)[2].partition(end)[0].strip()
     rows = comparison.filed()
     assert shown == comparison.text(rows), "run `python -m benchmarks.comparison_tables`"
-    if rows:
-        assert comparison.picture.read_text(encoding="utf-8") == f"{comparison_tables.plot(rows)}\n"
+    for path, picture in comparison_tables.pictures(comparison, rows).items():
+        assert path.read_text(encoding="utf-8") == f"{picture}\n"
 
 
 def test_a_point_lost_is_a_point_to_the_left_and_shares_have_tables_of_their_own():
@@ -158,6 +158,20 @@ def test_a_point_lost_is_a_point_to_the_left_and_shares_have_tables_of_their_own
     table = weight_level.text([row(weight_level, "stepwise", 10, 0.0)])
     assert "| method | not zero | parameters | file |" in table
     assert table.count(" | ---:") == 8
+
+
+def test_what_is_left_of_each_layer_is_counted_in_the_file():
+    sizes = survivors.sizes_of("lenet5")
+    left = survivors.left_in(ROOT / "results" / "lenet5-deep-compression" / "model.gossamer", sizes)
+    total = sum(share * sizes[name] for name, share in left.items())
+    report = read_reports(ROOT / "results" / "lenet5-deep-compression" / "report.json")[0]
+    biases = report.compressed.nonzeros - total
+    assert 0 < biases <= 580
+    drawn = str(
+        survivors.plot("title", {"it": left, "nothing": dict.fromkeys(left, 0.0), "all": dict.fromkeys(left, 1.0)})
+    )
+    assert [drawn.count(f'fill="{shade}" stroke') for shade in ("#ffffff", "#0550ae")] == [len(sizes), len(sizes)]
+    assert f">it, conv1.weight: {100 * left['conv1.weight']:.1f} % left<" in drawn
 
 
 def test_the_curves_are_made_from_results():

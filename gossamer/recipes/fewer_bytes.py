@@ -95,6 +95,7 @@ def climb_bytes(run: Run, first_bits: float = 0.0) -> list[Candidate]:
         lambda number, demand, previous, epochs: [tuned_to(run, number, demand, previous or start, epochs)],
         between=between,
         once_more=Demand.once_more,
+        gives_back=True,
         epochs_for=epochs_in_time(run, pace, seconds),
         first=next((place for place, rung in enumerate(rungs) if rung.bits <= wanted), len(rungs) - 1),
         steps=len(untrained) - 1,

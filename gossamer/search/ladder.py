@@ -9,7 +9,9 @@ best network so far is always there.
 
 Where the recipe says so, a rung that was refused for little, `NEARLY`, is asked once more, of the network that it has
 trained: half of its epochs went by while channels or bits were given away, and another cycle of training wins back a
-point or so. As long as each cycle takes a third of what is too much, or more, another one follows.
+point or so. As long as each cycle takes a third of what is too much, or more, another one follows. Where a gentler
+rung can give back what a harder one took (`gives_back`: bits it can, channels it cannot), it starts from that network
+as long as nothing else holds.
 """
 
 from __future__ import annotations
@@ -50,6 +52,7 @@ def climb(
     first: int = 0,
     steps: int = 0,
     once_more: Callable[[R], R] | None = None,
+    gives_back: bool = False,
 ) -> list[Candidate]:
     """Try `rungs` from number `first` on; returns every candidate in the order tried, refused ones included.
 
@@ -58,6 +61,7 @@ def climb(
     """
     tried: list[Candidate] = []
     good: Candidate | None = None
+    close: Candidate | None = None  # refused for little
     low, refused, index, stride, number = -1, len(rungs), first, 1, 1
 
     def made(rung: R, start: Candidate | None, epochs: int) -> Sequence[Candidate]:
@@ -75,11 +79,12 @@ def climb(
         if epochs == 0:
             break
         try:
-            found = made(rung, good, epochs)
-            near = nearly(run.goal, found)
+            found = made(rung, good or (close if gives_back else None), epochs)
+            close = near = nearly(run.goal, found)
             while once_more and near and (epochs := epochs_for(number, once_more(rung).name)):
                 rung = once_more(rung)
                 found = made(rung, near, epochs)
+                close = nearly(run.goal, found) or close
                 near = nearly(run.goal, found, GAIN * (near.verdict.drop - run.goal.wanted))
         except Diverged as error:
             run.note(f"rung '{rung.name}' was given up: {error}")

@@ -181,6 +181,20 @@ def test_of_two_forms_the_one_that_lost_least_goes_on():
     assert started == [None, "float32"]
 
 
+@pytest.mark.parametrize("gives_back", [True, False])
+def test_a_gentler_rung_goes_on_from_what_was_refused_for_little_where_it_can(gives_back):
+    started, drops = [], {3: 0.018, 2: 0.03, 1: 0.004}
+
+    def attempt(number, rung, previous, epochs):
+        started.append((rung.height, previous and previous.height))
+        return [candidate(rung, rung.height == 1, drops.get(rung.height, 0.03))]
+
+    run, rungs = FakeRun(), [Step(1), Step(2), Step(3)]
+    climb(run, rungs, attempt, between=half_way, epochs_for=run.epochs_for, first=2, gives_back=gives_back)
+    close = 3 if gives_back else None  # 2 lost too much to go on from
+    assert started[:3] == [(3, None), (2, close), (1, None)]
+
+
 def test_it_is_asked_again_as_long_as_that_helps():
     drops = iter([0.0190, 0.0140, 0.0109, 0.0100, 0.0100])  # 0.005 are wanted: 0.014, 0.009, 0.0059, 0.005 too much
     tried = []
