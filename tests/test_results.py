@@ -13,7 +13,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import comparison_tables, coverage_page, curves, deep_compression_table, rate_curves, survivors
+from benchmarks import (
+    comparison_tables,
+    coverage_page,
+    curves,
+    deep_compression_table,
+    one_layer,
+    one_layer_plot,
+    rate_curves,
+    survivors,
+)
 from benchmarks.claims import CLAIMS
 from benchmarks.detect_hour import MOST_GROWTH
 from benchmarks.rate_curves import Point, rate_ratios
@@ -172,6 +181,42 @@ def test_what_is_left_of_each_layer_is_counted_in_the_file():
     )
     assert [drawn.count(f'fill="{shade}" stroke') for shade in ("#ffffff", "#0550ae")] == [len(sizes), len(sizes)]
     assert f">it, conv1.weight: {100 * left['conv1.weight']:.1f} % left<" in drawn
+
+
+def test_one_layer_s_filters_are_shown_as_filed():
+    page, results = one_layer.PAGE.read_text(encoding="utf-8"), one_layer.filed()
+    shown = page.partition(one_layer.BEGIN)[2].partition(one_layer.END)[0].strip()
+    assert shown == one_layer.text(results), "run `python -m benchmarks.one_layer`"
+    for name, result in results.items():
+        drawn = (ROOT / "docs" / "curves" / f"one-layer-{name}.svg").read_text(encoding="utf-8")
+        assert drawn == one_layer.drawing(name, result)
+
+
+def test_filters_are_colourful_where_colours_cancel_each_other():
+    grey, red_against_green = np.ones((3, 2, 2)), np.array([1.0, -1.0, 0.0])[:, None, None] * np.ones((3, 2, 2))
+    red = np.array([1.0, 0.0, 0.0])[:, None, None] * np.ones((3, 2, 2))
+    shares = one_layer_plot.colour_share(np.stack([grey, red_against_green, red, np.zeros((3, 2, 2))]))
+    assert shares == pytest.approx([0, 1, 2 / 3, 0])
+
+
+@pytest.mark.parametrize("bgr", [True, False])
+def test_the_filters_that_go_first_are_drawn_in_their_colours(bgr):
+    weights = np.zeros((4, 3, 1, 1))
+    weights[2, 0] = 1.0  # the first colour that it reads
+    ways = ["CAR", "L1 norm", "Taylor", *(f"at random, {seed}" for seed in range(3))]
+    result = {
+        "filters": 4,
+        "images_tested": 1000,
+        "bgr": bgr,
+        "curves": {way: [[0, 0.9], [2, 0.5]] for way in ways} | {"CAR": [[0, 0.9], [2, 0.8]]},
+        "orders": {way: [2, 0] for way in ways},
+        "weights": weights.reshape(4, -1).tolist(),
+    }
+    assert "| 4 → 2 | 90.0 % | 80.0 % | 50.0 % | 50.0 % | 50.0 % | 1,000 |" in one_layer.text({"vgg16-first": result})
+    drawn = one_layer.drawing("vgg16-first", result)
+    assert "CAR: the first 2, 1 of them colourful" in drawn
+    first, second = re.findall(r'fill="(#[0-9a-f]{6})"></rect></g>', drawn)[:2]
+    assert (first, second) == ("#8080ff" if bgr else "#ff8080", "#808080")
 
 
 def test_the_curves_are_made_from_results():

@@ -12,7 +12,8 @@ Cost: K^2 / 2 evaluations for a layer of K filters, or `shortlist` for each that
 
 Differs from the paper: the algorithm is clear from its abstract; its tables and parameters were not available.
 1. Where accuracies tie, as they do when images are few, the smaller increase of the loss decides, then the L1 norm.
-2. `shortlist`: only so many filters, those of the smallest L1 norm, are tried at each step; 0 tries all, as the paper.
+2. `shortlist`: only so many filters are tried at each step, those of the smallest Taylor score where gradients are
+   given, else of the smallest L1 norm; 0 tries all, as the paper.
 3. `label`: accuracy on the images of one class alone, the paper's class-wise index.
 """
 
@@ -26,6 +27,7 @@ from numpy.typing import NDArray
 
 from gossamer.filters.l1_norm import L1Norm
 from gossamer.filters.matrices import Answers, FloatArray, GroupMatrices, lacking
+from gossamer.filters.taylor import Taylor
 
 
 @dataclass(frozen=True)
@@ -61,12 +63,13 @@ class Car:
         if group.asked is None:
             raise lacking("car", "answers of the network", group)
         norms = L1Norm().score(group)
+        suspects = norms if group.changes is None else Taylor().score(group)
         keep = np.ones(group.size, np.bool_)
         for _ in range(max(1, round(self.share * group.size))):
             tried = np.flatnonzero(keep)
             if len(tried) == 1:
                 return
-            weakest_first = tried[np.argsort(norms[tried], kind="stable")]
+            weakest_first = tried[np.argsort(suspects[tried], kind="stable")]
             tried = weakest_first[: self.shortlist] if self.shortlist else tried
             answers = {int(i): group.asked(_without(keep, int(i))) for i in tried}
             order = sorted(answers, key=lambda i: (-self._quality(answers[i]), answers[i].loss, norms[i]))

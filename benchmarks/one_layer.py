@@ -1,0 +1,231 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Half of the filters of one layer, one after the other, without training: CAR beside L1, Taylor and chance.
+
+    python -m benchmarks.one_layer measure vgg16-first     writes results/one-layer-vgg16-first/; needs GOSSAMER_DATA
+    python -m benchmarks.one_layer                         the table and the pictures of docs/structured.md
+
+The setting of Abbasi-Asl and Yu (2021), of whom half of AlexNet's first and second layer leaves accuracy 26 and 20
+points above the next best method. Orders are found on images of the selection split, accuracies are of other images.
+What CAR has asked lies in GOSSAMER_RUNS (default: runs/), and a measurement that was killed goes on from there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from benchmarks import one_layer_plot
+from benchmarks.__main__ import arguments, runs_folder
+from benchmarks.claims import CLAIMS
+from benchmarks.filing import file_circumstances, put_between
+from benchmarks.imagenet_images import CLASSES, pictures
+from benchmarks.squeezenet_file import PREPROCESS, PUBLISHED
+from benchmarks.squeezenet_file import network as squeezenet
+from gossamer.cli import build_parser
+from gossamer.cli_work import described
+from gossamer.described_task import task_from
+from gossamer.files import read_json, write_atomically, write_json
+from gossamer.filters import Answers, Car, GroupMatrices, L1Norm, Taylor
+from gossamer.graph import Network, trace
+from gossamer.search.first_order import loss_changes
+from gossamer.search.tail import Tail
+from gossamer.search.widths import matrices_of
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGE = ROOT / "docs" / "structured.md"
+BEGIN, END = "<!-- one layer: python -m benchmarks.one_layer -->", "<!-- end of one layer -->"
+SHORTLIST, POINTS, CHANCES, SAVED_AFTER = 16, 8, 3, 20
+
+Batches = list[tuple[Tensor, Tensor]]
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A trained network, images that decide and images that count, in batches of inputs and labels."""
+
+    network: Network
+    asked: Batches
+    tested: Batches
+    classes: int
+    bgr: bool = False  #: its first layer reads blue first
+
+
+def vgg16(data: Path) -> Subject:
+    """Our VGG-16 on CIFAR-10; 1,000 images of the selection split decide, 2,000 test images count."""
+    task = task_from(**described(build_parser().parse_args(arguments(CLAIMS["vgg16-bytes"]))))
+    asked = list(task.batches(task.selection.subset(np.arange(1000), "selection"), 100))
+    tested = list(task.batches(task.test.subset(np.arange(2000), "test"), 100))
+    return Subject(trace(task.model.eval(), task.example), asked, tested, len(task.classes))
+
+
+def squeezenet_published(data: Path) -> Subject:
+    """The authors' SqueezeNet of Deep Compression on ImageNet's classes; 500 images decide, the other 500 count."""
+    model, _ = squeezenet(data / PUBLISHED)
+    images, labels = pictures(data)
+    pixels = (np.stack([PREPROCESS.fit(image) for image in images[start : start + 50]]) for start in range(0, 1000, 50))
+    inputs = [torch.from_numpy(PREPROCESS.apply(some)) for some in pixels]
+    batches = list(zip(inputs, torch.from_numpy(labels).split(50), strict=True))
+    network = trace(model, torch.zeros(2, *PREPROCESS.shape))
+    return Subject(network, batches[:10], batches[10:], len(CLASSES), PREPROCESS.bgr)
+
+
+SUBJECTS: dict[str, tuple[str, str, Callable[[Path], Subject]]] = {
+    "vgg16-first": ("VGG-16, the first of 13 convolutions", "features.0.weight", vgg16),
+    "vgg16-last": ("VGG-16, the last of 13 convolutions", "features.40.weight", vgg16),
+    "squeezenet-first": ("SqueezeNet of ImageNet, the first convolution", "features.0.weight", squeezenet_published),
+}
+
+
+def measure(name: str) -> None:
+    """Write the result of one subject."""
+    _, layer, make = SUBJECTS[name]
+    subject = make(Path(os.environ["GOSSAMER_DATA"]))
+    network = subject.network
+    group = next(group for group in network.groups if group.name == layer)
+    asked, tested = (
+        Tail(network, group, some, F.cross_entropy, right, subject.classes) for some in (subject.asked, subject.tested)
+    )
+    matrices = matrices_of(group, network.module.state_dict())
+    matrices = replace(matrices, changes=loss_changes(network, subject.asked, F.cross_entropy)[layer])
+    cached = Remembered(asked, runs_folder() / f"one-layer-{name}.json")
+    orders = orders_of(replace(matrices, asked=cached))
+    cached.save()
+    half = group.size // 2
+    removed = sorted({round(half * point / POINTS) for point in range(POINTS + 1)})
+    curves = {
+        way: [[count, quality(tested, group.size, order[:count])] for count in removed] for way, order in orders.items()
+    }
+    folder = ROOT / "results" / f"one-layer-{name}"
+    write_json(
+        folder / "curves.json",
+        {
+            "filters": group.size,
+            "images_asked": asked.images,
+            "images_tested": tested.images,
+            "shortlist": SHORTLIST,
+            "bgr": subject.bgr,
+            "curves": curves,
+            "orders": {way: order[:half] for way, order in orders.items()},
+            "weights": [[float(x) for x in row] for row in matrices.rows[0]]
+            if matrices.rows[0].shape[1] <= 200
+            else [],
+        },
+    )
+    file_circumstances(folder, f"python -m benchmarks.one_layer measure {name}")
+
+
+def right(outputs: NDArray[np.float32], labels: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """(N,): whether the highest output is that of the label."""
+    return outputs.argmax(axis=1) == labels
+
+
+def orders_of(matrices: GroupMatrices) -> dict[str, list[int]]:
+    """The filters in the order in which each way removes them, by its name."""
+    half = matrices.size // 2
+    orders = {
+        "CAR": [channel for channel, _ in Car(share=0.5, shortlist=SHORTLIST).removals(matrices)][:half],
+        "L1 norm": np.argsort(L1Norm().score(matrices), kind="stable").tolist(),
+        "Taylor": np.argsort(Taylor().score(matrices), kind="stable").tolist(),
+    }
+    for seed in range(CHANCES):
+        orders[f"at random, {seed}"] = np.random.default_rng(seed).permutation(matrices.size).tolist()
+    return orders
+
+
+def quality(tail: Tail, size: int, removed: list[int]) -> float:
+    """Accuracy without these filters."""
+    keep = np.ones(size, np.bool_)
+    keep[removed] = False
+    return tail(keep).quality
+
+
+class Remembered:
+    """A tail whose answers are kept in a file."""
+
+    def __init__(self, tail: Tail, path: Path) -> None:
+        self._tail, self._path = tail, path
+        self._known: dict[str, list[float]] = read_json(path) if path.exists() else {}
+
+    def __call__(self, keep: NDArray[np.bool_]) -> Answers:
+        key = np.packbits(keep).tobytes().hex()
+        if key not in self._known:
+            answers = self._tail(keep)
+            self._known[key] = [answers.quality, answers.loss]
+            if len(self._known) % SAVED_AFTER == 0:
+                self.save()
+                print(f"{len(self._known)} answers", flush=True)
+        return Answers(*self._known[key], by_class=np.zeros(0))
+
+    def save(self) -> None:
+        """Write what is known."""
+        write_json(self._path, self._known)
+
+
+def filed() -> dict[str, dict[str, Any]]:
+    """The results that there are, by the name of their subject."""
+    paths = {name: ROOT / "results" / f"one-layer-{name}" / "curves.json" for name in SUBJECTS}
+    return {name: read_json(path) for name, path in paths.items() if path.exists()}
+
+
+def text(results: Mapping[str, dict[str, Any]]) -> str:
+    """What stands between the marks."""
+    if not results:
+        return "Not measured yet."
+    head = ["network and layer", "filters", "whole", "CAR", "L1 norm", "Taylor", "at random", "images", ""]
+    lines = [head, ["---", *["---:"] * (len(head) - 2), "---"]]
+    shown = []
+    for name, result in results.items():
+        curves = averaged(result["curves"])
+        ends = [f"{100 * curves[way][-1][1]:.1f} %" for way in ("CAR", "L1 norm", "Taylor", "at random")]
+        whole = f"{100 * curves['CAR'][0][1]:.1f} %"
+        filters = f"{result['filters']} → {result['filters'] - curves['CAR'][-1][0]}"
+        link = f"[results](../results/one-layer-{name}/)"
+        lines.append([SUBJECTS[name][0], filters, whole, *ends, f"{result['images_tested']:,}", link])
+        shown.append(f"![{SUBJECTS[name][0]}](curves/one-layer-{name}.svg)")
+    table = "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+    return "\n\n".join([table, *shown])
+
+
+def averaged(curves: Mapping[str, list[list[float]]]) -> dict[str, list[list[float]]]:
+    """The curves, those of chance as one."""
+    chance = [curve for way, curve in curves.items() if way.startswith("at random")]
+    mean = [[float(x) for x in row] for row in np.mean(chance, axis=0)]
+    return {**{way: curve for way, curve in curves.items() if not way.startswith("at random")}, "at random": mean}
+
+
+def drawing(name: str, result: Mapping[str, Any]) -> str:
+    """The picture of one subject."""
+    return f"{one_layer_plot.plot(SUBJECTS[name][0], averaged(result['curves']), result)}\n"
+
+
+def main() -> int:
+    """Measure one, or show what there is."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.one_layer", description=__doc__.splitlines()[0])
+    parser.add_argument("verb", nargs="?", choices=("show", "measure"), default="show")
+    parser.add_argument("names", nargs="*", metavar="NAME")
+    options = parser.parse_args()
+    if unknown := sorted(set(options.names) - SUBJECTS.keys()):
+        parser.error(f"expected subjects of {', '.join(SUBJECTS)}, got {', '.join(unknown)}")
+    if options.verb == "measure":
+        for name in options.names or SUBJECTS:
+            measure(name)
+    results = filed()
+    for name, result in results.items():
+        write_atomically(ROOT / "docs" / "curves" / f"one-layer-{name}.svg", drawing(name, result).encode())
+    put_between(PAGE, BEGIN, END, text(results))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
