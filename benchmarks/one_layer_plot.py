@@ -34,7 +34,7 @@ def plot(title: str, curves: Mapping[str, Curve], result: Mapping[str, Any]) -> 
     )
     y = fitted("accuracy", every, lambda v: f"{100 * v:.0f} %")
     rows = _filters(result) if result["weights"] else []
-    height = HEIGHT + sum(float(TILE + 8) for _ in rows) + (16.0 if rows else 0.0)
+    height = HEIGHT + sum(float(TILE + 8) for _ in rows) + (36.0 if rows else 0.0)
     parts = [tag("rect", width=WIDTH, height=height, fill=PAPER), *_frame(title, x, y)]
     for place, (way, curve) in enumerate(curves.items()):
         path = " ".join(f"{'L' if i else 'M'}{_x(x, n):.1f} {_y(y, a):.1f}" for i, (n, a) in enumerate(curve))
@@ -45,8 +45,11 @@ def plot(title: str, curves: Mapping[str, Curve], result: Mapping[str, Any]) -> 
         at = LEFT + 12, HEIGHT - BOTTOM - 18 * (len(curves) - place) + 6
         parts.append(tag("circle", cx=at[0], cy=at[1], r=4.0, fill=COLOURS[way]))
         parts.append(tag("text", way, x=at[0] + 10, y=at[1] + 4, fill=INK))
+    if rows:
+        heading = f"The first {len(rows[0][1])} filters that go, from the left"
+        parts.append(tag("text", heading, x=12, y=HEIGHT + 14, fill=INK, font_weight="600"))
     for place, (words, tiles) in enumerate(rows):
-        top = HEIGHT + 8 + (TILE + 8) * place
+        top = HEIGHT + 28 + (TILE + 8) * place
         parts.append(tag("text", words, x=12, y=top + 17, fill=INK))
         parts += [_tile(picture, WIDTH - RIGHT - (TILE + 1) * (FIRST - n), top) for n, picture in enumerate(tiles)]
     return tag(
@@ -75,7 +78,7 @@ def _filters(result: Mapping[str, Any]) -> list[tuple[str, list[NDArray[np.uint8
     rows = []
     for way in ("CAR", "L1 norm", "Taylor"):
         order = result["orders"][way][:FIRST]
-        words = f"{way}: the first {len(order)}, {int(colourful[order].sum())} of them colourful"
+        words = f"{way}: {int(colourful[order].sum())} colourful"
         rows.append((words, [_picture(weights[place]) for place in order]))
     return rows
 
