@@ -214,7 +214,8 @@ def test_the_filters_that_go_first_are_drawn_in_their_colours(bgr):
     }
     assert "| 4 → 2 | 90.0 % | 80.0 % | 50.0 % | 50.0 % | 50.0 % | 1,000 |" in one_layer.text({"vgg16-first": result})
     drawn = one_layer.drawing("vgg16-first", result)
-    assert "The first 2 filters that go" in drawn and "CAR: 1 colourful" in drawn
+    assert "The first 2 filters that go" in drawn
+    assert "CAR: 1 colourful" in drawn
     first, second = re.findall(r'fill="(#[0-9a-f]{6})"></rect></g>', drawn)[:2]
     assert (first, second) == ("#8080ff" if bgr else "#ff8080", "#808080")
 
