@@ -12,10 +12,12 @@ What CAR has asked lies in GOSSAMER_RUNS (default: runs/), and a measurement tha
 from __future__ import annotations
 
 import argparse
+import hashlib
 import os
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -90,7 +92,10 @@ SUBJECTS: dict[str, tuple[str, str, Callable[[Path], Subject]]] = {
 def measure(name: str) -> None:
     """Write the result of one subject."""
     _, layer, make = SUBJECTS[name]
-    subject = make(Path(os.environ["GOSSAMER_DATA"]))
+    data = Path(os.environ.get("GOSSAMER_DATA", ""))
+    if not (data / "imagenet_nips17").is_dir():
+        raise SystemExit(f"expected the data folder in GOSSAMER_DATA, got '{data}'; see docs/benchmarks.md")
+    subject = make(data)
     network = subject.network
     group = next(group for group in network.groups if group.name == layer)
     asked, tested = (
@@ -98,9 +103,8 @@ def measure(name: str) -> None:
     )
     matrices = matrices_of(group, network.module.state_dict())
     matrices = replace(matrices, changes=loss_changes(network, subject.asked, F.cross_entropy)[layer])
-    cached = Remembered(asked, runs_folder() / f"one-layer-{name}.json")
+    cached = Remembered(asked, runs_folder() / f"one-layer-{name}.json", digest(subject))
     orders = orders_of(replace(matrices, asked=cached))
-    cached.save()
     half = group.size // 2
     removed = sorted({round(half * point / POINTS) for point in range(POINTS + 1)})
     curves = {
@@ -123,6 +127,7 @@ def measure(name: str) -> None:
         },
     )
     file_circumstances(folder, f"python -m benchmarks.one_layer measure {name}")
+    cached.forget()
 
 
 def right(outputs: NDArray[np.float32], labels: NDArray[np.int64]) -> NDArray[np.bool_]:
@@ -134,7 +139,9 @@ def orders_of(matrices: GroupMatrices) -> dict[str, list[int]]:
     """The filters in the order in which each way removes them, by its name."""
     half = matrices.size // 2
     orders = {
-        "CAR": [channel for channel, _ in Car(share=0.5, shortlist=SHORTLIST).removals(matrices)][:half],
+        "CAR": [channel for channel, _ in Car(share=0.5, shortlist=SHORTLIST, suspects="taylor").removals(matrices)][
+            :half
+        ],
         "L1 norm": np.argsort(L1Norm().score(matrices), kind="stable").tolist(),
         "Taylor": np.argsort(Taylor().score(matrices), kind="stable").tolist(),
     }
@@ -150,12 +157,21 @@ def quality(tail: Tail, size: int, removed: list[int]) -> float:
     return tail(keep).quality
 
 
-class Remembered:
-    """A tail whose answers are kept in a file."""
+def digest(subject: Subject) -> str:
+    """Of the network's numbers and of the images that decide."""
+    found = hashlib.sha256()
+    for tensor in (*subject.network.module.state_dict().values(), *chain.from_iterable(subject.asked)):
+        found.update(tensor.contiguous().numpy().tobytes())
+    return found.hexdigest()
 
-    def __init__(self, tail: Tail, path: Path) -> None:
-        self._tail, self._path = tail, path
-        self._known: dict[str, list[float]] = read_json(path) if path.exists() else {}
+
+class Remembered:
+    """A tail whose answers are kept in a file, as long as it is of the same network and images."""
+
+    def __init__(self, tail: Tail, path: Path, digest: str) -> None:
+        self._tail, self._path, self._digest = tail, path, digest
+        before = read_json(path) if path.exists() else {}
+        self._known: dict[str, list[float]] = before["answers"] if before.get("digest") == digest else {}
 
     def __call__(self, keep: NDArray[np.bool_]) -> Answers:
         key = np.packbits(keep).tobytes().hex()
@@ -169,7 +185,11 @@ class Remembered:
 
     def save(self) -> None:
         """Write what is known."""
-        write_json(self._path, self._known)
+        write_json(self._path, {"digest": self._digest, "answers": self._known})
+
+    def forget(self) -> None:
+        """All is filed."""
+        self._path.unlink(missing_ok=True)
 
 
 def filed() -> dict[str, dict[str, Any]]:

@@ -3,7 +3,8 @@
 
     target = TARGETS["litert"]
     exported = target.export(model, example)      ONNX bytes, one batch (1, C, H, W) -> files, and their input
-    outputs = target.run(exported, images)        (N, C, H, W) -> outputs, as the ONNX file gives them
+    with target.opened(exported) as run:
+        outputs = run(images)                     (N, C, H, W) -> outputs, as the ONNX file gives them
 
     onnx         .onnx                  ONNX Runtime        int8: yes
     openvino     .xml, .bin             OpenVINO            int8: yes

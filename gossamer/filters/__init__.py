@@ -2,7 +2,7 @@
 """Score the filters of a group: one criterion a file.
 
 A criterion is a frozen dataclass with `score(group) -> (K,)`, higher is kept, and `needs`, what it must be given
-beside the weights: "weights" (nothing), "changes", "learned", "asked" (`matrices.GroupMatrices`).
+beside the weights: "weights" (nothing), "changes", "learned", "asked", or two of these (`matrices.GroupMatrices`).
 """
 
 from __future__ import annotations
@@ -25,7 +25,10 @@ from gossamer.filters.taylor import Taylor as Taylor
 class Criterion(Protocol):
     """What every criterion can do."""
 
-    needs: str
+    @property
+    def needs(self) -> str:
+        """What it must be given."""
+        ...
 
     def score(self, group: GroupMatrices) -> FloatArray:
         """Group of K channels -> (K,), higher is kept."""

@@ -12,8 +12,8 @@ Cost: K^2 / 2 evaluations for a layer of K filters, or `shortlist` for each that
 
 Differs from the paper: the algorithm is clear from its abstract; its tables and parameters were not available.
 1. Where accuracies tie, as they do when images are few, the smaller increase of the loss decides, then the L1 norm.
-2. `shortlist`: only so many filters are tried at each step, those of the smallest Taylor score where gradients are
-   given, else of the smallest L1 norm; 0 tries all, as the paper.
+2. `shortlist`: only so many filters are tried at each step, those of the smallest L1 norm or, with `suspects=taylor`,
+   of the smallest Taylor score; 0 tries all, as the paper.
 3. `label`: accuracy on the images of one class alone, the paper's class-wise index.
 """
 
@@ -40,13 +40,20 @@ class Car:
     share: float = 0.5
     shortlist: int = 0
     label: int | None = None
-    needs = "asked"
+    suspects: str = "l1-norm"
 
     def __post_init__(self) -> None:
         if not 0 < self.share <= 1:
             raise ValueError(f"share of car must be in (0, 1], got {self.share}")
         if self.shortlist < 0:
             raise ValueError(f"shortlist of car must not be negative, got {self.shortlist}; 0 tries every filter")
+        if self.suspects not in ("l1-norm", "taylor"):
+            raise ValueError(f"suspects of car must be l1-norm or taylor, got {self.suspects!r}")
+
+    @property
+    def needs(self) -> str:
+        """Answers, and gradients where they make the shortlist."""
+        return "asked, changes" if self.suspects == "taylor" else "asked"
 
     def score(self, group: GroupMatrices) -> FloatArray:
         """Group of K channels -> (K,), higher is kept: 0 for the first to go, 1 for the second, ..."""
@@ -63,7 +70,7 @@ class Car:
         if group.asked is None:
             raise lacking("car", "answers of the network", group)
         norms = L1Norm().score(group)
-        suspects = norms if group.changes is None else Taylor().score(group)
+        suspects = Taylor().score(group) if self.suspects == "taylor" else norms
         keep = np.ones(group.size, np.bool_)
         for _ in range(max(1, round(self.share * group.size))):
             tried = np.flatnonzero(keep)

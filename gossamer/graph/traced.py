@@ -71,7 +71,7 @@ class TracedModule(nn.Module):
 
     @property
     def operators(self) -> tuple[str, str]:
-        """What the evaluation form computes, without its weights and their sizes, as text."""
+        """What the evaluation form computes, as text; of weights and their sizes what the operators say."""
         return self._sources[False], str(self._outputs[False])
 
     def _compile(self) -> None:

@@ -27,17 +27,26 @@ class Auto:
     """The smallest file, the fastest or the least arithmetic within the tolerance.
 
     `bits` a weight of the original: what the first training for a smaller file asks for, and the ladder goes on from
-    there; 0 leaves it to the ladder, which starts where rounding alone ends.
+    there; 0 leaves it to the ladder, which starts where rounding alone ends. `macs`: the share of the multiply-adds
+    that a training leaves before that; 0 cuts only channels that can go untrained.
     """
 
     bits: float = 0.0
+    macs: float = 0.0
 
     def __post_init__(self) -> None:
         if not 0 <= self.bits <= 32:
             raise ValueError(f"bits of auto must be 0 to 32 a weight, got {self.bits}")
+        if not 0 <= self.macs < 1:
+            raise ValueError(f"macs of auto must be a share of the multiply-adds below 1, got {self.macs}")
 
     def search(self, run: Run) -> list[Candidate]:
         """Every candidate in the order tried, from conservative to aggressive."""
+        if (self.bits or self.macs) and (run.goal.fit or run.goal.minimise != "bytes"):
+            raise ValueError(
+                f"expected auto without options, which are for --minimise bytes, got bits={self.bits:g} and "
+                f"macs={self.macs:g}; leave them out"
+            )
         if run.goal.fit:
             return fitted(run)
-        return climb_bytes(run, self.bits) if run.goal.minimise == "bytes" else climb_channels(run)
+        return climb_bytes(run, self.bits, self.macs) if run.goal.minimise == "bytes" else climb_channels(run)

@@ -3,12 +3,14 @@
 
 First the original is rounded without training, by output error and bits, ever more strongly until the selection split
 refuses. From the last accepted one training goes on: a rung asks for so many coded bits a weight. Its network is tuned
-from the last accepted one under a rate penalty, with the grids learned beside the weights, distilled from the original;
-batch norms are re-estimated with the weights that the file will hold, and it is written. Zeros, coarse grids and dead
-filters are not asked for: they come out of the bits.
+from the last accepted one, or from one that was refused for little (`search/ladder.py`), under a rate penalty, with the
+grids learned beside the weights, distilled from the original; batch norms are re-estimated with the weights that the
+file will hold, and it is written. Zeros, coarse grids and dead filters are not asked for: they come out of the bits.
 
 Channels cost training time, though, so those that hardly an answer depends on are cut before the first rung, as far as
-half of the drop allows without training; and those that a rung has left idle, before the next.
+half of the drop allows without training; and those that a rung has left idle, before the next. Where a network is much
+wider than its task asks, more are cut and trained first (`macs`): zeros that are whole channels need no bits to say
+where they are.
 
 A rung's integers are those of the file that it starts from: its fold factors and its units are the frame of all grids.
 """
@@ -16,6 +18,7 @@ A rung's integers are those of the file that it starts from: its fold factors an
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -34,8 +37,9 @@ from gossamer.runtime.export import export_onnx
 from gossamer.search.candidate import Candidate, coded_layers, finish, reopened
 from gossamer.search.idle import cut_beside, in_original, keep_busy
 from gossamer.search.judge import observed_drop
-from gossamer.search.ladder import AGAIN, climb
+from gossamer.search.ladder import AGAIN, climb, nearly
 from gossamer.search.pace import epochs_in_time, measure_pace
+from gossamer.search.proposals import cut_and_trained
 from gossamer.search.run import Run
 from gossamer.search.widths import Widths, narrowed
 from gossamer.tuning import Distillation, RatePenalty
@@ -73,17 +77,25 @@ def between(low: Demand, high: Demand) -> Demand:
     return Demand(float(f"{np.sqrt(low.bits * high.bits):.3g}"))
 
 
-def climb_bytes(run: Run, first_bits: float = 0.0) -> list[Candidate]:
+def climb_bytes(run: Run, first_bits: float = 0.0, macs: float = 0.0) -> list[Candidate]:
     """The untrained fine-grid file first, then rounded ones, then the ladder from the smallest of these on.
 
-    `first_bits` a weight is what the first rung of training asks for, where it is given.
+    `first_bits` a weight is what the first rung of training asks for, where it is given. `macs`: the share of the
+    multiply-adds that a training leaves before that.
     """
     pace = measure_pace(run)
     seconds = run.seconds_of("first candidate", lambda: fine_grid(run))
     rounded = ROUNDING.by_strength(run)
     strengths = [strength for strength, candidate in rounded.items() if candidate.verdict.accepted]
-    thin = thinned(run, len(rounded), max(strengths)) if strengths else []
-    start = thin[0] if thin else rounded[max(strengths)] if strengths else fine_grid(run)
+    epochs_for = epochs_in_time(run, pace, seconds)
+    if macs:
+        thin = slimmed(run, len(rounded), macs, epochs_for)
+    else:
+        thin = thinned(run, len(rounded), max(strengths)) if strengths else []
+    usable = [one for one in thin if one.verdict.accepted or nearly(run.goal, [one])]
+    start = usable[0] if usable else rounded[max(strengths)] if strengths else fine_grid(run)
+    if thin and not usable:
+        run.note(f"'{thin[0].name}' loses too much to go on from: {thin[0].verdict.note}")
     untrained = [fine_grid(run), *rounded.values(), *thin]
     bits = bits_of(run, start)
     wanted = first_bits or GAINED * bits
@@ -96,7 +108,7 @@ def climb_bytes(run: Run, first_bits: float = 0.0) -> list[Candidate]:
         between=between,
         once_more=Demand.once_more,
         gives_back=True,
-        epochs_for=epochs_in_time(run, pace, seconds),
+        epochs_for=lambda number, name: epochs_for(number + bool(macs), name),
         first=next((place for place, rung in enumerate(rungs) if rung.bits <= wanted), len(rungs) - 1),
         steps=len(untrained) - 1,
     )
@@ -133,6 +145,24 @@ def thinned(run: Run, number: int, strength: float) -> list[Candidate]:
     batches = calibration_batches(network, run.task, ROUNDING.images, run.note)
     rounded, units = Rounding(network, coded_layers(run, network), batches).at(strength)
     return [finish(run, folder, name, rounded, plan_of(units).with_channels(keep), units)]
+
+
+def slimmed(run: Run, number: int, share: float, epochs_for: Callable[[int, str], int]) -> list[Candidate]:
+    """The network cut to this share of its multiply-adds and trained, on fine grids; none where that cannot be."""
+    name = f"{100 * share:.3g} % of the MACs"
+    folder = run.step_folder(number, name)
+    if done := Candidate.load(folder):
+        return [done]
+    epochs = epochs_for(1, name)
+    if not epochs:
+        return []
+    trained = cut_and_trained(run, Widths.of(run, int8=False), share, run.network, {}, folder, name, epochs)
+    if trained is None:
+        return []
+    keep, network = trained
+    candidate = on_fine_grid(run, folder, name, network, Plan().with_channels(keep))
+    run.forget_training(folder)
+    return [candidate]
 
 
 def bits_of(run: Run, candidate: Candidate) -> float:
@@ -180,7 +210,8 @@ def tuned_to(run: Run, number: int, demand: Demand, previous: Candidate, epochs:
     network, kept, grids = reopened(run, previous), previous.plan.keep(), _grids(previous)
     before = fold_factors(coded_layers(run, network), network.module.state_dict())
     frame = {name: factor / torch.from_numpy(grids[name].unit_along()) for name, factor in before.items()}
-    if idle := keep_busy(network):
+    gentler = not previous.verdict.accepted and not demand.again  # what a refused one left idle may be of use again
+    if not gentler and (idle := keep_busy(network)):
         kept = in_original(run.network, network, kept, idle)
         network, frame = cut_beside(network, idle, frame)
         reestimate_batch_norms(network.module, run.calibration_batches())

@@ -33,11 +33,10 @@ from gossamer.runtime.weights import split_weights
 from gossamer.search.candidate import Candidate, finish, in_int8, reopened
 from gossamer.search.ladder import AGAIN, climb
 from gossamer.search.pace import epochs_in_time, measure_pace, step_seconds, trial_size
-from gossamer.search.proposals import best_of, proposals
+from gossamer.search.proposals import cut_and_trained
 from gossamer.search.run import Run
 from gossamer.search.widths import Widths
 from gossamer.tuning import Distillation, Diverged, Numerics
-from gossamer.tuning.batch_norm import reestimate_batch_norms
 from gossamer.tuning.quantization_aware import on_int8_grids, trained_int8
 
 
@@ -112,15 +111,10 @@ def cut_and_tuned(
     parent = reopened(run, previous) if previous else run.network
     before = previous.plan.keep() if previous else {}
     most = {name: int(keep.sum()) for name, keep in before.items()}
-    found = proposals(widths, demand.share, most, run.settings.seed)
-    if not found:
-        run.note(f"no choice of channels takes {demand.name}")
+    trained = cut_and_trained(run, widths, demand.share, parent, most, folder, demand.name, epochs)
+    if trained is None:
         return []
-    if "ram" in run.goal.fit:  # that of the first is measured before it is trained
-        found = found[:1]
-    keep, smaller, left = best_of(run, parent, found, folder, demand.name, epochs)
-    run.tune(smaller.module, (Distillation(),), measure_pace(run).numerics, left, folder, demand.name)
-    reestimate_batch_norms(smaller.module, run.calibration_batches())
+    keep, smaller = trained
     written = _written(run, folder, demand.name, smaller, Plan().with_channels(keep))
     return int8_trained(run, folder, demand.name, written, epochs)
 

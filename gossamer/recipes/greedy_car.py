@@ -11,8 +11,8 @@ Cost: `shortlist` evaluations for each filter that goes; a training of `--epochs
 
 Differs from the paper:
 1. Accuracy is asked on images of the selection split; the paper's evaluation set is not known.
-2. `shortlist`: at each step only so many filters are tried, of the smallest L1 norm: all of them, 0, is the paper, but
-   takes K^2 / 2 evaluations for a layer of K filters.
+2. `shortlist`: at each step only so many filters are tried, of the smallest L1 norm, or of the smallest Taylor score
+   (`suspects`); all of them, 0, is the paper, but takes K^2 / 2 evaluations for a layer of K filters.
 3. Only layers that no sum ties to others are cut.
 """
 
@@ -36,12 +36,13 @@ class GreedyCar:
     shortlist: int = 16
     images: int = 1000
     tuning: str = "labels"
+    suspects: str = "l1-norm"
 
     def __post_init__(self) -> None:
         self._cut()
 
     def _cut(self) -> Cut:
-        car = Car(shortlist=self.shortlist)
+        car = Car(shortlist=self.shortlist, suspects=self.suspects)
         return Cut(car, Uniform(), untied, tuning=self.tuning, macs=self.macs, images=self.images)
 
     def search(self, run: Run) -> list[Candidate]:

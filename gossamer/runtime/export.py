@@ -8,6 +8,7 @@ the free batch size 'N'.
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import re
 import traceback
@@ -25,9 +26,9 @@ import onnx_ir
 import torch
 from numpy.typing import NDArray
 
-from gossamer.runtime import translations
 from gossamer.runtime.onnx_graph import tidy
 from gossamer.runtime.session import open_session
+from gossamer.runtime.translations import Keys, Translation, tensors_of, without_weights
 from gossamer.runtime.weights import serialize
 
 OPSET = 20  # fixed, so that the bytes do not depend on the version of PyTorch
@@ -37,6 +38,7 @@ try:
     from torch.onnx._internal.exporter import _registration
 except ImportError:  # its insides may change
     _registration = None  # type: ignore[assignment]
+logger = logging.getLogger(__name__)
 _tables: dict[Any, Any] = {}  # of operators, by what they were made for
 
 Tensors = tuple[torch.Tensor, ...]
@@ -51,34 +53,32 @@ def export_onnx(module: torch.nn.Module, example: torch.Tensor | Sequence[torch.
     network cannot be exported or if ONNX Runtime computes something else than PyTorch.
     """
     inputs = _float_batches(module, example)
-    keys = translations.keys_of(module, inputs, fold)
+    keys = Keys.of(module, inputs, fold)
     with _evaluating(module), torch.no_grad(), _quiet():
         again = {}
-        for key, known in translations.known(keys).items():
-            again[key] = _completed(module, known, fold)
-            if known.confirmed and _agrees(module, inputs, again[key]):
-                return again[key]
+        for key, known in keys.known().items():
+            completed = _completed(module, known, fold)
+            if known.confirmed and _agrees(module, inputs, completed):
+                return completed
+            again[key] = hashlib.sha256(completed).hexdigest()
         exported = _trace(module, inputs)
         program = _translate(exported)
         parameters = _arrays({**exported.state_dict, **exported.constants})
-        bare = {
-            key: translations.without_weights(program.model_proto, parameters, any_widths)
-            for key, any_widths in keys.items()
-        }
+        translation = without_weights(program.model_proto, parameters)
         model = _finished(program, parameters, fold)
         _check(module, inputs, model, program)
-    for key, translation in bare.items():
-        translations.remember(key, translation, model, again.get(key))
+    keys.remember(translation, model, again)
     return model
 
 
-def _completed(module: torch.nn.Module, translation: translations.Translation, fold: bool) -> bytes:
+def _completed(module: torch.nn.Module, translation: Translation, fold: bool) -> bytes:
     """The network in a translation that another left; empty if its weights do not fit."""
-    parameters = _arrays({**dict(module.named_parameters()), **dict(module.named_buffers())})
+    parameters = _arrays(tensors_of(module))
     try:
         model = onnx_ir.from_proto(translation.completed(parameters))
         return _finished(torch.onnx.ONNXProgram(model, None), parameters, fold)
     except Exception:  # whatever the optimizer says of shapes that do not fit; the export that follows names it
+        logger.debug("a translation was not completed", exc_info=True)
         return b""
 
 
@@ -256,11 +256,11 @@ def _agrees(module: torch.nn.Module, inputs: Tensors, model: bytes) -> bool:
 
 
 def _drawn(inputs: Tensors) -> Iterator[Tensors]:
-    """Random inputs of the example's mean and deviation, at two batch sizes."""
+    """Random inputs of the example's mean and deviation, 1 where it has none, at two batch sizes."""
     generator = torch.Generator().manual_seed(0)
     for more in (0, 1):
         noise = [torch.randn((len(x) + more, *x.shape[1:]), generator=generator).to(x) for x in inputs]
-        yield tuple(z * x.std() + x.mean() for z, x in zip(noise, inputs, strict=True))
+        yield tuple(z * (x.std() or 1) + x.mean() for z, x in zip(noise, inputs, strict=True))
 
 
 def _first_difference(program: torch.onnx.ONNXProgram, inputs: Tensors) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -32,7 +32,7 @@ class Translation:
 
     model: bytes
     missing: tuple[str, ...]
-    made: str = ""  #: the digest of the export that it comes from
+    of: str = ""  #: the network: another one must come to the same
     confirmed: bool | None = None  #: whether it gave another export, byte for byte; None: there was no other yet
 
     def completed(self, parameters: Parameters) -> onnx.ModelProto:
@@ -46,59 +46,76 @@ class Translation:
 _translations: OrderedDict[str, Translation] = OrderedDict()
 
 
-def keys_of(module: torch.nn.Module, inputs: tuple[torch.Tensor, ...], fold: bool) -> dict[str, bool]:
-    """The keys of a network's operators, and whether each is for any widths; none where they cannot be told."""
-    if not isinstance(module, TracedModule):
-        return {}
-    shapes = sorted((name, tuple(tensor.shape)) for name, tensor in module.state_dict().items())
-    of_any = (module.operators, [name for name, _ in shapes], [tuple(x.shape) for x in inputs], fold)
-    return {_digest(of_any): True, _digest((of_any, shapes)): False}
+@dataclass(frozen=True)
+class Keys:
+    """Of a network's operators: for any widths, and for its own; both empty where they cannot be told."""
+
+    any_widths: str
+    widths: str
+
+    @classmethod
+    def of(cls, module: torch.nn.Module, inputs: tuple[torch.Tensor, ...], fold: bool) -> Keys:
+        """What has the same operators has the same keys."""
+        if not isinstance(module, TracedModule):
+            return cls("", "")
+        shapes = sorted((name, tuple(tensor.shape), str(tensor.dtype)) for name, tensor in tensors_of(module).items())
+        operators = (module.operators, [name for name, *_ in shapes], [tuple(x.shape) for x in inputs], fold)
+        return cls(_digest(repr(operators).encode()), _digest(repr((operators, shapes)).encode()))
+
+    def known(self) -> dict[str, Translation]:
+        """The translations under these keys that nothing speaks against."""
+        found = {key: _translations[key] for key in (self.any_widths, self.widths) if key in _translations}
+        for key in found:
+            _translations.move_to_end(key)
+        return {key: one for key, one in found.items() if one.confirmed is not False}
+
+    def remember(
+        self, translations: tuple[Translation, Translation] | None, made: bytes, again: Mapping[str, str]
+    ) -> None:
+        """A network was exported, as `made`; `again` are digests of what the translations known before gave.
+
+        `translations` are those of this export, for any widths and for its own; None: no other network could use them.
+        """
+        if not self.widths:
+            return
+        digest = _digest(made)
+        for key, place, of in ((self.any_widths, 0, self.widths), (self.widths, 1, digest)):
+            before = _translations.get(key)
+            if before is None:
+                blank = Translation(b"", (), confirmed=False)
+                before = replace(translations[place] if translations else blank, of=of)
+            elif again.get(key) != digest:
+                before.confirmed = False
+            elif before.of != of:  # the same network twice says nothing, nor do the same widths of any others
+                before.confirmed = True
+            _translations[key] = before
+            _translations.move_to_end(key)
+        while len(_translations) > KEPT:
+            _translations.popitem(last=False)
 
 
-def _digest(said: object) -> str:
-    return hashlib.sha256(repr(said).encode()).hexdigest()
+def tensors_of(module: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """Every parameter and buffer, also those that are not saved and those that are two names of one."""
+    return dict(module.named_parameters(remove_duplicate=False)) | dict(module.named_buffers(remove_duplicate=False))
 
 
-def known(keys: Iterable[str]) -> dict[str, Translation]:
-    """The translations under these keys that nothing speaks against."""
-    found = {key: _translations[key] for key in keys if key in _translations}
-    return {key: one for key, one in found.items() if one.confirmed is not False}
+def without_weights(model: onnx.ModelProto, parameters: Parameters) -> tuple[Translation, Translation] | None:
+    """The model apart from its weights, for any widths and for its own; None where a weight is no parameter.
 
-
-def remember(key: str, translation: Translation | None, made: bytes, again: bytes | None) -> None:
-    """A network was exported: as `made`, and the translation known before gave `again`.
-
-    `translation` is the one of this export; None: there is none that another network could use.
+    That for any widths lacks the shapes between the operators, which the exporter's simplifications read. `model` is
+    emptied: of a large network there should not be two.
     """
-    digest, before = hashlib.sha256(made).hexdigest(), _translations.get(key)
-    if before is None:
-        before = replace(translation or Translation(b"", (), confirmed=False), made=digest)
-    elif again != made:
-        before.confirmed = False
-    elif before.made != digest:  # the same network twice says nothing
-        before.confirmed = True
-    _translations[key] = before
-    _translations.move_to_end(key)
-    while len(_translations) > KEPT:
-        _translations.popitem(last=False)
+    missing = tuple(tensor.name for tensor in model.graph.initializer if tensor.name in parameters)
+    constants = [tensor for tensor in model.graph.initializer if tensor.name not in parameters]
+    if any(is_weight(tensor) for tensor in constants):
+        return None
+    kept = [onnx.TensorProto.FromString(tensor.SerializeToString()) for tensor in constants]
+    del model.graph.initializer[:]
+    model.graph.initializer.extend(kept)
+    own = serialize(model)
+    model.graph.ClearField("value_info")
+    return Translation(serialize(model), missing), Translation(own, missing)
 
 
-def without_weights(model: onnx.ModelProto, parameters: Parameters, any_widths: bool) -> Translation | None:
-    """The model apart from its weights; None where one is no parameter of the network.
-
-    For `any_widths` without the shapes between the operators, which the exporter's simplifications read.
-    """
-    bare, missing, constants = onnx.ModelProto(), [], []
-    for tensor in model.graph.initializer:
-        if tensor.name in parameters:
-            missing.append(tensor.name)
-        elif is_weight(tensor):
-            return None
-        else:
-            constants.append(tensor)
-    bare.CopyFrom(model)
-    del bare.graph.initializer[:]
-    bare.graph.initializer.extend(constants)
-    if any_widths:
-        bare.graph.ClearField("value_info")
-    return Translation(serialize(bare), tuple(missing))
+def _digest(said: bytes) -> str:
+    return hashlib.sha256(said).hexdigest()

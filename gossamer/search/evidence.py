@@ -62,7 +62,7 @@ def scores_by(
     """
     needs, tensors = criterion.needs, network.module.state_dict()
     changes: Mapping[str, NDArray[np.float64]] = {}
-    if needs == "changes":
+    if "changes" in needs:
         generator = torch.Generator().manual_seed(run.settings.seed)
         size = min(run.settings.batch_size, len(run.task.train), _images_that_fit(run, network))
         batches = run.task.batches(run.task.train, size, generator=generator)
@@ -70,9 +70,9 @@ def scores_by(
 
     def of(group: Group) -> NDArray[np.floating]:
         matrices = matrices_of(group, tensors)
-        if needs == "changes":
+        if "changes" in needs:
             matrices = replace(matrices, changes=changes[group.name])
-        if needs == "asked":
+        if "asked" in needs:
             matrices = replace(matrices, asked=asked_of(run, network, group, images))
         return criterion.score(matrices)
 
@@ -82,7 +82,7 @@ def scores_by(
     found: Scores = {}
     with run.watch.bar("scoring filters") as step:
         for group in groups:
-            if needs != "asked":
+            if "asked" not in needs:
                 found[group.name] = of(group)
             else:
                 if not run.has_time_for(0):

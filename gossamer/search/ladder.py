@@ -84,7 +84,7 @@ def climb(
             while once_more and near and (epochs := epochs_for(number, once_more(rung).name)):
                 rung = once_more(rung)
                 found = made(rung, near, epochs)
-                close = nearly(run.goal, found) or close
+                close = min(close, nearly(run.goal, found) or close, key=lambda one: one.verdict.drop)
                 near = nearly(run.goal, found, GAIN * (near.verdict.drop - run.goal.wanted))
         except Diverged as error:
             run.note(f"rung '{rung.name}' was given up: {error}")

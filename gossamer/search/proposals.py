@@ -33,6 +33,7 @@ from gossamer.search.run import Run
 from gossamer.search.sensitivity import mean_distance
 from gossamer.search.widths import Keep, Widths, narrowed
 from gossamer.tuning import Distillation, Diverged
+from gossamer.tuning.batch_norm import reestimate_batch_norms
 
 POWERS, DRAWS, SPREAD = (1.0, 1.5, 2.0), 5, 0.5
 FINALISTS, SHARE = 2, 8  # each of them is trained for an eighth of the epochs
@@ -59,6 +60,32 @@ def proposals(widths: Widths, share: float, most: Mapping[str, int], seed: int =
 
 def _bent(power: float, factors: Mapping[str, float], name: str, loss: float) -> float:
     return float(factors[name] * loss**power)
+
+
+def cut_and_trained(
+    run: Run,
+    widths: Widths,
+    share: float,
+    parent: Network,
+    most: Mapping[str, int],
+    folder: Path,
+    name: str,
+    epochs: int,
+) -> tuple[Keep, Network] | None:
+    """`parent` cut to this share of the original's cost, as the best proposal says, and trained; None where none does.
+
+    `most`: how wide each group may be.
+    """
+    found = proposals(widths, share, most, run.settings.seed)
+    if not found:
+        run.note(f"no choice of channels takes {name}")
+        return None
+    if "ram" in run.goal.fit:  # that of the first is measured before it is trained
+        found = found[:1]
+    keep, smaller, left = best_of(run, parent, found, folder, name, epochs)
+    run.tune(smaller.module, (Distillation(),), measure_pace(run).numerics, left, folder, name)
+    reestimate_batch_norms(smaller.module, run.calibration_batches())
+    return keep, smaller
 
 
 def best_of(

@@ -176,14 +176,16 @@ def test_car_asks_no_more_than_its_shortlist():
     assert [channel for channel, _ in order] == [0, 1], "a shortlist of one is the order of the norms"
 
 
-def test_where_gradients_are_given_car_tries_first_what_taylor_takes_for_small():
+def test_car_may_try_first_what_taylor_takes_for_small():
     def asked(keep):
         return Answers(float(keep.mean()), 0.0, np.zeros(1))
 
     changes = np.array([[3.0, -1.0, 0.5, 2.0]])
     group = GroupMatrices("layer", 4, rows=(np.arange(1.0, 5.0)[:, None],), asked=asked, changes=changes)
-    order = [channel for channel, _ in Car(share=0.5, shortlist=1).removals(group)]
+    order = [channel for channel, _ in Car(share=0.5, shortlist=1, suspects="taylor").removals(group)]
     assert order == [2, 1]
+    with pytest.raises(ValueError, match="needs changes of the loss"):
+        next(Car(suspects="taylor").removals(replace(group, changes=None)))
 
 
 # --- importance weights --------------------------------------------------------------------------------------------
