@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+import torch
 
 import gossamer
 from gossamer.goal import Goal
@@ -41,8 +42,16 @@ def found(result):
     ]
 
 
-def test_the_same_as_one_process_though_a_worker_is_killed(user_task, trained, tmp_path, monkeypatch):
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # as Ray has it: sums in another order are other sums
+@pytest.fixture
+def one_thread():
+    """As Ray has it: sums in another order are other sums."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def test_the_same_as_one_process_though_a_worker_is_killed(user_task, trained, tmp_path, one_thread):
     killed = tmp_path / "killed"
 
     def dying_once():
