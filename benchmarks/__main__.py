@@ -72,11 +72,17 @@ def delivered(claim: Claim) -> tuple[str, ...]:
     return (*DELIVERED[claim.arguments.split(" ", 1)[0]], *claim.also)
 
 
+def data_folder() -> Path:
+    """The folder that GOSSAMER_DATA names; the program ends where it is none."""
+    data = os.environ.get("GOSSAMER_DATA")
+    if not data or not Path(data).is_dir():
+        raise SystemExit(f"expected the data folder in GOSSAMER_DATA, got {data!r}; see docs/benchmarks.md")
+    return Path(data)
+
+
 def arguments(claim: Claim) -> list[str]:
     """The claim's gossamer arguments with the folders of data and of other runs filled in."""
-    data = os.environ.get("GOSSAMER_DATA")
-    if "{data}" in claim.arguments and (not data or not Path(data).is_dir()):
-        raise SystemExit(f"expected the data folder in GOSSAMER_DATA, got {data!r}; see docs/benchmarks.md")
+    data = data_folder() if "{data}" in claim.arguments else None
     return [part.format(data=data) for part in shlex.split(claim.arguments)]
 
 

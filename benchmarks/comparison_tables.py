@@ -20,13 +20,14 @@ from benchmarks import survivors
 from benchmarks.claims import STRUCTURED, WEIGHT_LEVEL, Compared
 from benchmarks.filing import put_between
 from benchmarks.similarity import FILE as SIMILARITY
+from benchmarks.svg import INK, PALE, PAPER, svg_file
 from gossamer.files import read_json, write_atomically
 from gossamer.report.markup import Html, tag
 from gossamer.report.record import Report, read_reports
 from gossamer.report.units import human_bytes
 
 ROOT = Path(__file__).resolve().parent.parent
-INK, PALE, PAPER, COLOURS = "#1f2328", "#d0d7de", "#ffffff", ("#0550ae", "#cf222e")
+COLOURS = ("#0550ae", "#cf222e")
 WIDTH, LEFT, RIGHT, TOP, ROW, BOTTOM = 760.0, 300.0, 24.0, 48.0, 24.0, 56.0
 FILE = "model.gossamer"
 NORMAL = 1.96  # standard errors of 95 %
@@ -198,14 +199,7 @@ def plot(every: list[Row]) -> Html:
         left = 12 + 240 * place
         parts.append(tag("circle", cx=left + 5, cy=height - 14, r=4.5, fill=COLOURS[comparison.shares.index(share)]))
         parts.append(tag("text", f"{share} % of the {comparison.left} left", x=left + 16, y=height - 10, fill=INK))
-    return tag(
-        "svg",
-        *parts,
-        xmlns="http://www.w3.org/2000/svg",
-        viewBox=f"0 0 {WIDTH:.0f} {height:.0f}",
-        font_family="system-ui, sans-serif",
-        font_size=12.0,
-    )
+    return svg_file(WIDTH, height, parts)
 
 
 def pictures(comparison: Comparison, rows: list[Row]) -> dict[Path, Html]:

@@ -5,13 +5,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from gossamer.report.axis import Axis, fitted
+from benchmarks.svg import INK, PALE, PAPER, Plot, svg_file
+from gossamer.report.axis import fitted
 from gossamer.report.markup import Html, tag
 from gossamer.report.units import human_bytes
 
 WIDTH, HEIGHT = 720.0, 400.0
 LEFT, RIGHT, TOP, BOTTOM = 64.0, 20.0, 56.0, 52.0
-INK, PALE, PAPER = "#1f2328", "#d0d7de", "#ffffff"
 COLOURS = ("#0550ae", "#1a7f37", "#9a6700", "#cf222e", "#8250df", "#57606a")
 SHAPES = ("circle", "circle", "circle", "square", "square", "square")
 Curve = Sequence[tuple[float, float, str]]
@@ -26,53 +26,26 @@ def plot(title: str, whole: float, curves: Mapping[str, Curve]) -> Html:
     every = [point for curve in curves.values() for point in curve]
     x = fitted("bytes of all that is needed to run it", [size for size, *_ in every], human_bytes, log=True)
     y = fitted("points of accuracy against the original", [-drop for _, drop, _ in every], lambda v: f"{v:+.1f}")
-    parts = [tag("rect", width=WIDTH, height=HEIGHT, fill=PAPER), *_frame(title, whole, x, y)]
+    plane = Plot(x, y, WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM)
+    grid = plane.grid(title, above=lambda size: f"{whole / size:.3g}x")
+    parts = [tag("rect", width=WIDTH, height=HEIGHT, fill=PAPER), *grid]
     for (name, curve), colour, shape in zip(curves.items(), COLOURS, SHAPES, strict=True):
-        path = " ".join(
-            f"{'L' if i else 'M'}{_x(x, size):.1f} {_y(y, -drop):.1f}" for i, (size, drop, _) in enumerate(curve)
-        )
+        path = plane.line((size, -drop) for size, drop, _ in curve)
         parts.append(tag("path", d=path, fill="none", stroke=colour, stroke_width=1.5))
         parts += [
             _mark(
-                shape, _x(x, size), _y(y, -drop), colour, f"{name}, {words}: {human_bytes(size)}, {-drop:+.2f} points"
+                shape,
+                plane.across(size),
+                plane.down(-drop),
+                colour,
+                f"{name}, {words}: {human_bytes(size)}, {-drop:+.2f} points",
             )
             for size, drop, words in curve
         ]
     parts.append(
         _legend({name: look for (name, curve), *look in zip(curves.items(), COLOURS, SHAPES, strict=True) if curve})
     )
-    return tag(
-        "svg",
-        *parts,
-        xmlns="http://www.w3.org/2000/svg",
-        viewBox=f"0 0 {WIDTH:.0f} {HEIGHT:.0f}",
-        font_family="system-ui, sans-serif",
-        font_size=13.0,
-    )
-
-
-def _x(axis: Axis, value: float) -> float:
-    return LEFT + (WIDTH - LEFT - RIGHT) * axis.place(value)
-
-
-def _y(axis: Axis, value: float) -> float:
-    return HEIGHT - BOTTOM - (HEIGHT - TOP - BOTTOM) * axis.place(value)
-
-
-def _frame(title: str, whole: float, x: Axis, y: Axis) -> list[Html]:
-    floor, right = HEIGHT - BOTTOM, WIDTH - RIGHT
-    parts = [tag("text", f"{title}: {y.label}", x=12, y=22, fill=INK, font_weight="600")]
-    for tick in y.ticks(6):
-        at = _y(y, tick)
-        parts.append(tag("line", x1=LEFT, x2=right, y1=at, y2=at, stroke=INK if tick == 0 else PALE))
-        parts.append(tag("text", y.show(tick), x=LEFT - 8, y=at + 4, text_anchor="end", fill=INK))
-    for tick in x.ticks(8):
-        at = _x(x, tick)
-        parts.append(tag("line", x1=at, x2=at, y1=TOP, y2=floor, stroke=PALE))
-        parts.append(tag("text", x.show(tick), x=at, y=floor + 18, text_anchor="middle", fill=INK))
-        parts.append(tag("text", f"{whole / tick:.3g}x", x=at, y=TOP - 6, text_anchor="middle", fill="#57606a"))
-    parts.append(tag("text", x.label, x=(LEFT + right) / 2, y=HEIGHT - 12, text_anchor="middle", fill=INK))
-    return parts
+    return svg_file(WIDTH, HEIGHT, parts, font_size=13.0)
 
 
 def _mark(shape: str, x: float, y: float, colour: str, words: str) -> Html:

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import os
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -28,15 +27,13 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from benchmarks import one_layer_plot
-from benchmarks.__main__ import arguments, runs_folder
+from benchmarks.__main__ import arguments, data_folder, runs_folder
 from benchmarks.claims import CLAIMS
 from benchmarks.filing import file_circumstances, put_between
 from benchmarks.imagenet_images import CLASSES, pictures
+from benchmarks.similarity import task_of
 from benchmarks.squeezenet_file import PREPROCESS, PUBLISHED
 from benchmarks.squeezenet_file import network as squeezenet
-from gossamer.cli import build_parser
-from gossamer.cli_work import described
-from gossamer.described_task import task_from
 from gossamer.files import read_json, write_atomically, write_json
 from gossamer.filters import Answers, Car, GroupMatrices, L1Norm, Taylor
 from gossamer.graph import Network, trace
@@ -48,6 +45,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "structured.md"
 BEGIN, END = "<!-- one layer: python -m benchmarks.one_layer -->", "<!-- end of one layer -->"
 SHORTLIST, POINTS, CHANCES, SAVED_AFTER = 16, 8, 3, 20
+MOST_PIXELS = 200  # of a filter, in all its colours, that is filed and drawn
 
 Batches = list[tuple[Tensor, Tensor]]
 
@@ -63,16 +61,17 @@ class Subject:
     bgr: bool = False  #: its first layer reads blue first
 
 
-def vgg16(data: Path) -> Subject:
+def vgg16() -> Subject:
     """Our VGG-16 on CIFAR-10; 1,000 images of the selection split decide, 2,000 test images count."""
-    task = task_from(**described(build_parser().parse_args(arguments(CLAIMS["vgg16-bytes"]))))
+    task = task_of(arguments(CLAIMS["vgg16-bytes"]))
     asked = list(task.batches(task.selection.subset(np.arange(1000), "selection"), 100))
     tested = list(task.batches(task.test.subset(np.arange(2000), "test"), 100))
     return Subject(trace(task.model.eval(), task.example), asked, tested, len(task.classes))
 
 
-def squeezenet_published(data: Path) -> Subject:
+def squeezenet_published() -> Subject:
     """The authors' SqueezeNet of Deep Compression on ImageNet's classes; 500 images decide, the other 500 count."""
+    data = data_folder()
     model, _ = squeezenet(data / PUBLISHED)
     images, labels = pictures(data)
     pixels = (np.stack([PREPROCESS.fit(image) for image in images[start : start + 50]]) for start in range(0, 1000, 50))
@@ -82,7 +81,7 @@ def squeezenet_published(data: Path) -> Subject:
     return Subject(network, batches[:10], batches[10:], len(CLASSES), PREPROCESS.bgr)
 
 
-SUBJECTS: dict[str, tuple[str, str, Callable[[Path], Subject]]] = {
+SUBJECTS: dict[str, tuple[str, str, Callable[[], Subject]]] = {
     "vgg16-first": ("VGG-16, the first of 13 convolutions", "features.0.weight", vgg16),
     "vgg16-last": ("VGG-16, the last of 13 convolutions", "features.40.weight", vgg16),
     "squeezenet-first": ("SqueezeNet of ImageNet, the first convolution", "features.0.weight", squeezenet_published),
@@ -92,10 +91,7 @@ SUBJECTS: dict[str, tuple[str, str, Callable[[Path], Subject]]] = {
 def measure(name: str) -> None:
     """Write the result of one subject."""
     _, layer, make = SUBJECTS[name]
-    data = Path(os.environ.get("GOSSAMER_DATA", ""))
-    if not (data / "imagenet_nips17").is_dir():
-        raise SystemExit(f"expected the data folder in GOSSAMER_DATA, got '{data}'; see docs/benchmarks.md")
-    subject = make(data)
+    subject = make()
     network = subject.network
     group = next(group for group in network.groups if group.name == layer)
     asked, tested = (
@@ -105,7 +101,7 @@ def measure(name: str) -> None:
     matrices = replace(matrices, changes=loss_changes(network, subject.asked, F.cross_entropy)[layer])
     cached = Remembered(asked, runs_folder() / f"one-layer-{name}.json", digest(subject))
     orders = orders_of(replace(matrices, asked=cached))
-    half = group.size // 2
+    half, rows = group.size // 2, matrices.rows[0]
     removed = sorted({round(half * point / POINTS) for point in range(POINTS + 1)})
     curves = {
         way: [[count, quality(tested, group.size, order[:count])] for count in removed] for way, order in orders.items()
@@ -121,9 +117,7 @@ def measure(name: str) -> None:
             "bgr": subject.bgr,
             "curves": curves,
             "orders": {way: order[:half] for way, order in orders.items()},
-            "weights": [[float(x) for x in row] for row in matrices.rows[0]]
-            if matrices.rows[0].shape[1] <= 200
-            else [],
+            "weights": rows.astype(float).tolist() if rows.shape[1] <= MOST_PIXELS else [],
         },
     )
     file_circumstances(folder, f"python -m benchmarks.one_layer measure {name}")

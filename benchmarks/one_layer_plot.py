@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.svg import INK, PAPER, Plot, svg_file
 from gossamer.report.axis import Axis, fitted
 from gossamer.report.markup import Html, tag
 
-INK, PALE, PAPER = "#1f2328", "#d0d7de", "#ffffff"
 COLOURS = {"CAR": "#0550ae", "L1 norm": "#cf222e", "Taylor": "#1a7f37", "at random": "#57606a"}
 WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 720.0, 320.0, 64.0, 24.0, 48.0, 52.0
 TILE, FIRST = 26.0, 20  # the first filters that go are shown and counted
@@ -33,15 +33,16 @@ def plot(title: str, curves: Mapping[str, Curve], result: Mapping[str, Any]) -> 
         "filters removed, without training", 0.0, max(curve[-1][0] for curve in curves.values()), lambda v: f"{v:.0f}"
     )
     y = fitted("accuracy", every, lambda v: f"{100 * v:.0f} %")
+    plane = Plot(x, y, WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM)
     rows = _filters(result) if result["weights"] else []
     height = HEIGHT + sum(float(TILE + 8) for _ in rows) + (36.0 if rows else 0.0)
-    parts = [tag("rect", width=WIDTH, height=height, fill=PAPER), *_frame(title, x, y)]
+    parts = [tag("rect", width=WIDTH, height=height, fill=PAPER), *plane.grid(title)]
     for place, (way, curve) in enumerate(curves.items()):
-        path = " ".join(f"{'L' if i else 'M'}{_x(x, n):.1f} {_y(y, a):.1f}" for i, (n, a) in enumerate(curve))
+        path = plane.line((n, a) for n, a in curve)
         parts.append(tag("path", d=path, fill="none", stroke=COLOURS[way], stroke_width=1.5))
         for n, a in curve:
             words = tag("title", f"{way}, {n:.0f} removed: {100 * a:.1f} %")
-            parts.append(tag("circle", words, cx=_x(x, n), cy=_y(y, a), r=3.5, fill=COLOURS[way]))
+            parts.append(tag("circle", words, cx=plane.across(n), cy=plane.down(a), r=3.5, fill=COLOURS[way]))
         at = LEFT + 12, HEIGHT - BOTTOM - 18 * (len(curves) - place) + 6
         parts.append(tag("circle", cx=at[0], cy=at[1], r=4.0, fill=COLOURS[way]))
         parts.append(tag("text", way, x=at[0] + 10, y=at[1] + 4, fill=INK))
@@ -52,14 +53,7 @@ def plot(title: str, curves: Mapping[str, Curve], result: Mapping[str, Any]) -> 
         top = HEIGHT + 28 + (TILE + 8) * place
         parts.append(tag("text", words, x=12, y=top + 17, fill=INK))
         parts += [_tile(picture, WIDTH - RIGHT - (TILE + 1) * (FIRST - n), top) for n, picture in enumerate(tiles)]
-    return tag(
-        "svg",
-        *parts,
-        xmlns="http://www.w3.org/2000/svg",
-        viewBox=f"0 0 {WIDTH:.0f} {height:.0f}",
-        font_family="system-ui, sans-serif",
-        font_size=12.0,
-    )
+    return svg_file(WIDTH, height, parts)
 
 
 def colour_share(weights: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -101,24 +95,3 @@ def _tile(picture: NDArray[np.uint8], left: float, top: float) -> Html:
 
 def _hex(pixel: NDArray[np.uint8]) -> str:
     return "#" + "".join(f"{int(value):02x}" for value in pixel)
-
-
-def _x(axis: Axis, value: float) -> float:
-    return LEFT + (WIDTH - LEFT - RIGHT) * axis.place(value)
-
-
-def _y(axis: Axis, value: float) -> float:
-    return HEIGHT - BOTTOM - (HEIGHT - TOP - BOTTOM) * axis.place(value)
-
-
-def _frame(title: str, x: Axis, y: Axis) -> list[Html]:
-    floor, right = HEIGHT - BOTTOM, WIDTH - RIGHT
-    parts = [tag("text", f"{title}: {y.label}", x=12, y=24, fill=INK, font_weight="600")]
-    for tick in y.ticks(6):
-        parts.append(tag("line", x1=LEFT, x2=right, y1=_y(y, tick), y2=_y(y, tick), stroke=PALE))
-        parts.append(tag("text", y.show(tick), x=LEFT - 8, y=_y(y, tick) + 4, text_anchor="end", fill=INK))
-    for tick in x.ticks(8):
-        parts.append(tag("line", x1=_x(x, tick), x2=_x(x, tick), y1=TOP, y2=floor, stroke=PALE))
-        parts.append(tag("text", x.show(tick), x=_x(x, tick), y=floor + 18, text_anchor="middle", fill=INK))
-    parts.append(tag("text", x.label, x=(LEFT + right) / 2, y=HEIGHT - 12, text_anchor="middle", fill=INK))
-    return parts

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.filing import put_between
+from benchmarks.svg import INK, PAPER, svg_file
 from gossamer.files import read_json, write_atomically
 from gossamer.report.markup import Html, tag
 
@@ -25,7 +26,7 @@ PAGE = ROOT / "docs" / "methods" / "slim-then-sparsify.md"
 BEGIN, END = "<!-- grids: python -m benchmarks.staircase_table -->", "<!-- end of grids -->"
 GRIDS = {"lenet5-brute-force": "LeNet-5 with batch norms on MNIST", "resnet20-brute-force": "ResNet-20 on CIFAR-10"}
 WIDTH, LEFT, TOP, BOTTOM = 480.0, 56.0, 40.0, 52.0
-INK, PAPER, KEPT, REFUSED, ASKED, FOUND = "#1f2328", "#ffffff", "#9ec9f5", "#eceff2", "#0550ae", "#cf222e"
+KEPT, REFUSED, ASKED, FOUND = "#9ec9f5", "#eceff2", "#0550ae", "#cf222e"
 
 Cell = tuple[int, int]
 
@@ -145,14 +146,7 @@ def plot(title: str, asked: Asked) -> Html:
         parts.append(tag("text", f"{tick}", x=LEFT - 8, y=y + 4, text_anchor="end", fill=INK))
     words = "channels cut, %    (blue: keeps the promise; framed: asked by the staircase; red: what it finds)"
     parts.append(tag("text", words, x=LEFT, y=height - 12, fill=INK, font_size=11.0))
-    return tag(
-        "svg",
-        *parts,
-        xmlns="http://www.w3.org/2000/svg",
-        viewBox=f"0 0 {WIDTH:.0f} {height:.0f}",
-        font_family="system-ui, sans-serif",
-        font_size=12.0,
-    )
+    return svg_file(WIDTH, height, parts)
 
 
 if __name__ == "__main__":

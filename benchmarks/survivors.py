@@ -12,11 +12,12 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.svg import INK, PALE, PAPER, svg_file
 from gossamer import container
 from gossamer.report.markup import Html, tag
 from gossamer.zoo import ZOO
 
-INK, PAPER, DARK = "#1f2328", "#ffffff", (5, 80, 174)
+DARK = (5, 80, 174)
 LEFT, TOP, CELL, BOTTOM, RIGHT = 300.0, 44.0, 22.0, 130.0, 24.0
 FEWEST = 0.01  # of a layer's weights: as pale as none
 
@@ -50,21 +51,14 @@ def plot(title: str, rows: Mapping[str, Mapping[str, float]]) -> Html:
         for column, layer in enumerate(layers):
             words = tag("title", f"{method}, {layer}: {100 * shares[layer]:.1f} % left")
             at = {"x": LEFT + CELL * column + 1, "y": y + 1, "width": CELL - 2, "height": CELL - 2}
-            parts.append(tag("rect", words, fill=_shade(shares[layer]), stroke="#d0d7de", **at))
+            parts.append(tag("rect", words, fill=_shade(shares[layer]), stroke=PALE, **at))
     for column, layer in enumerate(layers):
         x, y = LEFT + CELL * (column + 0.65), TOP + CELL * len(rows) + 8
         turned = f"rotate(-90 {x:.1f} {y:.1f})"
         parts.append(
             tag("text", layer.removesuffix(".weight"), x=x, y=y, text_anchor="end", transform=turned, fill=INK)
         )
-    return tag(
-        "svg",
-        *parts,
-        xmlns="http://www.w3.org/2000/svg",
-        viewBox=f"0 0 {width:.0f} {height:.0f}",
-        font_family="system-ui, sans-serif",
-        font_size=12.0,
-    )
+    return svg_file(width, height, parts)
 
 
 def _shade(share: float) -> str:

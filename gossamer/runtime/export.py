@@ -8,7 +8,6 @@ the free batch size 'N'.
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import re
 import traceback
@@ -28,7 +27,7 @@ from numpy.typing import NDArray
 
 from gossamer.runtime.onnx_graph import tidy
 from gossamer.runtime.session import open_session
-from gossamer.runtime.translations import Keys, Translation, tensors_of, without_weights
+from gossamer.runtime.translations import Keys, Translation, digest, tensors_of, without_weights
 from gossamer.runtime.weights import serialize
 
 OPSET = 20  # fixed, so that the bytes do not depend on the version of PyTorch
@@ -60,11 +59,11 @@ def export_onnx(module: torch.nn.Module, example: torch.Tensor | Sequence[torch.
             completed = _completed(module, known, fold)
             if known.confirmed and _agrees(module, inputs, completed):
                 return completed
-            again[key] = hashlib.sha256(completed).hexdigest()
+            again[key] = digest(completed)
         exported = _trace(module, inputs)
         program = _translate(exported)
         parameters = _arrays({**exported.state_dict, **exported.constants})
-        translation = without_weights(program.model_proto, parameters)
+        translation = without_weights(program.model_proto, parameters) if keys.widths else None
         model = _finished(program, parameters, fold)
         _check(module, inputs, model, program)
     keys.remember(translation, model, again)
@@ -228,6 +227,7 @@ def _line_of(exported: torch.export.ExportedProgram, error: BaseException) -> st
 
 def _check(module: torch.nn.Module, inputs: Tensors, model: bytes, program: torch.onnx.ONNXProgram) -> None:
     """Compare with PyTorch; where it differs, say which operator."""
+    session = open_session(model)
     for drawn in _drawn(inputs):
         expected, again = _flat(module(*drawn)), _flat(module(*drawn))
         if _error(again, expected) > TOLERANCE:
@@ -235,7 +235,7 @@ def _check(module: torch.nn.Module, inputs: Tensors, model: bytes, program: torc
                 "expected a deterministic network, got two different outputs for one input; "
                 "remove random operators (dropout called with training=True?) from the evaluation form"
             )
-        error = _error(open_session(model).run(*(x.cpu().numpy() for x in drawn)), expected)
+        error = _error(session.run(*(x.cpu().numpy() for x in drawn)), expected)
         if not error <= TOLERANCE:
             raise ValueError(
                 f"expected ONNX Runtime to compute what PyTorch computes, got a relative error of {error:.1e} "

@@ -22,7 +22,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
-from gossamer.runtime.weights import is_weight
+from gossamer.runtime.weights import initializer, is_weight
 
 Array = NDArray[np.generic]
 
@@ -63,7 +63,7 @@ def write_initializers(graph: onnx.GraphProto, weights: Mapping[str, Array]) -> 
     """
     used = dict.fromkeys(name for node in graph.node for name in node.input if name in weights)
     used |= dict.fromkeys(value.name for value in graph.output if value.name in weights)
-    tensors = [numpy_helper.from_array(np.ascontiguousarray(weights[n]).reshape(weights[n].shape), n) for n in used]
+    tensors = [initializer(name, weights[name]) for name in used]
     del graph.initializer[:]
     graph.initializer.extend(sorted(tensors, key=is_weight))
 

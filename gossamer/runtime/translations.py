@@ -17,10 +17,9 @@ import numpy as np
 import onnx
 import torch
 from numpy.typing import NDArray
-from onnx import numpy_helper
 
 from gossamer.graph.traced import TracedModule
-from gossamer.runtime.weights import is_weight, serialize
+from gossamer.runtime.weights import initializer, is_weight, serialize
 
 Parameters = Mapping[str, NDArray[np.generic]]
 KEPT = 32  # translations, the last ones; each without weights
@@ -38,8 +37,7 @@ class Translation:
     def completed(self, parameters: Parameters) -> onnx.ModelProto:
         """The model with the weights of another network."""
         model = onnx.load_from_string(self.model)
-        arrays = {name: np.ascontiguousarray(parameters[name]).reshape(parameters[name].shape) for name in self.missing}
-        model.graph.initializer.extend(numpy_helper.from_array(array, name) for name, array in arrays.items())
+        model.graph.initializer.extend(initializer(name, parameters[name]) for name in self.missing)
         return model
 
 
@@ -60,7 +58,7 @@ class Keys:
             return cls("", "")
         shapes = sorted((name, tuple(tensor.shape), str(tensor.dtype)) for name, tensor in tensors_of(module).items())
         operators = (module.operators, [name for name, *_ in shapes], [tuple(x.shape) for x in inputs], fold)
-        return cls(_digest(repr(operators).encode()), _digest(repr((operators, shapes)).encode()))
+        return cls(digest(repr(operators).encode()), digest(repr((operators, shapes)).encode()))
 
     def known(self) -> dict[str, Translation]:
         """The translations under these keys that nothing speaks against."""
@@ -78,13 +76,13 @@ class Keys:
         """
         if not self.widths:
             return
-        digest = _digest(made)
-        for key, place, of in ((self.any_widths, 0, self.widths), (self.widths, 1, digest)):
+        now = digest(made)
+        for key, place, of in ((self.any_widths, 0, self.widths), (self.widths, 1, now)):
             before = _translations.get(key)
             if before is None:
                 blank = Translation(b"", (), confirmed=False)
                 before = replace(translations[place] if translations else blank, of=of)
-            elif again.get(key) != digest:
+            elif again.get(key) != now:
                 before.confirmed = False
             elif before.of != of:  # the same network twice says nothing, nor do the same widths of any others
                 before.confirmed = True
@@ -109,13 +107,13 @@ def without_weights(model: onnx.ModelProto, parameters: Parameters) -> tuple[Tra
     constants = [tensor for tensor in model.graph.initializer if tensor.name not in parameters]
     if any(is_weight(tensor) for tensor in constants):
         return None
-    kept = [onnx.TensorProto.FromString(tensor.SerializeToString()) for tensor in constants]
     del model.graph.initializer[:]
-    model.graph.initializer.extend(kept)
+    model.graph.initializer.extend(constants)
     own = serialize(model)
     model.graph.ClearField("value_info")
     return Translation(serialize(model), missing), Translation(own, missing)
 
 
-def _digest(said: bytes) -> str:
+def digest(said: bytes) -> str:
+    """What is compared in place of the bytes."""
     return hashlib.sha256(said).hexdigest()

@@ -50,11 +50,13 @@ def join_weights(graph: bytes, weights: Mapping[str, NDArray[np.generic]]) -> by
             f"expected a weight for every tensor that the graph reads, got none for {missing[0]!r} "
             f"({len(missing)} missing); pass the weights that were split from this graph"
         )
-    proto.graph.initializer.extend(
-        numpy_helper.from_array(np.ascontiguousarray(array).reshape(array.shape), name)
-        for name, array in weights.items()
-    )
+    proto.graph.initializer.extend(initializer(name, array) for name, array in weights.items())
     return serialize(proto)
+
+
+def initializer(name: str, array: NDArray[np.generic]) -> onnx.TensorProto:
+    """A tensor of a graph; a single number stays one without axes."""
+    return numpy_helper.from_array(np.ascontiguousarray(array).reshape(array.shape), name)
 
 
 def serialize(model: onnx.ModelProto) -> bytes:

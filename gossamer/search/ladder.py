@@ -58,6 +58,7 @@ def climb(
 
     `epochs_for(n, name)`: how long the n-th attempt, from 1 on, may train; 0 ends the climb. `steps`: how many steps
     of the run there were before, fine grid aside. `once_more` gives a rung another name, under which it is asked again.
+    `gives_back`: a gentler rung may start from what was refused for little, as long as nothing is accepted.
     """
     tried: list[Candidate] = []
     good: Candidate | None = None
