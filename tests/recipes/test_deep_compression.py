@@ -233,7 +233,7 @@ def test_options_are_read_by_their_type():
             r"expected a recipe of auto, deep-compression.*, got 'deep-compresion'; did you mean deep-co",
         ),
         ("deep-compression:bits=3", r"expected an option of deep-compression \(rates, .*\), got 'bits'"),
-        ("auto:bit=3", r"expected an option of auto \(bits\), got 'bit'"),
+        ("auto:bit=3", r"expected an option of auto \(bits, macs\), got 'bit'"),
         ("deep-compression:fc_bits=many", "fc_bits of deep-compression must be of type int, got 'many'"),
         ("deep-compression:distil=yes", "distil of deep-compression must be true or false, got 'yes'"),
         ("deep-compression:fc_bits=0", "fc_bits of deep-compression must be in 1..12, got 0; the paper has 8, 5 and 5"),
