@@ -28,6 +28,7 @@ from benchmarks.claims import CLAIMS
 from benchmarks.filing import file_circumstances
 from benchmarks.similarity import file_similarities
 from benchmarks.table import write_readme
+from gossamer.cli_work import NOT_PROVEN
 from gossamer.files import write_atomically, write_json
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -103,7 +104,7 @@ def run(name: str, claim: Claim) -> int:
             status = subprocess.run(
                 [sys.executable, "-m", "gossamer", *command], cwd=ROOT, stdout=stream, stderr=stream, check=False
             ).returncode
-        if status:
+        if status not in (0, NOT_PROVEN):
             print(f"{name}: ended with status {status} after {time.time() - started:.0f} s; see {log}", flush=True)
             return status
     file_results(name, claim)

@@ -52,6 +52,9 @@ def test_the_table_shows_no_bound_smaller_than_the_one_guaranteed(folder):
     for fraction in (report.certificate["guaranteed"], 0.0057396, 0.0031496):
         certificate = {**report.certificate, "guaranteed": fraction}
         cell = _row(folder.name, replace(report, certificate=certificate)).split(" | ")[3]
+        if not certificate["proven"]:
+            assert cell.startswith("not proven")
+            continue
         points = float(re.match(r"< ([\d.]+) points?( |$)", cell)[1])
         assert 100 * fraction <= points <= 100 * fraction + 0.01
 

@@ -17,12 +17,16 @@ from gossamer.kinds import Quality
 
 @dataclass(frozen=True)
 class Verdict:
-    """`drop` is observed on the selection split; `note` says in words why a candidate was refused or taken."""
+    """`drop` is observed on the selection split; `note` says in words why a candidate was refused or taken.
+
+    `provable`: whether the test split could prove anything; accepted without that, the observed drop has decided.
+    """
 
     drop: float
     flips: float
     accepted: bool
     note: str
+    provable: bool = True
 
 
 def judge_fit(goal: Goal, original: Quality, candidate: Quality, costs: Mapping[str, float | None]) -> Verdict:
@@ -67,7 +71,7 @@ def judge(
         note = f"{n_test:,} test images cannot prove {_points(goal.tolerance)} at any drop"
         if not nothing_can:
             note = f"{100 * flips:.1f} % of the answers changed: with so many, {note}"
-        return Verdict(drop, flips, nothing_can and drop <= goal.tolerance, note)
+        return Verdict(drop, flips, nothing_can and drop <= goal.tolerance, note, provable=not nothing_can)
     return Verdict(drop, flips, False, f"drop {_points(drop)} could not be proven below {_points(goal.tolerance)}")
 
 
@@ -78,7 +82,7 @@ def _by_bets(goal: Goal, differences: NDArray[np.float64], flips: float, n_test:
         return Verdict(drop, flips, True, "")
     if not can_prove(n_test, goal.tolerance, alpha):
         note = f"{n_test:,} test images cannot prove {_points(goal.tolerance)} at any drop"
-        return Verdict(drop, flips, drop <= goal.tolerance, note)
+        return Verdict(drop, flips, drop <= goal.tolerance, note, provable=False)
     return Verdict(drop, flips, False, f"drop {_points(drop)} could not be proven below {_points(goal.tolerance)}")
 
 

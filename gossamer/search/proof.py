@@ -57,15 +57,18 @@ def prove(run: Run, candidates: Sequence[Candidate], ledger: Ledger) -> Proof:
     """Test accepted candidates from conservative to aggressive until the first failure; the last proven is delivered.
 
     Conservative is what gains least of what the goal minimises, and the larger file of those that gain the same, so the
-    last proven is the best proven. Where not
-    even the first is proven, the first is delivered with a certificate that says so. Of candidates that fit limits
-    the best on the selection split is the only one tested, and proven is what its counts allow.
+    last proven is the best proven. Where not even the first is proven, the first is delivered with a certificate that
+    says so. Two kinds of goals have one candidate tested only: of those that fit limits the best on the selection
+    split, and proven is what its counts allow; and where the test split has too few images to prove anything, so that
+    observed drops have decided, the one that gains most.
     """
     task, goal = run.task, run.goal
     accepted = [candidate for candidate in candidates if candidate.verdict.accepted]
     accepted.sort(key=lambda candidate: candidate.rank(goal.minimise), reverse=True)
     if goal.fit:
         accepted = sorted(accepted, key=lambda candidate: candidate.quality)[-1:]
+    elif not any(candidate.verdict.provable for candidate in accepted):
+        accepted = accepted[-1:]
     if not accepted and goal.fit:
         nearest = "; ".join(f"'{candidate.name}': {candidate.verdict.note}" for candidate in candidates[-2:])
         raise ToleranceNotMet(
@@ -98,9 +101,14 @@ def prove(run: Run, candidates: Sequence[Candidate], ledger: Ledger) -> Proof:
         ledger.add(made)
         run.watch.say(f"{name}: {made}")
     index = list(by_name).index(delivered) if delivered else 0
-    if delivered is None:
-        run.note("not even the most careful candidate is proven on the test split: the certificate says 'not proven'")
     chosen = accepted[index]
+    if delivered is None and chosen.verdict.provable:
+        run.note("not even the most careful candidate is proven on the test split: the certificate says 'not proven'")
+    elif delivered is None:
+        run.note(
+            f"{len(task.test):,} test images cannot prove {100 * goal.tolerance:g} points: the drop on the selection "
+            "split has decided what is delivered, and the certificate says 'not proven'"
+        )
     compressed = _on_test(run, payload[chosen.name], chosen.onnx())
     return Proof(chosen, certificates[index], opened, original, compressed)
 
