@@ -32,7 +32,7 @@ from gossamer.measure.quality import qualities
 from gossamer.plan import LayerPlan, Plan
 from gossamer.quantize.folding import fold_factors
 from gossamer.quantize.integers import fine_units
-from gossamer.recipes.post_training import PostTraining, Rounding, calibration_batches, plan_of
+from gossamer.recipes.post_training import FIRST, PostTraining, Rounding, calibration_batches, plan_of
 from gossamer.runtime.export import export_onnx
 from gossamer.search.candidate import Candidate, coded_layers, finish, reopened
 from gossamer.search.idle import cut_beside, in_original, keep_busy
@@ -41,7 +41,7 @@ from gossamer.search.ladder import AGAIN, climb, nearly
 from gossamer.search.pace import epochs_in_time, measure_pace
 from gossamer.search.proposals import cut_and_trained
 from gossamer.search.run import Run
-from gossamer.search.widths import Widths, narrowed
+from gossamer.search.widths import Keep, Widths, narrowed
 from gossamer.tuning import Distillation, RatePenalty
 from gossamer.tuning.batch_norm import reestimate_batch_norms
 from gossamer.tuning.plug import inputs_first
@@ -89,12 +89,13 @@ def climb_bytes(run: Run, first_bits: float = 0.0, macs: float = 0.0) -> list[Ca
     strengths = [strength for strength, candidate in rounded.items() if candidate.verdict.accepted]
     epochs_for = epochs_in_time(run, pace, seconds)
     if macs:
-        thin = slimmed(run, len(rounded), macs, epochs_for)
+        thin = slimmed(run, len(rounded), macs, max(strengths, default=FIRST), epochs_for)
     else:
         thin = thinned(run, len(rounded), max(strengths)) if strengths else []
-    usable = [one for one in thin if one.verdict.accepted or nearly(run.goal, [one])]
-    start = usable[0] if usable else rounded[max(strengths)] if strengths else fine_grid(run)
-    if thin and not usable:
+    start = rounded[max(strengths)] if strengths else fine_grid(run)
+    if thin and (thin[0].verdict.accepted or nearly(run.goal, thin[:1])):
+        start = thin[-1]
+    elif thin:
         run.note(f"'{thin[0].name}' loses too much to go on from: {thin[0].verdict.note}")
     untrained = [fine_grid(run), *rounded.values(), *thin]
     bits = bits_of(run, start)
@@ -142,27 +143,48 @@ def thinned(run: Run, number: int, strength: float) -> list[Candidate]:
     if done := Candidate.load(folder):
         return [done]
     keep, network = narrowed(run, run.network, counts)
+    return [_rounded(run, folder, name, network, keep, strength)]
+
+
+def _rounded(run: Run, folder: Path, name: str, network: Network, keep: Keep, strength: float) -> Candidate:
+    """A network that has the channels `keep` of the original, rounded by output error and bits."""
     batches = calibration_batches(network, run.task, ROUNDING.images, run.note)
     rounded, units = Rounding(network, coded_layers(run, network), batches).at(strength)
-    return [finish(run, folder, name, rounded, plan_of(units).with_channels(keep), units)]
+    return finish(run, folder, name, rounded, plan_of(units).with_channels(keep), units)
 
 
-def slimmed(run: Run, number: int, share: float, epochs_for: Callable[[int, str], int]) -> list[Candidate]:
-    """The network cut to this share of its multiply-adds and trained, on fine grids; none where that cannot be."""
+def slimmed(
+    run: Run, number: int, share: float, strength: float, epochs_for: Callable[[int, str], int]
+) -> list[Candidate]:
+    """The network cut to this share of its multiply-adds and trained, then rounded; none where that cannot be.
+
+    The first training for bits needs coarse grids to start from: the steps of fine ones cannot grow so far.
+    """
     name = f"{100 * share:.3g} % of the MACs"
+    fine = _slimmed(run, number, share, name, epochs_for)
+    if fine is None:
+        return []
+    coarse = f"{name}, strength {strength:.3g}"
+    folder = run.step_folder(number + 1, coarse)
+    if done := Candidate.load(folder):
+        return [fine, done]
+    return [fine, _rounded(run, folder, coarse, reopened(run, fine), fine.plan.keep(), strength)]
+
+
+def _slimmed(run: Run, number: int, share: float, name: str, epochs_for: Callable[[int, str], int]) -> Candidate | None:
     folder = run.step_folder(number, name)
     if done := Candidate.load(folder):
-        return [done]
+        return done
     epochs = epochs_for(1, name)
     if not epochs:
-        return []
+        return None
     trained = cut_and_trained(run, Widths.of(run, int8=False), share, run.network, {}, folder, name, epochs)
     if trained is None:
-        return []
+        return None
     keep, network = trained
     candidate = on_fine_grid(run, folder, name, network, Plan().with_channels(keep))
     run.forget_training(folder)
-    return [candidate]
+    return candidate
 
 
 def bits_of(run: Run, candidate: Candidate) -> float:
