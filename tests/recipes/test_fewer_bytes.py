@@ -16,10 +16,10 @@ SETTINGS = Settings(epochs=1, batch_size=64, augment=False)
 def test_bits_are_asked_of_a_network_that_was_cut_and_trained(user_task, trained, tmp_path):
     task = user_task(trained)
     result = gossamer.compress(
-        task, Goal(0.05), "auto:bits=1,macs=0.5", out=tmp_path / "run", settings=SETTINGS, ledger=tmp_path / "l.json"
+        task, Goal(0.05), "auto:bits=0.6,macs=0.5", out=tmp_path / "run", settings=SETTINGS, ledger=tmp_path / "l.json"
     )
     by_name = {candidate.name: candidate for candidate in result.candidates}
-    slim, bits = by_name["50 % of the MACs"], by_name["1 bits a weight"]
+    slim, bits = by_name["50 % of the MACs"], by_name["0.6 bits a weight"]
     original = result.report.original
     assert 0.3 * original.macs < slim.macs <= 0.5 * original.macs
     assert bits.macs <= slim.macs
