@@ -33,6 +33,7 @@ from gossamer.plan import LayerPlan, Plan
 from gossamer.quantize.folding import fold_factors
 from gossamer.quantize.integers import fine_units
 from gossamer.recipes.post_training import FIRST, PostTraining, Rounding, calibration_batches, plan_of
+from gossamer.recipes.same_speed import in_fewer_bits
 from gossamer.runtime.export import export_onnx
 from gossamer.search.candidate import Candidate, coded_layers, finish, reopened
 from gossamer.search.idle import cut_beside, in_original, keep_busy
@@ -89,11 +90,13 @@ def climb_bytes(run: Run, first_bits: float = 0.0, macs: float = 0.0) -> list[Ca
     strengths = [strength for strength, candidate in rounded.items() if candidate.verdict.accepted]
     epochs_for = epochs_in_time(run, pace, seconds)
     if macs:
-        thin = slimmed(run, len(rounded), macs, max(strengths, default=FIRST), epochs_for)
+        thin = slimmed(run, len(rounded), macs, epochs_for)
     else:
         thin = thinned(run, len(rounded), max(strengths)) if strengths else []
     start = rounded[max(strengths)] if strengths else fine_grid(run)
-    if thin and (thin[0].verdict.accepted or nearly(run.goal, thin[:1])):
+    if any(one.verdict.accepted for one in thin):
+        start = [one for one in thin if one.verdict.accepted][-1]
+    elif nearly(run.goal, thin[:1]):
         start = thin[-1]
     elif thin:
         run.note(f"'{thin[0].name}' loses too much to go on from: {thin[0].verdict.note}")
@@ -153,22 +156,22 @@ def _rounded(run: Run, folder: Path, name: str, network: Network, keep: Keep, st
     return finish(run, folder, name, rounded, plan_of(units).with_channels(keep), units)
 
 
-def slimmed(
-    run: Run, number: int, share: float, strength: float, epochs_for: Callable[[int, str], int]
-) -> list[Candidate]:
-    """The network cut to this share of its multiply-adds and trained, then rounded; none where that cannot be.
+def slimmed(run: Run, number: int, share: float, epochs_for: Callable[[int, str], int]) -> list[Candidate]:
+    """The network cut to this share of its multiply-adds, trained and then rounded, as a training for bits wants it.
 
-    The first training for bits needs coarse grids to start from: the steps of fine ones cannot grow so far.
+    That needs coarse grids to start from: the steps of fine ones cannot grow so far. Of a network that loses nothing
+    that may not be lost, they are as coarse as the selection split allows. None where the cut cannot be.
     """
     name = f"{100 * share:.3g} % of the MACs"
     fine = _slimmed(run, number, share, name, epochs_for)
     if fine is None:
         return []
-    coarse = f"{name}, strength {strength:.3g}"
+    if fine.verdict.accepted:
+        return [fine, *in_fewer_bits(run, [fine])]
+    coarse = f"{name}, strength {FIRST:.3g}"
     folder = run.step_folder(number + 1, coarse)
-    if done := Candidate.load(folder):
-        return [fine, done]
-    return [fine, _rounded(run, folder, coarse, reopened(run, fine), fine.plan.keep(), strength)]
+    found = Candidate.load(folder) or _rounded(run, folder, coarse, reopened(run, fine), fine.plan.keep(), FIRST)
+    return [fine, found]
 
 
 def _slimmed(run: Run, number: int, share: float, name: str, epochs_for: Callable[[int, str], int]) -> Candidate | None:
