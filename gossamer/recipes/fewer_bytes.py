@@ -94,10 +94,9 @@ def climb_bytes(run: Run, first_bits: float = 0.0, macs: float = 0.0) -> list[Ca
     else:
         thin = thinned(run, len(rounded), max(strengths)) if strengths else []
     start = rounded[max(strengths)] if strengths else fine_grid(run)
-    if any(one.verdict.accepted for one in thin):
-        start = [one for one in thin if one.verdict.accepted][-1]
-    elif nearly(run.goal, thin[:1]):
-        start = thin[-1]
+    if thin and (thin[0].verdict.accepted or nearly(run.goal, thin[:1])):
+        coarse = thin[1:] or thin
+        start = ([one for one in coarse if one.verdict.accepted] or coarse[:1])[-1]  # training mends what rounding cost
     elif thin:
         run.note(f"'{thin[0].name}' loses too much to go on from: {thin[0].verdict.note}")
     untrained = [fine_grid(run), *rounded.values(), *thin]
