@@ -25,7 +25,7 @@ from pathlib import Path
 
 from benchmarks.claim import Claim
 from benchmarks.claims import CLAIMS
-from benchmarks.filing import file_circumstances
+from benchmarks.filing import data_folder, file_circumstances
 from benchmarks.similarity import file_similarities
 from benchmarks.table import write_readme
 from gossamer.cli_work import NOT_PROVEN
@@ -73,14 +73,6 @@ def delivered(claim: Claim) -> tuple[str, ...]:
     return (*DELIVERED[claim.arguments.split(" ", 1)[0]], *claim.also)
 
 
-def data_folder() -> Path:
-    """The folder that GOSSAMER_DATA names; the program ends where it is none."""
-    data = os.environ.get("GOSSAMER_DATA")
-    if not data or not Path(data).is_dir():
-        raise SystemExit(f"expected the data folder in GOSSAMER_DATA, got {data!r}; see docs/benchmarks.md")
-    return Path(data)
-
-
 def arguments(claim: Claim) -> list[str]:
     """The claim's gossamer arguments with the folders of data and of other runs filled in."""
     data = data_folder() if "{data}" in claim.arguments else None
@@ -122,8 +114,9 @@ def file_results(name: str, claim: Claim) -> None:
             _remove_paths(filed / file)
     if claim.compared:
         file_similarities(arguments(claim), out, filed)
+    program = "python -m gossamer" if ".py:" in claim.arguments else "gossamer"  # which finds benchmarks/ here
     calls = [f"{shown(claim)} --out runs/{name}", *([claim.then.format(run=f"runs/{name}")] if claim.then else [])]
-    file_circumstances(filed, "\n".join(f"gossamer {call}" for call in calls))
+    file_circumstances(filed, "\n".join(f"{program} {call}" for call in calls))
     log = out.with_suffix(".log").read_text(encoding="utf-8")
     write_atomically(filed / "log.txt", _without_paths(log).encode())
 

@@ -27,7 +27,7 @@ import numpy as np
 import torch
 
 from benchmarks import lite0
-from benchmarks.filing import file_circumstances
+from benchmarks.filing import file_circumstances, folder_in
 from benchmarks.rate_curves import RANGE, Point, rate_ratios
 from gossamer import container
 from gossamer.data.images import Split
@@ -82,7 +82,7 @@ SUBJECTS = {
         (-34, -31, -29, -27, -25, -24, -23, -22, -21, -20),
     ),
     "lite0": Subject(
-        lite0.task,
+        lite0.task_of,
         (0.00003, 0.0001, 0.0005, 0.002, 0.004, 0.006, 0.01, 0.016),
         (-42, -38, -34, -31, -29, -27, -25),
         (-46, -43, -40, -37, -35, -33, -31),
@@ -94,20 +94,13 @@ SUBJECTS = {
 
 def main() -> int:
     """Measure the networks named, or all."""
-    data, peer = (_folder(name) for name in ("GOSSAMER_DATA", "GOSSAMER_NNCODEC"))
+    data, peer = (folder_in(name) for name in ("GOSSAMER_DATA", "GOSSAMER_NNCODEC"))
     names = sys.argv[1:] or list(SUBJECTS)
     if unknown := sorted(set(names) - SUBJECTS.keys()):
         raise SystemExit(f"expected networks of {', '.join(SUBJECTS)}, got {', '.join(unknown)}")
     for name in names:
         compare(name, SUBJECTS[name], data, peer)
     return 0
-
-
-def _folder(variable: str) -> Path:
-    given = os.environ.get(variable, "")
-    if not given or not Path(given).is_dir():
-        raise SystemExit(f"expected a folder in {variable}, got {given!r}; see docs/benchmarks.md")
-    return Path(given)
 
 
 def compare(name: str, subject: Subject, data: Path, peer: Path) -> None:

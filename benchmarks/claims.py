@@ -38,6 +38,10 @@ _STEPWISE = (
 )
 _LENET_BN = "--data mnist:{data}/mnist --preset mnist --no-augment --numerics 'plain float32' "
 _GESTURES = "--data emg:{data}/emg_myo --preset emg --no-augment "
+_LITE0 = "compress --data benchmarks/lite0.py:task "
+_MOBILENETV1 = "compress --data benchmarks/mobilenetv1.py:task "
+_UNTRAINED = "--tolerance 4 --observed 1 --minimise bytes --recipe post-training"
+_UNLABELLED = "--tolerance 4 --observed 1 --minimise macs --batch-size 32 --learning-rate 0.01 "
 _BRUTE_FORCE = "--recipe slim-then-sparsify:slimming={0},pruning={0},brute_force=true --observed {1} --epochs 1 "
 #: In the order of what they decide.
 CLAIMS: dict[str, Claim] = {
@@ -189,6 +193,24 @@ CLAIMS: dict[str, Claim] = {
         "compress --model emg_cnn --weights results/gestures-baseline/model.gossamer --tolerance 2 --observed 0.5 "
         "--minimise bytes --epochs 5 --hours 0.6 " + _GESTURES,
         0.6,
+    ),
+    "mobilenetv1-bytes": Claim(
+        "MobileNetV1 at a quarter of its width, 500 unlabelled images, nothing trained: smallest file",
+        _MOBILENETV1 + _UNTRAINED,
+        0.2,
+    ),
+    "mobilenetv1-macs": Claim(
+        "MobileNetV1 at a quarter of its width, tuned on 500 unlabelled images: least arithmetic",
+        _MOBILENETV1 + _UNLABELLED + "--epochs 30 --hours 1",
+        1.0,
+    ),
+    "lite0-bytes": Claim(
+        "EfficientNet-Lite0, 500 unlabelled images, nothing trained: smallest file", _LITE0 + _UNTRAINED, 0.5
+    ),
+    "lite0-macs": Claim(
+        "EfficientNet-Lite0, tuned on 500 unlabelled images: least arithmetic",
+        _LITE0 + _UNLABELLED + "--epochs 12 --hours 2.5",
+        2.5,
     ),
     "resnet20-deep-compression": Claim(
         "ResNet-20 on all of CIFAR-10 by the pipeline of Deep Compression",

@@ -107,6 +107,12 @@ def add_task_options(parser: argparse.ArgumentParser) -> None:
         "(cifar10-held-out:FOLDER for a network of `gossamer train`), mnist:FOLDER, emg:FOLDER, unlabelled:FOLDER of "
         "pictures, or file.py:callable giving a Task",
     )
+    parser.add_argument(
+        "--labelled",
+        type=Path,
+        metavar="DIR",
+        help="beside unlabelled:FOLDER: pictures in val/<class>/ and test/<class>/, or .npz, that decide and prove",
+    )
     parser.add_argument("--preset", help="mean, std and size by name: cifar10, imagenet, ...")
     parser.add_argument("--mean", type=cli_values.any_number, nargs="+", metavar="M")
     parser.add_argument("--std", type=cli_values.any_number, nargs="+", metavar="S")
@@ -162,6 +168,7 @@ def described(options: argparse.Namespace) -> dict[str, Any]:
     """The words of the options that describe a task."""
     names = (
         "data",
+        "labelled",
         "model",
         "weights",
         "preset",
@@ -312,7 +319,7 @@ def _compressed(options: argparse.Namespace, goal: Goal, settings: Settings, tas
             options.recipe,
             out=options.out,
             settings=settings,
-            name=options.model or task.name,
+            name=options.model or task.name.rpartition(" on ")[0] or task.name,
             ledger=options.ledger,
             watch=TerminalWatch(quiet=options.quiet, minimise=goal.minimise),
             command=options.command_line,
