@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Ours beside NNCodec, the reference encoder of ISO/IEC 15938-17: bytes at equal quality, nothing trained.
 
-    python -m benchmarks.beside_nncodec resnet20 resnet56 lite0        writes results/nncodec-NAME/
+    python -m benchmarks.beside_nncodec resnet20 resnet56 vgg16        writes results/nncodec-NAME/
 
 Needs GOSSAMER_DATA, and GOSSAMER_NNCODEC: the folder that nncodec_setup.sh made. Work in progress lies under
 GOSSAMER_RUNS; a point that is there is not measured again.
@@ -60,10 +60,12 @@ class Subject:
 
 
 def _cifar(name: str, weights: str) -> Callable[[Path], Task]:
+    """With weights of the data folder, or of a baseline that was trained here and is filed."""
+    ours = ROOT / "results" / weights / "model.gossamer"
     return lambda data: task_from(
         data=f"cifar10:{data / 'cifar10'}",
         model=name,
-        weights=data / "weights" / "cifar10" / weights,
+        weights=data / "weights" / "cifar10" / weights if weights.endswith(".th") else ours,
         preset="cifar10-imagenet-stats",
     )
 
@@ -80,6 +82,18 @@ SUBJECTS = {
         (0.001, 0.002, 0.003, 0.006, 0.008, 0.011, 0.014, 0.017, 0.02, 0.025, 0.035),
         (-30, -27, -25, -24, -23, -22, -21, -20, -19),
         (-34, -31, -29, -27, -25, -24, -23, -22, -21, -20),
+    ),
+    "vgg16": Subject(
+        _cifar("vgg16_bn", "vgg16-baseline"),
+        (0.001, 0.003, 0.006, 0.01, 0.015, 0.022, 0.03, 0.045, 0.065, 0.1),
+        (-30, -27, -25, -23, -21, -19, -17, -15),
+        (-34, -31, -28, -26, -24, -22, -20, -18),
+    ),
+    "mobilenetv2": Subject(
+        _cifar("mobilenetv2", "mobilenetv2-baseline"),
+        (0.0005, 0.001, 0.002, 0.004, 0.006, 0.009, 0.013, 0.018, 0.025, 0.035),
+        (-34, -31, -29, -27, -25, -24, -23, -21),
+        (-38, -35, -32, -30, -28, -26, -24, -22),
     ),
     "lite0": Subject(
         lite0.task_of,
