@@ -23,7 +23,7 @@ from gossamer.exporters import TARGETS
 from gossamer.exporters.check import FLOAT, INT8, Limit, check, random_images
 from gossamer.exporters.exported import Target
 from gossamer.exporters.onnx_file import is_int8
-from gossamer.files import read_json, write_json
+from gossamer.files import read_json, write_atomically, write_json
 from gossamer.measure.environment import environment
 
 MODULE = "exporters"
@@ -33,8 +33,7 @@ NEEDED = {
     "executorch": ("executorch",),
     "ncnn": ("ncnn", "pnnx"),
     "openvino": ("openvino",),
-    "onnx": ("onnxruntime",),
-}
+}  # not ONNX itself, with which the others are compared
 ANY = Limit(math.inf, math.inf)  # what is too far off is told, not refused
 
 
@@ -43,8 +42,8 @@ def main() -> int:
     if sys.argv[1:2] == ["measure"]:
         here = [name for name, modules in NEEDED.items() if all(map(importlib.util.find_spec, modules))]
         for name in sys.argv[2:] or here:
-            if name not in TARGETS:
-                raise SystemExit(f"expected targets of {', '.join(TARGETS)}, got '{name}'")
+            if name not in NEEDED:
+                raise SystemExit(f"expected targets of {', '.join(NEEDED)}, got '{name}'")
             measure(name, networks())
     put(MODULE, text())
     return 0
@@ -60,6 +59,7 @@ def measure(name: str, files: list[Path], results: Path = RESULTS) -> None:
     rows = {file.parent.name: agreement(TARGETS[name], file) for file in files}
     filed = {"target": name, "networks": rows, "environment": environment()}
     write_json(results / MODULE / f"{name}.json", filed)
+    write_atomically(results / MODULE / "command.txt", b"python -m benchmarks.exporters measure\n")
     print(f"{name}: {sum('difference' in row for row in rows.values())} of {len(rows)} networks compared", flush=True)
 
 
@@ -82,7 +82,7 @@ def agreement(target: Target, file: Path) -> dict[str, Any]:
 def text() -> str:
     """A row for each target and network that is filed."""
     rows = []
-    for name in TARGETS:
+    for name in NEEDED:
         path = RESULTS / MODULE / f"{name}.json"
         found = read_json(path)["networks"] if path.exists() else {}
         rows += [row_of(name, network, row) for network, row in found.items()]

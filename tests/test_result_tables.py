@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,13 +11,25 @@ import numpy as np
 import pytest
 
 import benchmarks.__main__ as main
-from benchmarks import beside_nncodec, curves, deep_compression_table, hour_table, macs_table, rate_curves, speed_table
+from benchmarks import (
+    beside_nncodec,
+    curves,
+    deep_compression_table,
+    exporters,
+    hour_table,
+    macs_table,
+    rate_curves,
+    speed_table,
+)
 from benchmarks.claims import CLAIMS
-from benchmarks.filed import shown, table
+from benchmarks.filed import PAGE, shown, table
 from gossamer.container import Tensor
+from gossamer.exporters.onnx_file import OnnxFile
+from gossamer.files import read_json
 from gossamer.report.record import Candidate, Opened, SpeedRow, read_reports
 
 ROOT = Path(__file__).resolve().parent.parent
+RUN_BY_OTHERS = {"nncodec_worker", "aarch64_check"}  # in environments of their own
 PROVEN = Opened(proven=True, n=5000, b=20, c=5, observed_drop=0.003, bound=0.004, guaranteed=0.005)
 
 
@@ -25,7 +38,7 @@ def report():
     return read_reports(ROOT / "results" / "resnet56-latency" / "report.json")[0]
 
 
-@pytest.mark.parametrize("module", [speed_table, macs_table, hour_table], ids=lambda module: module.MODULE)
+@pytest.mark.parametrize("module", [speed_table, macs_table, hour_table, exporters], ids=lambda module: module.MODULE)
 def test_the_page_shows_what_is_filed(module):
     assert shown(module.MODULE) == module.text(), f"run `python -m benchmarks.{module.MODULE}`"
 
@@ -183,3 +196,53 @@ def test_every_curve_has_its_subject_and_its_claims(name):
     assert name in beside_nncodec.SUBJECTS
     assert name in rate_curves.NETWORKS
     assert {f"{name}-bytes", f"{name}-deep-compression"} <= CLAIMS.keys()
+
+
+# --- other runtimes ----------------------------------------------------------------------------------------------
+
+
+class Off(OnnxFile):
+    """ONNX Runtime under another name, wrong by so much; or nothing at all."""
+
+    def __init__(self, wrong):
+        self.wrong = wrong
+
+    def runtime(self):
+        return "Off 1.0"
+
+    def export(self, model, example):
+        if self.wrong is None:
+            raise ValueError("expected an operator that is known, got another; choose another --to")
+        return super().export(model, example)
+
+    @contextmanager
+    def opened(self, exported):
+        with super().opened(exported) as run:
+            yield lambda images: [output + self.wrong * np.ptp(output) for output in run(images)]
+
+
+@pytest.mark.parametrize(("wrong", "kept"), [(1e-5, True), (0.1, False)])
+def test_a_runtime_that_is_far_off_is_told_and_not_left_out(monkeypatch, tmp_path, wrong, kept):
+    monkeypatch.setitem(exporters.TARGETS, "litert", Off(wrong))
+    file = ROOT / "results" / "gestures-bytes" / "model.gossamer"
+    exporters.measure("litert", [file], tmp_path)
+    (row,) = read_json(tmp_path / "exporters" / "litert.json")["networks"].values()
+    assert row["kept"] == kept
+    assert row["difference"] == pytest.approx(wrong, rel=0.5)
+    cells = exporters.row_of("litert", "gestures-bytes", row)
+    assert cells[1:3] == ["float32", "Off 1.0" + ("" if kept else ", too far off: not written")]
+
+
+def test_a_network_that_a_runtime_does_not_take_has_a_row_that_says_why(monkeypatch):
+    monkeypatch.setitem(exporters.TARGETS, "litert", Off(None))
+    row = exporters.agreement(exporters.TARGETS["litert"], ROOT / "results" / "gestures-bytes" / "model.gossamer")
+    cells = exporters.row_of("litert", "gestures-bytes", row)
+    assert cells[2] == "litert: expected an operator that is known, got another"
+    assert len(cells) == 7
+
+
+def test_the_page_names_every_module_that_can_be_run():
+    page = PAGE.read_text(encoding="utf-8")
+    for path in sorted((ROOT / "benchmarks").glob("[a-z]*.py")):
+        if '__name__ == "__main__"' in path.read_text(encoding="utf-8") and path.stem not in RUN_BY_OTHERS:
+            assert f".{path.stem}" in page, f"docs/benchmarks.md does not name benchmarks.{path.stem}"
