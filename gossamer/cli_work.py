@@ -79,6 +79,12 @@ def _compress_options(parser: argparse.ArgumentParser) -> None:
         help="milliseconds of another machine: a bundle of `bench --table-of` with the board.json that came back",
     )
     parser.add_argument("--recipe", default="auto", help="NAME or NAME:OPTION=VALUE,...; see `gossamer methods`")
+    parser.add_argument(
+        "--coding",
+        choices=("small", "fast"),
+        default="small",
+        help="of the file: small, or decoded several times as fast and some percent larger; default small",
+    )
     parser.add_argument("--protect", nargs="+", default=[], metavar="LAYER", help="layers whose channels all stay")
     parser.add_argument("--hours", type=cli_values.hours, help="time budget")
     parser.add_argument("--epochs", type=cli_values.epochs, help="of tuning per rung; chosen from --hours if not given")
@@ -228,6 +234,7 @@ def settings_of(options: argparse.Namespace) -> Settings:
         control=options.control,
         latency_table=options.latency_table,
         protect=tuple(options.protect),
+        coding=options.coding,
     )
 
 
