@@ -27,6 +27,7 @@ import torch
 from torch import Tensor, nn
 
 from gossamer import tuning
+from gossamer.coding import CHOICES
 from gossamer.data.images import Split
 from gossamer.files import read_json, write_atomically, write_json
 from gossamer.goal import Goal
@@ -61,7 +62,8 @@ class Settings:
 
     `epochs` is per rung of the ladder, `numerics` the arithmetic of training ("channels_last bfloat16"): None lets
     the run choose, by what this machine does fastest. `latency_table`: the folder of a bundle that came back from
-    another machine, whose milliseconds then count (`search.board`).
+    another machine, whose milliseconds then count (`search.board`). `coding`: of `gossamer.coding.CHOICES`, by how the
+    files of candidates are coded, where the recipe has no coder of its own.
     """
 
     seed: int = 0
@@ -75,10 +77,13 @@ class Settings:
     control: bool = False
     latency_table: str | None = None
     protect: tuple[str, ...] = ()
+    coding: str = "small"
 
     def __post_init__(self) -> None:
         if self.numerics is not None:
             Numerics.parse(self.numerics)
+        if self.coding not in CHOICES:
+            raise ValueError(f"coding must be one of {', '.join(CHOICES)}, got '{self.coding}'")
         if self.threads < 1:
             raise ValueError(f"threads must be at least 1, got {self.threads}")
         check_training(self.epochs, self.batch_size, self.learning_rate)
