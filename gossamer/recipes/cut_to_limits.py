@@ -23,6 +23,7 @@ from gossamer.search.latency_table import blindly_cut
 from gossamer.search.memory_model import MemoryModel
 from gossamer.search.patience import Patience
 from gossamer.search.proof import ToleranceNotMet
+from gossamer.search.proposals import fitting_seconds
 from gossamer.search.run import Run
 from gossamer.search.widths import Widths
 from gossamer.tuning import Diverged
@@ -48,10 +49,11 @@ class Cut:
         return self.written[-1]
 
 
-def narrowed(run: Run, uncut: Candidate, epochs_for: Epochs) -> list[Candidate]:
+def narrowed(run: Run, uncut: Candidate, epochs_for: Callable[[float], Epochs]) -> list[Candidate]:
     """Cut to the limits of multiply-adds, milliseconds and working memory, tuned, and then bettered.
 
-    ToleranceNotMet where the working memory of no cut is within its limit.
+    `epochs_for`: seconds that go by before a training -> how long it may be. ToleranceNotMet where the working memory
+    of no cut is within its limit.
     """
     aim = Aim.at(run, uncut, epochs_for)
     made: list[Cut] = []
@@ -108,10 +110,10 @@ class Aim:
     of: str
     int8: bool
     memory: MemoryModel | None
-    epochs_for: Epochs
+    epochs_for: Callable[[float], Epochs]
 
     @classmethod
-    def at(cls, run: Run, uncut: Candidate, epochs_for: Epochs) -> Aim:
+    def at(cls, run: Run, uncut: Candidate, epochs_for: Callable[[float], Epochs]) -> Aim:
         """At the run's limits, which `uncut` misses; ToleranceNotMet where no cut has so little working memory."""
         memory = _reachable_memory(run, uncut) if "ram" in run.goal.fit else None
         widths = Widths.of(run, int8=uncut.plan.int8)
@@ -136,6 +138,7 @@ class Aim:
         return self._made(
             demand,
             made,
+            fitting_seconds(self.run, self.widths),
             lambda number, epochs: fewer_channels.cut_and_tuned(self.run, self.widths, number, demand, start, epochs),
         )
 
@@ -145,12 +148,19 @@ class Aim:
         return self._made(
             demand,
             made,
+            0.0,
             lambda number, epochs: fewer_channels.tuned_on(self.run, number, demand, cut.written, epochs),
         )
 
-    def _made(self, demand: Demand, made: Sequence[Cut], attempt: Callable[[int, int], list[Candidate]]) -> Cut | None:
+    def _made(
+        self,
+        demand: Demand,
+        made: Sequence[Cut],
+        choosing_seconds: float,
+        attempt: Callable[[int, int], list[Candidate]],
+    ) -> Cut | None:
         number = 1 + len(made)
-        if not (epochs := self.epochs_for(number, demand.name)):
+        if not (epochs := self.epochs_for(choosing_seconds)(number, demand.name)):
             return None
         try:
             written = attempt(number, epochs)

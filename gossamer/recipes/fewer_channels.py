@@ -36,7 +36,7 @@ from gossamer.runtime.weights import split_weights
 from gossamer.search.candidate import Candidate, finish, in_int8, reopened
 from gossamer.search.ladder import AGAIN, climb
 from gossamer.search.pace import epochs_in_time, measure_pace, step_seconds, trial_size
-from gossamer.search.proposals import cut_and_trained
+from gossamer.search.proposals import cut_and_trained, fitting_seconds
 from gossamer.search.run import Run
 from gossamer.search.widths import Widths
 from gossamer.tuning import Distillation, Diverged, Numerics
@@ -94,7 +94,7 @@ def climb_channels(run: Run) -> list[Candidate]:
         lambda number, demand, previous, epochs: cut_and_tuned(run, widths, number, demand, previous, epochs),
         between=between,
         once_more=Demand.once_more,
-        epochs_for=epochs_in_time(run, pace, seconds),
+        epochs_for=epochs_in_time(run, pace, seconds, choosing_seconds=fitting_seconds(run, widths)),
         first=FIRST,
     )
     return found + in_fewer_bits(run, found)

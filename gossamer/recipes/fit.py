@@ -42,7 +42,7 @@ def fitted(run: Run) -> list[Candidate]:
     found = fewer_channels.uncut_written(run)
     epochs_for = epochs_in_time(run, pace, seconds)
     if missed_limits(run, found[-1], BY_CUTTING):
-        found += narrowed(run, found[-1], epochs_for)
+        found += narrowed(run, found[-1], lambda before: epochs_in_time(run, pace, seconds, choosing_seconds=before))
     else:
         found = fewer_channels.int8_trained(run, run.step_folder(0, UNCUT), UNCUT, found, pace.epochs)
         found += still_uncut(run, found, epochs_for)

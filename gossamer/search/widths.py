@@ -2,14 +2,14 @@
 """Widths: how many channels each group of a run's network keeps at a given cost, and which ones.
 
 How many: the frontier of cost against loss (`frontier`), from what each group was measured to be worth (`sensitivity`)
-and from multiply-adds or a table of milliseconds (`latency_table`). Which ones: those whose filters have the largest
-L1 norms, folded with their batch norms.
+and from multiply-adds, a table of milliseconds (`latency_table`) or coded bytes. Which ones: those whose filters have
+the largest L1 norms, folded with their batch norms.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import islice
 
 import numpy as np
@@ -40,6 +40,8 @@ from gossamer.tuning.reconstruction import reconstruct
 SENSITIVITY_BATCHES = 4
 REFITTING_IMAGES = 512
 STEPS = 16  # counts that a group may keep, at most
+TENSOR_BYTES = 64  # of a weight's units, bias, place in the table and operator: ResNet-20 at 80 kB has 66 on average
+UNCODED_BITS = 32
 
 Keep = dict[str, NDArray[np.bool_]]
 
@@ -54,17 +56,34 @@ class Widths:
     cost: Callable[[Mapping[str, int]], float]
 
     @classmethod
-    def of(cls, run: Run, *, int8: bool, batches: int = SENSITIVITY_BATCHES) -> Widths:
-        """Measured once, on so many batches, and remembered by the run; `int8`: the arithmetic that is timed."""
+    def of(cls, run: Run, *, int8: bool, batches: int = SENSITIVITY_BATCHES, multiple: int = 1) -> Widths:
+        """Measured once, on so many batches, and remembered by the run; `int8`: the arithmetic that is timed.
+
+        Where nothing is timed wide groups keep multiples of `multiple`.
+        """
         network = run.network
         groups = network.prunable
         may_end = {group.name for group in groups if network.can_end(group.name)}
         sensitivities = _sensitivities(run, may_end, batches)
         table = _latency_table(run, may_end, int8) if run.goal.minimise == "latency" else None
-        liked = table.multiple if table else 1
+        liked = table.multiple if table else multiple
         options = {group.name: _options(group, liked, group.name in may_end) for group in groups}
         cost = (lambda counts: table.milliseconds(network, counts)) if table else network.macs_if
         return cls(network, options, sensitivities, cost)
+
+    def bytes_if(self, counts: Mapping[str, int], bits_by_layer: Mapping[str, float]) -> float:
+        """Bytes of the coded weights, and of what a tensor takes beside, if each named group kept so many channels.
+
+        `bits_by_layer`: coded bits a weight, by layer, as a finished file has them; a layer that is not there is stored
+        as it is, in 32. Layers that end with their branch take nothing.
+        """
+        weights = {name: number for name, number in self.network.weights_if(counts).items() if number}
+        bits = sum(number * bits_by_layer.get(name, UNCODED_BITS) for name, number in weights.items())
+        return bits / 8 + TENSOR_BYTES * len(weights)
+
+    def in_bytes(self, bits_by_layer: Mapping[str, float]) -> Widths:
+        """The same where what is to become small is the coded file: `within` then takes shares of its bytes."""
+        return replace(self, cost=lambda counts: self.bytes_if(counts, bits_by_layer))
 
     def within(
         self, share: float, most: Mapping[str, int], bent: Callable[[str, float], float] | None = None
