@@ -102,7 +102,7 @@ def climb_channels(run: Run) -> list[Candidate]:
 
 def uncut_written(run: Run) -> list[Candidate]:
     """The original in every arithmetic that the goal is about, the better one last."""
-    return _written(run, run.step_folder(0, UNCUT), UNCUT, run.network, Plan())
+    return written_forms(run, run.step_folder(0, UNCUT), UNCUT, run.network, Plan())
 
 
 def cut_and_tuned(
@@ -119,7 +119,7 @@ def cut_and_tuned(
     if trained is None:
         return []
     keep, smaller = trained
-    written = _written(run, folder, demand.name, smaller, Plan().with_channels(keep))
+    written = written_forms(run, folder, demand.name, smaller, Plan().with_channels(keep))
     return int8_trained(run, folder, demand.name, written, epochs)
 
 
@@ -134,7 +134,7 @@ def tuned_on(run: Run, number: int, demand: Demand, written: list[Candidate], ep
         network = reopened(run, forms[False])
         run.tune(network.module, (Distillation(),), measure_pace(run).numerics, epochs, folder, demand.name)
         reestimate_batch_norms(network.module, run.calibration_batches())
-        again = _written(run, folder, demand.name, network, forms[False].plan, forms)
+        again = written_forms(run, folder, demand.name, network, forms[False].plan, forms)
     return int8_trained(run, folder, demand.name, again, epochs)
 
 
@@ -220,7 +220,7 @@ def _on_selection(run: Run, candidate: Candidate) -> Quality:
     return run.quality_on(f"selection of {digest[:16]}", run.task.selection, candidate.onnx)
 
 
-def _written(
+def written_forms(
     run: Run,
     folder: Path,
     name: str,
@@ -249,7 +249,7 @@ def _written(
 
 
 def _load_written(run: Run, folder: Path) -> list[Candidate]:
-    """What `_written` returned, if all of it is there."""
+    """What `written_forms` returned, if all of it is there."""
     found = [Candidate.load(folder / variant) for variant in _variants(run)]
     complete = [candidate for candidate in found if candidate is not None]
     return _best_last(run, complete) if len(complete) == len(found) else []

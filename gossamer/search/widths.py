@@ -8,7 +8,7 @@ the largest L1 norms, folded with their batch norms.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import islice
 
@@ -64,12 +64,20 @@ class Widths:
         network = run.network
         groups = network.prunable
         may_end = {group.name for group in groups if network.can_end(group.name)}
-        sensitivities = _sensitivities(run, may_end, batches)
+        sensitivities = _sensitivities(run, may_end, list(islice(run.calibration_batches(), batches)))
         table = _latency_table(run, may_end, int8) if run.goal.minimise == "latency" else None
         liked = table.multiple if table else multiple
         options = {group.name: _options(group, liked, group.name in may_end) for group in groups}
         cost = (lambda counts: table.milliseconds(network, counts)) if table else network.macs_if
         return cls(network, options, sensitivities, cost)
+
+    @classmethod
+    def roughly(cls, run: Run, inputs: torch.Tensor, multiple: int) -> Widths:
+        """By multiply-adds, measured on these inputs (N, C, H, W) alone; wide groups keep multiples of `multiple`."""
+        groups = run.network.prunable
+        may_end = {group.name for group in groups if run.network.can_end(group.name)}
+        options = {group.name: _options(group, multiple, group.name in may_end) for group in groups}
+        return cls(run.network, options, _sensitivities(run, may_end, [inputs]), run.network.macs_if)
 
     def bytes_if(self, counts: Mapping[str, int], bits_by_layer: Mapping[str, float]) -> float:
         """Bytes of the coded weights, and of what a tensor takes beside, if each named group kept so many channels.
@@ -120,9 +128,8 @@ def _options(group: Group, liked: int, may_end: bool) -> list[int]:
     return [0] * may_end + list(range(step, group.size, step)) + [group.size]
 
 
-def _sensitivities(run: Run, may_end: set[str], count: int) -> dict[str, Sensitivity]:
+def _sensitivities(run: Run, may_end: set[str], batches: Sequence[torch.Tensor]) -> dict[str, Sensitivity]:
     def compute() -> dict[str, object]:
-        batches = list(islice(run.calibration_batches(), count))
         scores = scores_of(run.network)
         found: dict[str, object] = {}
         with run.watch.bar("what each group is worth") as step:
