@@ -80,8 +80,9 @@ def _goal_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--threads", type=cli_values.threads, default=1, help="of the runtime when latency is measured")
     parser.add_argument(
         "--latency-table",
-        metavar="DIR",
-        help="milliseconds of another machine: a bundle of `bench --table-of` with the board.json that came back",
+        metavar="PATH",
+        help="milliseconds of another machine: a bundle of `bench --table-of` with the board.json that came back; or "
+        "the folder of a run on this machine, whose table is used again",
     )
     parser.add_argument("--recipe", default="auto", help="NAME or NAME:OPTION=VALUE,...; see `gossamer methods`")
     parser.add_argument("--protect", nargs="+", default=[], metavar="LAYER", help="layers whose channels all stay")

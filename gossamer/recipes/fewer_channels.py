@@ -257,8 +257,7 @@ def _load_written(run: Run, folder: Path) -> list[Candidate]:
 
 def _variants(run: Run) -> tuple[str, ...]:
     wanted = run.goal.minimise == "latency" or "ram" in run.goal.fit
-    only_float = run.settings.latency_table is not None  # tables of boards are of float32
-    return ("float32", "int8") if wanted and not only_float else ("float32",)
+    return ("float32", "int8") if wanted else ("float32",)
 
 
 def _best_last(run: Run, found: list[Candidate]) -> list[Candidate]:

@@ -32,6 +32,7 @@ from gossamer.search.latency_table import (
     step_of,
     time_samples,
 )
+from gossamer.search.measured_table import STAGE, as_stored, taken_over
 from gossamer.search.run import Run
 from gossamer.search.sensitivity import Sensitivity, measure_sensitivities
 from gossamer.tuning.batch_norm import reestimate_batch_norms
@@ -145,7 +146,7 @@ def _sensitivities(run: Run, may_end: set[str], batches: Sequence[torch.Tensor])
 
 def _latency_table(run: Run, may_end: set[str], int8: bool) -> LatencyTable:
     if (board := board_of(run)) is not None:
-        return board
+        return board.of(int8=int8)
 
     def timed(counted: list[dict[str, int]]) -> list[float]:
         with run.watch.bar("a latency table") as step:
@@ -160,12 +161,15 @@ def _latency_table(run: Run, may_end: set[str], int8: bool) -> LatencyTable:
             )
 
     def compute() -> dict[str, object]:
-        probed = probes(run.network)
-        multiple = liked_multiple(run.network, probed, timed(probed))
-        counted = list(samples(run.network, may_end, multiple, run.settings.seed))
-        return fit_table(run.network, counted, timed(counted), multiple).to_json()
+        table = taken_over(run, int8=int8)
+        if table is None:
+            probed = probes(run.network)
+            multiple = liked_multiple(run.network, probed, timed(probed))
+            counted = list(samples(run.network, may_end, multiple, run.settings.seed))
+            table = fit_table(run.network, counted, timed(counted), multiple)
+        return as_stored(run, table, int8=int8)
 
-    table = LatencyTable.from_json(run.stage("latency table", compute))
+    table = LatencyTable.from_json(run.stage(STAGE, compute)["table"])
     run.note(
         f"{run.goal.runtime} likes channels in multiples of {table.multiple} here; the latency table is off by "
         f"{100 * table.error:.0f} % on networks that it was not made of (median)"
