@@ -257,7 +257,7 @@ def run_estimate(options: argparse.Namespace) -> int:
     look = Ledger.open(options.ledger or default_ledger()).next_look(task.test.sha256)
     for line in about(task, goal, network, look):
         print(line, flush=True)
-    found = estimate(task, goal, settings, watch, network)
+    found = estimate(task, goal, settings, watch, network, look)
     console().print(estimate_table(found, min(IMAGES, len(task.selection)), limits=bool(goal.fit)))
     if time.monotonic() - start < MINUTE:
         watch.say("timing a few steps of training ...")

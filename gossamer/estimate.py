@@ -54,10 +54,12 @@ def estimate(
     settings: Settings | None = None,
     watch: Watch | None = None,
     network: Network | None = None,
+    look: int = 1,
 ) -> list[Candidate]:
     """From careful to bold, as many as fit into a minute or so; their folders are gone again.
 
-    They are judged on at most 1,000 images of the selection split. `network`: the task's, where it was traced before.
+    They are judged on at most 1,000 images of the selection split. `network`: the task's, where it was traced before;
+    `look`: the number that a run would have among those on the test split.
     """
     settings, watch = settings or Settings(), watch or Watch()
     few = replace(
@@ -68,7 +70,7 @@ def estimate(
     hurried = replace(goal, hours=MINUTE / 3600, observed=None)
     with TemporaryDirectory() as folder:
         network = network or trace(task.model, task.example, freeze=settings.protect)
-        run = Run(Path(folder) / "run", few, hurried, "estimate", network, settings, watch)
+        run = Run(Path(folder) / "run", few, hurried, "estimate", network, settings, watch, look)
         if goal.minimise == "bytes" and not goal.fit:
             watch.say("writing the network with fewer and fewer bits a weight ...")
             return [fine_grid(run), *PostTraining(images=CALIBRATING, halvings=1).search(run)]
