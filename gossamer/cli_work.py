@@ -6,6 +6,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -28,20 +29,24 @@ NOT_PROVEN = 3  # exit status: files were delivered, and the certificate says "n
 def add_verbs(verbs: Any) -> None:
     """`compress` and `estimate` with their options."""
     compress = verbs.add_parser("compress", help="make a network smaller or faster within a tolerance")
-    _compress_options(compress)
+    _goal_options(compress)
+    _search_options(compress)
     compress.add_argument("--dry-run", action="store_true", help="only say what would be done, and what can be proven")
     compress.set_defaults(run=run_compress)
 
     estimate = verbs.add_parser(
         "estimate",
         help="in about a minute: what a network bears without training, and what its data can prove",
-        description="Takes the words of `compress`, and writes nothing.",
+        description="Takes the words of `compress` but for those of a run (--out, --workers, --control), and writes "
+        "nothing.",
     )
-    _compress_options(estimate)
+    _goal_options(estimate)
+    add_run_options(estimate, out=False)
     estimate.set_defaults(run=run_estimate)
 
 
-def _compress_options(parser: argparse.ArgumentParser) -> None:
+def _goal_options(parser: argparse.ArgumentParser) -> None:
+    """What is wanted of a network."""
     add_task_options(parser)
     parser.add_argument(
         "--tolerance",
@@ -75,8 +80,9 @@ def _compress_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--threads", type=cli_values.threads, default=1, help="of the runtime when latency is measured")
     parser.add_argument(
         "--latency-table",
-        metavar="DIR",
-        help="milliseconds of another machine: a bundle of `bench --table-of` with the board.json that came back",
+        metavar="PATH",
+        help="milliseconds of another machine: a bundle of `bench --table-of` with the board.json that came back; or "
+        "the folder of a run on this machine, whose table is used again",
     )
     parser.add_argument("--recipe", default="auto", help="NAME or NAME:OPTION=VALUE,...; see `gossamer methods`")
     parser.add_argument(
@@ -92,6 +98,10 @@ def _compress_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--ledger", type=Path, help="where looks at test splits are counted; default: one file per user"
     )
+
+
+def _search_options(parser: argparse.ArgumentParser) -> None:
+    """How the search goes about it."""
     parser.add_argument(
         "--workers",
         metavar="NUMBER|ADDRESS",
@@ -141,8 +151,8 @@ def add_task_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_run_options(parser: argparse.ArgumentParser) -> None:
-    """How a long work is done, and where."""
+def add_run_options(parser: argparse.ArgumentParser, out: bool = True) -> None:
+    """How a long work is done, and where, unless it leaves nothing behind."""
     parser.add_argument("--batch-size", type=cli_values.training_examples, default=128)
     parser.add_argument("--no-augment", action="store_true", help="no random crops and mirroring (digits, text, maps)")
     parser.add_argument("--device", type=cli_values.device, default="cpu", help="for training: cpu, cuda, cuda:N, mps")
@@ -157,7 +167,9 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
         help="arithmetic of training: plain or channels_last, float32 or bfloat16, with products (of matrices, on "
         "small maps) or without; default: the fastest here, found by trial, so two runs may end with other digits",
     )
-    parser.add_argument("--out", type=cli_values.new_folder, help="folder of the run; the same command goes on there")
+    if out:
+        words = "folder of the run; the same command goes on there"
+        parser.add_argument("--out", type=cli_values.new_folder, help=words)
     parser.add_argument("--quiet", action="store_true")
 
 
@@ -231,7 +243,7 @@ def settings_of(options: argparse.Namespace) -> Settings:
         numerics=options.numerics,
         threads=options.threads,
         augment=not options.no_augment,
-        control=options.control,
+        control=getattr(options, "control", False),
         latency_table=options.latency_table,
         protect=tuple(options.protect),
         coding=options.coding,
@@ -239,18 +251,33 @@ def settings_of(options: argparse.Namespace) -> Settings:
 
 
 def run_estimate(options: argparse.Namespace) -> int:
-    """`gossamer estimate`: what would be done and could be proven, then a table of what needs no training."""
-    from gossamer.estimate import IMAGES, estimate
+    """`gossamer estimate`: what could be proven, a table of what needs no training, and how long training takes."""
+    from gossamer.certify import Ledger, default_ledger
+    from gossamer.estimate import IMAGES, MINUTE, estimate
+    from gossamer.graph import trace
     from gossamer.report.live import TerminalWatch
     from gossamer.report.terminal import console, estimate_table
-    from gossamer.search.outlook import outlook
+    from gossamer.search.outlook import about, training
 
+    if options.recipe.partition(":")[0] != "auto":
+        raise ValueError(f"expected the recipe auto, of which an estimate is, got '{options.recipe}'; leave it out")
     goal, settings = goal_of(options), settings_of(options)
+    watch = TerminalWatch(quiet=options.quiet, minimise=goal.minimise)
+    watch.say("reading the data ...")
     task = task_of(options)
-    for line in outlook(task, goal, settings):
-        print(line)
-    found = estimate(task, goal, settings, TerminalWatch(quiet=options.quiet, minimise=goal.minimise))
-    console().print(estimate_table(found, min(IMAGES, len(task.selection))))
+    start = time.monotonic()
+    watch.say("tracing the network ...")
+    network = trace(task.model, task.example, freeze=settings.protect)
+    look = Ledger.open(options.ledger or default_ledger()).next_look(task.test.sha256)
+    for line in about(task, goal, network, look):
+        print(line, flush=True)
+    found = estimate(task, goal, settings, watch, network, look)
+    console().print(estimate_table(found, min(IMAGES, len(task.selection)), limits=bool(goal.fit)))
+    if time.monotonic() - start < MINUTE:
+        watch.say("timing a few steps of training ...")
+        print(training(task, goal, settings, network))
+    else:
+        print("training: not timed, the minute was over; `gossamer compress --dry-run` does")
     return 0
 
 

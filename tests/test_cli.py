@@ -17,6 +17,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import gossamer.estimate
+import gossamer.graph
 from gossamer import container, filters
 from gossamer.cli import main
 from gossamer.recipes import RECIPES
@@ -48,19 +50,72 @@ def test_a_dry_run_says_what_would_be_done_and_writes_nothing(trained, tmp_path,
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("minimise", ["bytes", "macs"])
-def test_an_estimate_shows_what_needs_no_training(trained, tmp_path, capsys, minimise):
-    line = [*words(trained, tmp_path / "run"), "--minimise", minimise, "--quiet"]
-    assert main(["estimate", *line[1:]]) == 0
-    said = capsys.readouterr().out
-    for part in (
-        "600 test images",
-        "without training, on 600 images",
-        "±",
-        "85 % of the MACs" if minimise == "macs" else "fine",
-    ):
+def asked(trained: Path, *more: str) -> list[str]:
+    """A line of `estimate`."""
+    line = words(trained, Path("nowhere"))
+    at = line.index("--out")
+    line[at : at + 4] = ["--ledger", str(trained / "estimate-ledger.json")]
+    return ["estimate", *line[1:], *more]
+
+
+@pytest.mark.parametrize(
+    ("goal", "parts"),
+    [
+        ("--minimise bytes", ["fine grid", "provable on test"]),
+        ("--minimise macs", ["uncut, float32", "85 % of the MACs, float32", "provable on test"]),
+        ("--minimise latency", ["uncut, float32", "uncut, int8", "85 % of the MACs, int8"]),
+    ],
+)
+def test_an_estimate_shows_what_needs_no_training(trained, capsys, monkeypatch, goal, parts):
+    monkeypatch.setattr(gossamer.estimate, "MINUTE", 3600.0)
+    monkeypatch.setattr(gossamer.estimate, "SHARES", (0.85,))
+    assert main(asked(trained, *goal.split())) == 0
+    said, progress = capsys.readouterr()
+    for part in ("600 test images", "without training, on 600 images", "±", "training: ", *parts):
         assert part in said, part
-    assert not (tmp_path / "run").exists()
+    assert progress.startswith("reading the data ...\n"), "nobody looks at an empty terminal"
+    assert "tracing the network ..." in progress
+
+
+def test_an_estimate_says_what_fits(trained, capsys, monkeypatch):
+    """The uncut network does not in either arithmetic, a cut one does in int8, and then its bits get fewer."""
+    monkeypatch.setattr(gossamer.estimate, "MINUTE", 3600.0)
+    line = asked(trained)
+    at = line.index("--tolerance")
+    line[at : at + 2] = ["--fit", "ram=1900", "bytes=1500", "--quiet"]
+    traced = []
+    exact = gossamer.graph.trace
+    monkeypatch.setattr(gossamer.graph, "trace", lambda *given, **more: traced.append(1) or exact(*given, **more))
+    monkeypatch.setattr(gossamer.estimate, "trace", None)
+    assert main(line) == 0
+    assert traced == [1], "once is enough"
+    rows = [row for row in capsys.readouterr().out.splitlines() if "float32" in row or "int8" in row or "streng" in row]
+    assert all("no: ram" in row for row in rows if "float32" in row)
+    assert "no: ram 1.08 times the limit, bytes" in next(row for row in rows if "uncut, int8" in row)
+    assert rows[-1].split()[0] == "strength"
+    assert "int8" in rows[-1]
+    assert rows[-1].rstrip().endswith("yes")
+
+
+def test_after_a_minute_an_estimate_begins_nothing_more(trained, capsys, monkeypatch):
+    monkeypatch.setattr(gossamer.estimate, "MINUTE", 1e-6)
+    assert main(asked(trained, "--minimise", "macs", "--quiet")) == 0
+    said = capsys.readouterr().out
+    assert "85 % of the MACs" in said
+    assert "70 % of the MACs" not in said
+    assert "training: not timed" in said
+
+
+@pytest.mark.parametrize("words", ["--out run", "--workers 2", "--control", "--recipe post-training"])
+def test_an_estimate_refuses_words_that_would_do_nothing(trained, capsys, words):
+    flag, _, value = words.partition(" ")
+    try:
+        status = main(asked(trained, *words.split()))
+    except SystemExit as ended:
+        status = ended.code
+    assert status
+    said = capsys.readouterr().err
+    assert (f"got {flag}" if flag != "--recipe" else f"got '{value}'; leave it out") in said
 
 
 @pytest.mark.parametrize(

@@ -72,7 +72,7 @@ def find_layers(analysis: Analysis) -> tuple[Layer, ...]:
     layers: dict[str, Layer] = {}
     for call in _weighted(analysis):
         weight = call["weight"]
-        name = weight.source or f"{call.node.name} (its weight is computed)"
+        name = _name(call)
         macs = _positions(call) * math.prod(weight.shape)
         if name in layers:
             known = layers[name]
@@ -85,6 +85,11 @@ def find_layers(analysis: Analysis) -> tuple[Layer, ...]:
 
 def _weighted(analysis: Analysis) -> list[Call]:
     return [call for call in analysis.calls[False] if call.name in KINDS]
+
+
+def _name(call: Call) -> str:
+    """A layer is named after its weight."""
+    return call["weight"].source or f"{call.node.name} (its weight is computed)"
 
 
 def _positions(call: Call) -> int:
@@ -133,6 +138,7 @@ class Prediction:
         self._macs = self._affine(analysis, weights, group_of)
         self._positions = np.array([_positions(call) for call in calls], np.int64)
         self.kinds = tuple(_kind(call) for call in calls)
+        self._names = [_name(call) for call in calls]
         self._parameters = self._affine(analysis, [analysis.tensors[name] for name in used], group_of)
         self._activations = self._affine(analysis, activations, group_of)
 
@@ -143,6 +149,10 @@ class Prediction:
     def macs_of_uses(self, counts: Mapping[str, int]) -> NDArray[np.int64]:
         """The same for each use of a layer in forward order, (uses,); `kinds` says what each is."""
         return self._positions * self._products(self._macs, counts)
+
+    def weights(self, counts: Mapping[str, int]) -> dict[str, int]:
+        """Numbers in the weight of each layer, by its name, when each named group keeps `counts` channels."""
+        return dict(zip(self._names, self._products(self._macs, counts).tolist(), strict=True))
 
     def parameters(self, counts: Mapping[str, int]) -> int:
         """Numbers stored for inference when each named group keeps `counts` channels, the others all."""

@@ -166,6 +166,10 @@ class Network:
         """The multiply-adds of each use of a layer, (uses,), if each named group kept so many channels."""
         return self._prediction.macs_of_uses(counts)
 
+    def weights_if(self, counts: Mapping[str, int]) -> dict[str, int]:
+        """Numbers in the weight of each layer, by its name, if each named group kept so many channels."""
+        return self._prediction.weights(counts)
+
     @property
     def flow(self) -> Flow:
         """Which operator of the evaluation form makes which activation, and from which."""

@@ -7,7 +7,8 @@ proposals the best by successive halving: `gossamer.search.proposals`. The cut n
 one, distilled from the original. Where latency is the goal, each rung is written twice, in float32 and in int8
 arithmetic, and both are timed in the runtime: a rung that is not faster than the original is refused. Where int8 is the
 faster one, and only its answers are not good enough, it is trained on its own grids and written once more. Where
-working memory is limited each is written twice too: int8 takes a quarter of it.
+working memory is limited each is written twice too: int8 takes a quarter of it. Limits instead of a tolerance
+(`fit`): int8 is trained where it keeps them, float32 does not, and its answers are clearly worse.
 The file of the best one is made small at last (`same_speed`).
 """
 
@@ -21,7 +22,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from gossamer import container
 from gossamer.graph import Network
+from gossamer.kinds import Quality
 from gossamer.plan import Plan
 from gossamer.quantize.folding import settle, settled_names
 from gossamer.recipes.same_speed import in_fewer_bits
@@ -33,10 +36,11 @@ from gossamer.runtime.weights import split_weights
 from gossamer.search.candidate import Candidate, finish, in_int8, reopened
 from gossamer.search.ladder import AGAIN, climb
 from gossamer.search.pace import epochs_in_time, measure_pace, step_seconds, trial_size
-from gossamer.search.proposals import cut_and_trained
+from gossamer.search.proposals import cut_and_trained, fitting_seconds
 from gossamer.search.run import Run
 from gossamer.search.widths import Widths
 from gossamer.tuning import Distillation, Diverged, Numerics
+from gossamer.tuning.batch_norm import reestimate_batch_norms
 from gossamer.tuning.quantization_aware import on_int8_grids, trained_int8
 
 
@@ -90,7 +94,7 @@ def climb_channels(run: Run) -> list[Candidate]:
         lambda number, demand, previous, epochs: cut_and_tuned(run, widths, number, demand, previous, epochs),
         between=between,
         once_more=Demand.once_more,
-        epochs_for=epochs_in_time(run, pace, seconds),
+        epochs_for=epochs_in_time(run, pace, seconds, choosing_seconds=fitting_seconds(run, widths)),
         first=FIRST,
     )
     return found + in_fewer_bits(run, found)
@@ -98,7 +102,7 @@ def climb_channels(run: Run) -> list[Candidate]:
 
 def uncut_written(run: Run) -> list[Candidate]:
     """The original in every arithmetic that the goal is about, the better one last."""
-    return _written(run, run.step_folder(0, UNCUT), UNCUT, run.network, Plan())
+    return written_forms(run, run.step_folder(0, UNCUT), UNCUT, run.network, Plan())
 
 
 def cut_and_tuned(
@@ -115,8 +119,23 @@ def cut_and_tuned(
     if trained is None:
         return []
     keep, smaller = trained
-    written = _written(run, folder, demand.name, smaller, Plan().with_channels(keep))
+    written = written_forms(run, folder, demand.name, smaller, Plan().with_channels(keep))
     return int8_trained(run, folder, demand.name, written, epochs)
+
+
+def tuned_on(run: Run, number: int, demand: Demand, written: list[Candidate], epochs: int) -> list[Candidate]:
+    """The network of a rung, with all that it has learned, tuned for so many epochs more and written as it was.
+
+    Its operators stay, and with them its times: they are taken over from what was `written`.
+    """
+    folder = run.step_folder(number, demand.name)
+    if not (again := _load_written(run, folder)):
+        forms = {candidate.plan.int8: candidate for candidate in written}
+        network = reopened(run, forms[False])
+        run.tune(network.module, (Distillation(),), measure_pace(run).numerics, epochs, folder, demand.name)
+        reestimate_batch_norms(network.module, run.calibration_batches())
+        again = written_forms(run, folder, demand.name, network, forms[False].plan, forms)
+    return int8_trained(run, folder, demand.name, again, epochs)
 
 
 def int8_trained(run: Run, folder: Path, name: str, written: list[Candidate], epochs: int) -> list[Candidate]:
@@ -125,13 +144,18 @@ def int8_trained(run: Run, folder: Path, name: str, written: list[Candidate], ep
     It trains for a share of the `epochs` that its rung had.
     """
     forms = {candidate.plan.int8: candidate for candidate in written}
-    if not (True in forms and _only_its_answers(forms[False], forms[True])):
+    if not (True in forms and _only_its_answers(run, forms[False], forms[True])):
         return written
+    epochs = max(1, round(INT8_SHARE * epochs))
+    return _best_last(run, [*written, *trained_on_grids(run, folder, name, forms[False], epochs)])
+
+
+def trained_on_grids(run: Run, folder: Path, name: str, start: Candidate, epochs: int) -> list[Candidate]:
+    """The network of `start` trained on its int8 grids; none, and a note, where time or its operators forbid it."""
     inside = folder / "int8-trained"
     if done := Candidate.load(inside):
-        return _best_last(run, [*written, done])
-    epochs = max(1, round(INT8_SHARE * epochs))
-    network = reopened(run, forms[False])
+        return [done]
+    network = reopened(run, start)
     model = export_onnx(network.module, network.example)
     int8 = in_int8(model, run.task)
     numerics = replace(measure_pace(run).numerics, bfloat16=False)  # whose own rounding is as coarse as that of 8 bits
@@ -139,7 +163,7 @@ def int8_trained(run: Run, folder: Path, name: str, written: list[Candidate], ep
         module = on_int8_grids(model, int8, settled_names(network), largest_weight(), network.example[0])
         if not run.stage(f"time for {folder.name} in int8", lambda: _has_time(run, module, numerics, epochs)):
             run.note(f"'{name}' was not trained in int8: its {epochs} epochs did not fit into the time")
-            return written
+            return []
         run.tune(module, (Distillation(),), numerics, epochs, folder, f"{name}, int8", "int8", gently=INT8_GENTLY)
         int8, values = trained_int8(int8, module)
         settle(network, split_weights(model)[1], values)
@@ -147,11 +171,11 @@ def int8_trained(run: Run, folder: Path, name: str, written: list[Candidate], ep
     except (NotTrainable, Diverged) as error:
         run.note(f"'{name}' was not trained in int8: {error}")
         run.forget_training(folder)
-        return written
-    plan = replace(forms[False].plan, int8=True)
+        return []
+    plan = replace(start.plan, int8=True)
     trained = finish(run, inside, f"{name}, int8 trained", network, plan, model=int8)
     run.forget_training(folder)
-    return _best_last(run, [*written, trained])
+    return [trained]
 
 
 def _has_time(run: Run, module: OnnxModule, numerics: Numerics, epochs: int) -> bool:
@@ -173,14 +197,41 @@ def _check_settled(network: Network, values: Mapping[str, NDArray[np.float32]]) 
             raise NotTrainable(f"expected weights that can be put back into the network, '{name}' cannot")
 
 
-def _only_its_answers(floats: Candidate, int8: Candidate) -> bool:
+def _only_its_answers(run: Run, floats: Candidate, int8: Candidate) -> bool:
     """Whether the int8 form would be the better one, were its answers as good as those in float32."""
+    if run.goal.fit:
+        fits_alone = int8.verdict.accepted and not floats.verdict.accepted
+        return fits_alone and clearly_worse(run, int8, floats)
     faster = (int8.speedup or 0.0) > max(1.0, floats.speedup or 0.0)
     return faster and floats.verdict.accepted and not int8.verdict.accepted
 
 
-def _written(run: Run, folder: Path, name: str, network: Network, plan: Plan) -> list[Candidate]:
-    """The network as float32 and, where latency or working memory counts, as int8; the better one last."""
+def clearly_worse(run: Run, one: Candidate, other: Candidate) -> bool:
+    """Whether one is worse than the other on the selection split by more than a standard error of their difference."""
+    if one.quality >= other.quality:
+        return False
+    mine, theirs = (_on_selection(run, candidate).astype(np.float64) for candidate in (one, other))
+    differences = theirs - mine
+    return bool(differences.mean() > differences.std() / np.sqrt(len(differences)))
+
+
+def _on_selection(run: Run, candidate: Candidate) -> Quality:
+    digest = container.read(candidate.file).payload_sha256
+    return run.quality_on(f"selection of {digest[:16]}", run.task.selection, candidate.onnx)
+
+
+def written_forms(
+    run: Run,
+    folder: Path,
+    name: str,
+    network: Network,
+    plan: Plan,
+    timed: Mapping[bool, Candidate] | None = None,
+) -> list[Candidate]:
+    """The network as float32 and, where latency or working memory counts, as int8; the better one last.
+
+    `timed`: candidates of the same operators, by whether they are int8, whose times are taken over.
+    """
     if "int8" in _variants(run) and largest_weight() < LARGEST:
         run.note(
             f"this processor cuts off sums of two products of bytes, so int8 weights keep to {largest_weight()}; on "
@@ -191,12 +242,14 @@ def _written(run: Run, folder: Path, name: str, network: Network, plan: Plan) ->
         inside = folder / variant
         done = Candidate.load(inside)
         int8 = variant == "int8"
-        found.append(done or finish(run, inside, f"{name}, {variant}", network, replace(plan, int8=int8)))
+        like = timed.get(int8) if timed else None
+        form = replace(plan, int8=int8)
+        found.append(done or finish(run, inside, f"{name}, {variant}", network, form, timed_as=like))
     return _best_last(run, found)
 
 
 def _load_written(run: Run, folder: Path) -> list[Candidate]:
-    """What `_written` returned, if all of it is there."""
+    """What `written_forms` returned, if all of it is there."""
     found = [Candidate.load(folder / variant) for variant in _variants(run)]
     complete = [candidate for candidate in found if candidate is not None]
     return _best_last(run, complete) if len(complete) == len(found) else []
@@ -204,19 +257,20 @@ def _load_written(run: Run, folder: Path) -> list[Candidate]:
 
 def _variants(run: Run) -> tuple[str, ...]:
     wanted = run.goal.minimise == "latency" or "ram" in run.goal.fit
-    only_float = run.settings.latency_table is not None  # tables of boards are of float32
-    return ("float32", "int8") if wanted and not only_float else ("float32",)
+    return ("float32", "int8") if wanted else ("float32",)
 
 
 def _best_last(run: Run, found: list[Candidate]) -> list[Candidate]:
     """Accepted after refused, nearer its limits after farther from them, faster after slower.
 
-    Limits that only fewer channels can keep come before that of bytes.
+    Limits that only fewer channels can keep come before that of bytes. Where there are limits, better after worse
+    comes before faster after slower: what keeps them need not be faster.
     """
 
-    def worth(candidate: Candidate) -> tuple[bool, float, float, float]:
+    def worth(candidate: Candidate) -> tuple[bool, float, float, float, float]:
         by_cutting, by_any = (missed_limits(run, candidate, names) for names in (BY_CUTTING, run.goal.fit))
-        return candidate.verdict.accepted, -by_cutting, -by_any, candidate.speedup or 0.0
+        quality = candidate.quality if run.goal.fit and candidate.verdict.accepted else 0.0
+        return candidate.verdict.accepted, -by_cutting, -by_any, quality, candidate.speedup or 0.0
 
     return sorted(found, key=worth)
 

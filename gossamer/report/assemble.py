@@ -33,6 +33,7 @@ from gossamer.report.units import human_ratio
 from gossamer.runtime.latency import interleaved, thread_counts
 from gossamer.runtime.session import available, open_session, precisions
 from gossamer.runtime.weights import split_weights
+from gossamer.search.board import board_of
 from gossamer.search.candidate import Candidate as Finished
 from gossamer.search.candidate import ram_bytes_of
 from gossamer.search.control import dense_control, tuned_epochs
@@ -142,7 +143,7 @@ def _too_little(run: Run, original: Side, compressed: Side, speedup: float | Non
         times = original.bytes.fp32 / (compressed.bytes.coded or original.bytes.fp32)
     elif minimise == "macs":
         times = original.macs / max(1, compressed.macs)
-    elif run.settings.latency_table is not None and speedup is not None:
+    elif board_of(run) is not None and speedup is not None:
         times = speedup
     else:
         times = original.latency_ms[runtime].median / compressed.latency_ms[runtime].median

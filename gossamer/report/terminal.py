@@ -142,8 +142,8 @@ def _costs(candidate: Finished) -> list[str]:
     ]
 
 
-def estimate_table(candidates: Sequence[Finished], images: int) -> Table:
-    """What a network bears without training, judged on so many images."""
+def estimate_table(candidates: Sequence[Finished], images: int, limits: bool = False) -> Table:
+    """What a network bears without training, judged on so many images; with `limits`, which of them keep these."""
     table = _table(
         f"without training, on {images:,} images of the selection split",
         caption="training goes further: what is lost here is where it starts from",
@@ -151,7 +151,7 @@ def estimate_table(candidates: Sequence[Finished], images: int) -> Table:
     table.add_column("")
     for column in COSTS:
         table.add_column(column, justify="right", no_wrap=True)
-    table.add_column("provable on test")
+    table.add_column("fits" if limits else "provable on test", overflow="fold")
     for candidate in candidates:
         verdict = candidate.verdict
         error = 2 * math.sqrt(max(verdict.flips, 1 / images) / images)  # two standard errors
@@ -159,7 +159,7 @@ def estimate_table(candidates: Sequence[Finished], images: int) -> Table:
             candidate.name,
             *_costs(candidate),
             f"{100 * verdict.drop:.2f} ± {100 * error:.2f}",
-            "yes" if verdict.accepted else "no",
+            "yes" if verdict.accepted else f"no: {verdict.note}" if limits else "no",
         ]
         table.add_row(*map(_cell, cells))
     return table

@@ -3,11 +3,11 @@
 
     minimise  sum_g loss_g(k_g) + lambda * cost(k)        for one lambda: a point on the frontier
 
-Losses add up over groups (`sensitivity`); the cost may be any function of all counts together: multiply-adds, numbers
-to store, milliseconds from a table. One group after the other takes its best count while the others stand still, until
-nothing changes. Where groups do not meet in one layer (the insides of residual blocks) that is the exact minimum;
-where they do (a chain), a point that no single group can better. Lambda is bisected until the cost is within the
-budget, and what the budget leaves over is spent on the group that gains most by it.
+Losses add up over groups (`sensitivity`); the cost may be any function of all counts together: multiply-adds, coded
+bytes (`Widths.in_bytes`), milliseconds from a table. One group after the other takes its best count while the others
+stand still, until nothing changes. Where groups do not meet in one layer (the insides of residual blocks) that is the
+exact minimum; where they do (a chain), a point that no single group can better. Lambda is bisected until the cost is
+within the budget, and what the budget leaves over is spent on the group that gains most by it.
 """
 
 from __future__ import annotations

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from gossamer.certify import provable_drop, smallest_by_bets, smallest_provable
 from gossamer.goal import Goal
 from gossamer.graph import Network, trace
@@ -69,18 +71,30 @@ def removable(network: Network) -> str:
     )
 
 
-def outlook(task: Task, goal: Goal, settings: Settings) -> list[str]:
-    """What `--dry-run` prints."""
-    network = trace(task.model, task.example, freeze=settings.protect)
-    numerics, epoch_seconds, _ = epoch_time(task, network, goal, settings)
-    epochs = epochs_per_rung(goal, settings, epoch_seconds, len(task.train))
-    minutes = RUNGS_HOPED_FOR * epochs * epoch_seconds / 60
+def about(task: Task, goal: Goal, network: Network, look: int = 1) -> list[str]:
+    """What is known at once: the data, the goal, the network, and what the test split can prove."""
     return [
         str(task),
         f"goal: {goal}",
         f"network: {network.parameters:,} parameters, {network.macs:,} multiply-adds",
         removable(network),
-        *provable(task, goal),
-        f"training: {numerics}, about {epoch_seconds:.0f} s an epoch, {epochs} epochs a rung; "
-        f"{RUNGS_HOPED_FOR} rungs take about {minutes:.0f} min",
+        *provable(task, goal, look),
     ]
+
+
+def training(task: Task, goal: Goal, settings: Settings, network: Network) -> str:
+    """How long the search will train, from a few steps in each arithmetic."""
+    numerics, epoch_seconds, _ = epoch_time(task, network, goal, settings)
+    epochs = epochs_per_rung(goal, settings, epoch_seconds, len(task.train))
+    minutes = RUNGS_HOPED_FOR * epochs * epoch_seconds / 60
+    return (
+        f"training: {numerics}, about {epoch_seconds:.0f} s an epoch, {epochs} epochs a rung; "
+        f"{RUNGS_HOPED_FOR} rungs take about {minutes:.0f} min"
+    )
+
+
+def outlook(task: Task, goal: Goal, settings: Settings) -> Iterator[str]:
+    """What `--dry-run` prints, line by line as it is known."""
+    network = trace(task.model, task.example, freeze=settings.protect)
+    yield from about(task, goal, network)
+    yield training(task, goal, settings, network)

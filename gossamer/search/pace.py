@@ -68,20 +68,26 @@ def measure_pace(run: Run) -> Pace:
     return Pace(**stored | {"numerics": Numerics.parse(stored["numerics"])})
 
 
-def epochs_in_time(run: Run, pace: Pace, candidate_seconds: float, copies: int = 1) -> Callable[[int, str], int]:
+def epochs_in_time(
+    run: Run, pace: Pace, candidate_seconds: float, copies: int = 1, choosing_seconds: float = 0.0
+) -> Callable[[int, str], int]:
     """How many epochs rung number n, from 1 on, may train so that all that comes after it still fits into the hours.
 
-    `candidate_seconds` is what writing and measuring the candidates of one rung took. Networks get smaller from rung
+    `candidate_seconds` is what writing and measuring the candidates of one rung took, `choosing_seconds` what goes by
+    before each is trained (`proposals.fitting_seconds`). Networks get smaller from rung
     to rung, so an epoch takes no longer than it did in the rung before. Where the pace says no, it is measured once
     more: the machine may have been busy. Then epochs are taken away, unless a number of them was asked for. `copies`
     are trained beside each other. 0, and a note, when nothing fits. Remembered by the run: started again, it comes to
     the same.
     """
 
+    def needed(number: int, epochs: int, epoch_seconds: float) -> float:
+        return choosing_seconds + seconds_needed(run, number, epochs, epoch_seconds, candidate_seconds)
+
     def fitting(number: int, epoch_seconds: float) -> int:
         fewest = pace.epochs if run.settings.epochs is not None else min(FEWEST_EPOCHS, pace.epochs)
         for epochs in range(pace.epochs, fewest - 1, -1):
-            if run.has_time_for(seconds_needed(run, number, epochs, epoch_seconds, candidate_seconds)):
+            if run.has_time_for(needed(number, epochs, epoch_seconds)):
                 return epochs
         return 0
 
@@ -92,7 +98,7 @@ def epochs_in_time(run: Run, pace: Pace, candidate_seconds: float, copies: int =
             again = copies * tuning_seconds(run.task, run.network, run.goal, run.settings, pace.numerics)
             epoch_seconds = min(epoch_seconds, again)
             epochs = max(epochs, fitting(number, epoch_seconds))
-        minutes = seconds_needed(run, number, pace.epochs, epoch_seconds, candidate_seconds) / 60
+        minutes = needed(number, pace.epochs, epoch_seconds) / 60
         if epochs == 0:
             run.note(f"stopped before '{name}': with what comes after it, it needs about {minutes:.0f} min")
         elif epochs < pace.epochs:

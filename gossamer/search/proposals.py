@@ -18,6 +18,7 @@ those of the original on calibration images, not an accuracy.
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache, partial
 from itertools import islice
@@ -38,6 +39,7 @@ from gossamer.tuning.batch_norm import reestimate_batch_norms
 POWERS, DRAWS, SPREAD = (1.0, 1.5, 2.0), 5, 0.5
 FINALISTS, SHARE = 2, 8  # each of them is trained for an eighth of the epochs
 BATCHES = 4
+TIMED_AT = 0.7  # of the cost
 
 Counts = dict[str, int]
 
@@ -56,6 +58,21 @@ def proposals(widths: Widths, share: float, most: Mapping[str, int], seed: int =
         if counts is not None and counts not in found:
             found.append(counts)
     return found
+
+
+def fitting_seconds(run: Run, widths: Widths) -> float:
+    """Seconds that the proposals of one rung take before anything is trained; one is timed, once a run."""
+
+    def compute() -> float:
+        counts = widths.within(TIMED_AT, {})
+        if counts is None:
+            return 0.0
+        distance, start = distances(run), time.monotonic()
+        distance(narrowed(run, run.network, counts)[1])
+        number = 1 if "ram" in run.goal.fit else len(POWERS) + DRAWS
+        return (number + FINALISTS) * (time.monotonic() - start)  # those that are trained are cut anew
+
+    return float(run.stage("seconds of proposals", compute))
 
 
 def _bent(power: float, factors: Mapping[str, float], name: str, loss: float) -> float:

@@ -62,8 +62,9 @@ class Settings:
 
     `epochs` is per rung of the ladder, `numerics` the arithmetic of training ("channels_last bfloat16"): None lets
     the run choose, by what this machine does fastest. `latency_table`: the folder of a bundle that came back from
-    another machine, whose milliseconds then count (`search.board`). `coding`: of `gossamer.coding.CHOICES`, by how the
-    files of candidates are coded, where the recipe has no coder of its own.
+    another machine, whose milliseconds then count (`search.board`), or of a run on this one, whose table is taken over
+    (`search.measured_table`). `coding`: of `gossamer.coding.CHOICES`, by how the files of candidates are coded, where
+    the recipe has no coder of its own.
     """
 
     seed: int = 0

@@ -49,7 +49,7 @@ def run(user_task, trained, tmp_path, monkeypatch):
 
 
 def written(run):
-    return fewer_channels._written(run, run.step_folder(0, "uncut"), "uncut", run.network, Plan())
+    return fewer_channels.written_forms(run, run.step_folder(0, "uncut"), "uncut", run.network, Plan())
 
 
 def test_int8_that_rounding_spoils_is_trained(run):

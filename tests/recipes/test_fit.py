@@ -3,15 +3,29 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
 import pytest
 
 import gossamer
 from gossamer.certify import recheck
 from gossamer.goal import Goal
+from gossamer.graph import trace
 from gossamer.measure.working_memory import working_memory
+from gossamer.quantize.static_int8 import quantize_int8, with_values
+from gossamer.recipes import fewer_channels
+from gossamer.recipes import fit as fit_module
+from gossamer.recipes.cut_to_limits import Aim, Cut, bettered
+from gossamer.recipes.fewer_channels import Demand
+from gossamer.recipes.fit import packed
+from gossamer.search import candidate
+from gossamer.search.claims import most_claims_bytes
 from gossamer.search.memory_model import MemoryModel
 from gossamer.search.proof import ToleranceNotMet
-from gossamer.search.run import Settings
+from gossamer.search.run import Run, Settings
+from gossamer.search.watch import Watch
 
 SETTINGS = Settings(epochs=8, batch_size=32, learning_rate=0.05, augment=False, numerics="plain float32")
 
@@ -45,6 +59,153 @@ def test_what_fits_already_is_only_written(fit):
     result = fit(macs=10**9)
     assert result.report.chosen == "uncut, float32"
     assert len(result.candidates) == 1
+
+
+def test_what_fits_is_tuned_on_while_time_is_left_and_nothing_is_trained_twice(user_task, trained, tmp_path):
+    """Two epochs leave something to be learned; the same command reads back what the first one made."""
+    task, goal = user_task(trained), Goal(fit={"macs": 3000})
+    settings, out = replace(SETTINGS, epochs=2, learning_rate=0.005), tmp_path / "run"
+    result = gossamer.compress(task, goal, out=out, settings=settings, ledger=tmp_path / "l.json")
+    qualities = {candidate.name: candidate.quality for candidate in result.candidates if candidate.verdict.accepted}
+    first = next(iter(qualities))
+    assert f"{first.removesuffix(', float32')}, again, float32" in qualities
+    assert max(qualities.values()) > qualities[first]
+    assert result.report.chosen == max(qualities, key=lambda name: qualities[name])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Run, "tune", lambda *given, **more: pytest.fail("trained once more"))
+        again = gossamer.compress(task, goal, out=out, settings=settings, ledger=tmp_path / "l.json")
+    assert [candidate.name for candidate in again.candidates] == [candidate.name for candidate in result.candidates]
+
+
+def test_without_time_what_fits_first_is_delivered(user_task, trained, tmp_path, monkeypatch):
+    answers = iter([True])
+    monkeypatch.setattr(Run, "has_time_for", lambda self, seconds: next(answers, False))
+    settings = replace(SETTINGS, epochs=2, learning_rate=0.005)
+    goal = Goal(fit={"macs": 3000}, hours=1)
+    result = gossamer.compress(
+        user_task(trained), goal, out=tmp_path / "run", settings=settings, ledger=tmp_path / "l.json"
+    )
+    assert [candidate.verdict.accepted for candidate in result.candidates] == [False, True]
+    assert any("stopped before" in note and "again" in note for note in result.report.notes)
+
+
+def test_a_file_that_fits_is_trained_on_in_the_bits_that_the_limit_leaves(user_task, trained, tmp_path, monkeypatch):
+    """Planted: what rounding and each training give; the first trained file is a tenth smaller than it may be."""
+    task, limit = user_task(trained), 1100
+    network = trace(task.model, task.example)
+    run = Run(tmp_path / "run", task, Goal(fit={"bytes": limit}), "auto", network, SETTINGS, Watch())
+    uncut = fewer_channels.uncut_written(run)[-1]
+    outcomes = iter([(0.9, 0.85), (1.0, 0.86), (1.1, 0.9), (1.0, 0.85), (1.0, 0.86)])
+    asked = []
+
+    def tuned_to(run, number, demand, previous, epochs):
+        used, quality = next(outcomes)
+        asked.append(demand)
+        sizes = replace(previous.sizes, coded=round(used * limit) - most_claims_bytes(run))
+        verdict = replace(previous.verdict, accepted=used <= 1)
+        return replace(previous, name=demand.name, sizes=sizes, quality=quality, verdict=verdict)
+
+    exact = fit_module.rounded
+    monkeypatch.setattr(fit_module, "rounded", lambda *given: replace(exact(*given), quality=0.8))
+    monkeypatch.setattr(fit_module.fewer_bytes, "tuned_to", tuned_to)
+    found = packed(run, 1, uncut, lambda number, name: 1)
+    assert [candidate.quality for candidate in found[-5:]] == [0.85, 0.86, 0.9, 0.85, 0.86]
+    first, second, third, fourth, _ = asked
+    assert second.bits == pytest.approx(1.1 * first.bits)
+    assert third.bits == second.bits, "there was no room: once more at the same bits"
+    assert third.name == f"{second.name}, again"
+    assert fourth.bits < third.bits, "the one before was too large"
+
+
+# --- how it goes on, on planted outcomes -----------------------------------------------------------------------------
+
+
+class Planted(Aim):
+    """An aim whose cuts keep a latency of so many ms a share, and whose quality is what is planted, by the attempt."""
+
+    def __new__(cls, *given):
+        return object.__new__(cls)
+
+    def __init__(self, limit, qualities):
+        asked = {"asked": [], "qualities": iter(qualities), "limit": limit}
+        for name, value in asked.items():
+            object.__setattr__(self, name, value)
+        goal = SimpleNamespace(fit={"latency": limit})
+        object.__setattr__(self, "run", SimpleNamespace(goal=goal))
+        object.__setattr__(self, "memory", None)
+
+    def plant(self, demand):
+        took = 10 * demand.share
+        verdict = SimpleNamespace(accepted=took <= self.limit)
+        best = SimpleNamespace(
+            quality=next(self.qualities), verdict=verdict, limited=lambda run: {"latency": took}, demand=demand
+        )
+        return Cut(demand, [best])
+
+    def cut(self, share, made):
+        self.asked.append(round(share, 3))
+        return self.plant(Demand(share, "time"))
+
+    def once_more(self, cut, made):
+        self.asked.append("again")
+        return self.plant(cut.demand.once_more())
+
+
+@pytest.mark.parametrize(
+    ("qualities", "asked"),
+    [
+        ([0.80, 0.80, 0.70, 0.70], ["again", 0.495]),  # two betters nothing
+        ([0.80, 0.81, 0.85, 0.86, 0.86, 0.86], ["again", 0.495, "again", "again", "again"]),  # the gentler one goes on
+        ([0.80, 0.81, 0.75, 0.83, 0.8, 0.8], ["again", 0.495, "again", "again", "again"]),
+        ([0.80, 1.0], ["again"]),  # no answer is wrong
+    ],
+)
+def test_what_fits_is_tuned_on_then_cut_less_then_tuned_on(qualities, asked):
+    """A limit of 5 ms; the first cut takes 4."""
+    aim = Planted(5.0, qualities)
+    made = bettered(aim, [aim.plant(Demand(0.4, "time"))])
+    assert aim.asked == asked
+    assert len(made) == 1 + len(asked)
+
+
+def test_gentler_cuts_keep_below_one_that_was_too_wide():
+    aim = Planted(5.0, [0.8, 0.8, 0.81, 0.8, 0.8, 0.8, 0.8])
+    missed, fits = aim.plant(Demand(0.6, "time")), aim.plant(Demand(0.4, "time"))
+    assert aim.gentler(fits, None) == pytest.approx(0.495)
+    assert aim.gentler(fits, 0.44) == pytest.approx(0.42)
+    assert aim.gentler(fits, 0.41) is None
+    made = bettered(aim, [missed, fits])
+    assert all(cut.demand.share <= 0.5 for cut in made[1:])
+
+
+# --- int8 that is trained --------------------------------------------------------------------------------------------
+
+SPOILED = {"fc.bias": np.array([100, 0, 0, 0], np.float32)}
+
+
+def spoil(monkeypatch):
+    """int8 is rounded so badly that it takes all images for one class."""
+    monkeypatch.setattr(
+        candidate, "quantize_int8", lambda *given, **more: with_values(quantize_int8(*given, **more), SPOILED)
+    )
+
+
+def test_int8_that_alone_fits_is_trained_where_its_answers_are_clearly_worse(fit, monkeypatch):
+    spoil(monkeypatch)
+    result = fit(ram=4096)
+    names = [candidate.name for candidate in result.candidates]
+    assert names[:3] == ["uncut, float32", "uncut, int8", "uncut, int8 trained"]
+    assert result.report.chosen.startswith("uncut")
+    assert result.report.chosen.endswith("int8 trained")
+    assert result.report.compressed.quality > 0.9
+    assert result.report.compressed.ram_bytes <= 4096
+
+
+def test_int8_is_left_alone_where_float32_fits_too(fit, monkeypatch):
+    spoil(monkeypatch)
+    result = fit(ram=10_000)
+    assert [candidate.name for candidate in result.candidates] == ["uncut, int8", "uncut, float32"]
+    assert result.report.chosen == "uncut, float32"
 
 
 def test_what_cannot_fit_is_said(fit):

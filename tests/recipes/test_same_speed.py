@@ -40,7 +40,7 @@ def run(user_task, trained, tmp_path, monkeypatch):
 
 def written(run):
     """float32 and int8 of the uncut network."""
-    both = fewer_channels._written(run, run.step_folder(0, "uncut"), "uncut", run.network, Plan())
+    both = fewer_channels.written_forms(run, run.step_folder(0, "uncut"), "uncut", run.network, Plan())
     return sorted(both, key=lambda candidate: candidate.plan.int8)
 
 

@@ -39,6 +39,16 @@ def test_filters_and_readers_of_zeros_alone_make_a_channel_idle(network, name, d
     assert np.flatnonzero(~keep[INNER]).tolist() == [0, 5]
 
 
+def test_idle_channels_stay_where_the_runtime_would_like_the_count_less(network):
+    silence(network, INNER, 0, [0, 5, 7, 8, 9, 10, 11, 12, 13, 14])
+    assert keep_busy(network)[INNER].sum() == 22
+    kept = keep_busy(network, multiple=8)[INNER]
+    assert kept.sum() == 24
+    assert kept[[1, 2, 3, 4, 6, *range(15, 32)]].all(), "those that are busy are among them"
+    silence(network, INNER, 0, list(range(32)))
+    assert not keep_busy(network, multiple=8)[INNER].any(), "a branch may still end"
+
+
 def test_a_channel_of_the_stream_is_busy_while_one_block_writes_it(network):
     silence(network, "layer2.0.conv2.weight", 0, [3])
     assert keep_busy(network) == {}

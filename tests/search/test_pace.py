@@ -115,6 +115,13 @@ def test_epochs_are_taken_away_before_a_rung_is_given_up(left, again, asked, epo
     assert len(run.notes) == (epochs < 8)
 
 
+def test_what_goes_by_before_a_training_is_reserved(monkeypatch):
+    """80 s are left, the end takes 20 s, choosing channels 20 s, and an epoch 10 s."""
+    monkeypatch.setattr(module, "tuning_seconds", lambda *given: 10)
+    run, pace = TimedRun(80), Pace(PLAIN, epoch_seconds=10, epochs=8, trials_ms={})
+    assert epochs_in_time(run, pace, candidate_seconds=4, choosing_seconds=20)(1, "a rung") == 4
+
+
 @pytest.mark.parametrize(("last", "epochs"), [(4, 8), (30, 6)])
 def test_a_rung_takes_no_longer_than_the_one_before(last, epochs, monkeypatch):
     """Its network is smaller; 80 s are left, the end takes 20 s, and an epoch of the original 10 s."""

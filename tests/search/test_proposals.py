@@ -112,6 +112,16 @@ def test_the_distance_is_that_from_the_original(run):
     assert 0 < distance(near) < distance(far)
 
 
+def test_choosing_among_proposals_is_timed_before_the_first_rung_is_promised(run, widths, monkeypatch):
+    """One is cut, fitted and asked in two planted seconds; eight are, and the two that are trained once more."""
+    clock = iter([10.0, 12.0])
+    monkeypatch.setattr(module.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(run, "stage", lambda name, compute: compute())
+    monkeypatch.setattr(module, "distances", lambda run: lambda network: 0.0)
+    monkeypatch.setattr(module, "narrowed", lambda run, parent, counts: ({}, parent))
+    assert module.fitting_seconds(run, widths) == 10 * 2.0
+
+
 def test_what_was_decided_is_not_asked_again(run, widths, monkeypatch):
     found, folder = worst_first(run, widths), run.step_folder(1, "cut")
     _, network, left = best_of(run, run.network, found, folder, "cut", 16)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +14,8 @@ from gossamer.described_task import task_from
 from gossamer.graph import trace
 from gossamer.rates import Global, counts_within
 from gossamer.search.frontier import allocate
-from gossamer.search.sensitivity import measure_sensitivities
-from gossamer.search.widths import choose_channels, scores_of
+from gossamer.search.sensitivity import Sensitivity, measure_sensitivities
+from gossamer.search.widths import TENSOR_BYTES, Widths, choose_channels, scores_of
 from gossamer.tuning.batch_norm import reestimate_batch_norms
 from gossamer.tuning.reconstruction import reconstruct
 from gossamer.zoo.cifar_resnet import CifarResNet
@@ -53,6 +54,37 @@ def test_channels_of_a_cut_are_found_again():
     places = original.channels_of(smaller)
     assert places[group.name] == [(group.name, int(place)) for place in np.flatnonzero(keep)]
     assert set(places) == {group.name for group in original.groups}
+
+
+def test_where_bytes_count_the_layers_whose_bytes_are_many_are_cut():
+    """Every group loses alike; the bits of one late layer are many, its multiply-adds few."""
+    torch.manual_seed(0)
+    network = trace(CifarResNet(8), torch.zeros(1, 3, 32, 32))
+    inner = {f"layer{stage}.0.conv1.weight": 16 * 2 ** (stage - 1) for stage in (1, 2, 3)}
+    options = {name: list(range(2, size + 1, 2)) for name, size in inner.items()}
+    alike = {name: Sensitivity((0, size), (1.0, 0.0)) for name, size in inner.items()}
+    widths = Widths(network, options, alike, network.macs_if)
+    bits = {layer.name: 0.5 for layer in network.layers} | {"layer3.0.conv2.weight": 6.0}
+    coded = widths.in_bytes(bits)
+    weights = {layer.name: math.prod(layer.shape) for layer in network.layers}
+    assert network.weights_if({}) == weights
+    everything = sum(weights[name] * bits[name] / 8 + TENSOR_BYTES for name in weights)
+    assert coded.cost({}) == pytest.approx(everything)
+    shares = [
+        {name: count / inner[name] for name, count in chosen.within(0.7, {}).items()} for chosen in (widths, coded)
+    ]
+    by_macs, by_bytes = shares
+    last = "layer3.0.conv1.weight"
+    assert by_bytes[last] == min(by_bytes.values()) < by_macs[last]
+    assert coded.cost({name: round(share * inner[name]) for name, share in by_bytes.items()}) <= 0.7 * everything
+
+
+def test_a_branch_that_ends_takes_no_bytes_and_unknown_layers_take_32_bits():
+    network = trace(CifarResNet(8), torch.zeros(1, 3, 32, 32))
+    widths = Widths(network, {}, {}, network.macs_if)
+    left = {name: n for name, n in network.weights_if({}).items() if not name.startswith("layer2.0.conv")}
+    ended = widths.bytes_if({"layer2.0.conv1.weight": 0}, {})
+    assert ended == pytest.approx(sum(4 * n + TENSOR_BYTES for n in left.values()))
 
 
 @pytest.mark.slow
