@@ -14,7 +14,8 @@ Differs from the paper: reconstructed from its abstract; what is read into it is
 1. Layers are asked in forward order; the error is that on images of the selection split.
 2. A round is accepted by what it loses against the original, not against the round before.
 3. Error tolerance before tuning: `tolerance`, or as much as the goal allows.
-4. Filters are scored with their batch norms folded in: beside a batch norm the norm of the bare filter says nothing.
+4. Filters start and are scored with their batch norms folded in: beside a batch norm the norm of the bare filter says
+   nothing. What a start divided by is taken out of the score again, as ||W / start|| does it where W itself is divided.
 5. Only layers that no sum ties to others are cut.
 """
 
@@ -26,9 +27,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
+from gossamer.filters import GroupMatrices, L1Norm
 from gossamer.filters import ImportanceWeights as Criterion
-from gossamer.filters import L1Norm
 from gossamer.filters.importance_weights import FROM_DATA, STARTS, start
 from gossamer.graph import Group, Network
 from gossamer.plan import Plan
@@ -120,12 +122,12 @@ class ImportanceWeights:
         learning = min(epochs - 1, max(1, round(self.learning * epochs))) if self.learning else 0
         learned: Scores = {}
         if learning:
-            plug = self._weights(run, network, groups)
+            plug, divided = self._weights(run, network, groups)
             words = f"{name}, weights"
             run.tune(network.module, (plug,), numerics, learning, folder, words, "weights", gently=0.1, preparing=True)
             for group in groups:
                 value = plug.values[group.name].detach().cpu()
-                learned[group.name] = value.numpy()
+                learned[group.name] = (value / divided[group.name]).numpy()
                 fold_in(network.tensors, reading(group), value)
             reestimate_batch_norms(network.module, run.calibration_batches())
         network = without(run, network, self._keep(run, network, groups, self._scores(network, groups, learned)))
@@ -136,24 +138,32 @@ class ImportanceWeights:
         run.forget_training(folder)
         return candidate
 
-    def _weights(self, run: Run, network: Network, groups: Sequence[Group]) -> Plug:
-        """The plug with its first values; of a start from data, the network is divided by them."""
-        tensors, rng = network.module.state_dict(), np.random.default_rng(run.settings.seed)
+    def _weights(self, run: Run, network: Network, groups: Sequence[Group]) -> tuple[Plug, dict[str, Tensor]]:
+        """The plug with its first values, and what the network is divided by: those that come from data, or 1.
+
+        The readers of a channel are divided, since its factor acts there; its filter stays as it was.
+        """
+        rng = np.random.default_rng(run.settings.seed)
         active: Scores = {}
         if self.start == "activation":
             active = activity(network, groups, next(run.calibration_batches()))
-        values = {}
+        matrices = _as_deployed(network, groups)
+        values, divided = {}, {}
         for group in groups:
-            matrices = replace(matrices_of(group, tensors), activity=active.get(group.name))
-            values[group.name] = torch.from_numpy(start(self.start, matrices, rng))
+            of = replace(matrices[group.name], activity=active.get(group.name))
+            values[group.name] = divided[group.name] = torch.from_numpy(start(self.start, of, rng))
             if self.compensated and self.start in FROM_DATA:
-                fold_in(network.tensors, reading(group), 1 / values[group.name])
-        return Plug(groups, values, strength=self.strength)
+                fold_in(network.tensors, reading(group), 1 / divided[group.name])
+            else:
+                divided[group.name] = torch.ones(group.size)
+        return Plug(groups, values, strength=self.strength), divided
 
     def _scores(self, network: Network, groups: Sequence[Group], learned: Scores) -> Scores:
-        """By what was learned, and by the filters as they will be deployed: with their batch norms folded in."""
-        folded = folded_weights(network)
-        matrices = {group.name: matrices_of(group, folded) for group in groups}
+        """By what was learned, in units of what the network was divided by, times the norm of the filter as deployed.
+
+        Before anything is learned that is the norm alone, wherever the weights start.
+        """
+        matrices = _as_deployed(network, groups)
         if not learned:
             return {name: L1Norm().score(of) for name, of in matrices.items()}
         return {name: Criterion().score(replace(of, learned=learned[name])) for name, of in matrices.items()}
@@ -168,3 +178,9 @@ class ImportanceWeights:
         rule = ErrorTolerance(max(allowed, 1 / self.images))
         parts = {group.name: group.part for group in groups}
         return rule.keep(scores, error_without(run, network, groups, self.images), parts)
+
+
+def _as_deployed(network: Network, groups: Sequence[Group]) -> dict[str, GroupMatrices]:
+    """The filters of each group with their batch norms folded in."""
+    folded = folded_weights(network)
+    return {group.name: matrices_of(group, folded) for group in groups}

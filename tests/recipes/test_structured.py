@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 import re
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,13 +16,16 @@ import torch
 import gossamer
 from gossamer.compress import searched
 from gossamer.files import read_json
+from gossamer.filters.importance_weights import FROM_DATA, STARTS
 from gossamer.goal import Goal
 from gossamer.graph import trace
 from gossamer.recipes import recipe_named
 from gossamer.recipes.adversarial_selection import channels_on
+from gossamer.recipes.importance_weights import ImportanceWeights
 from gossamer.search.run import Run, Settings
 from gossamer.search.watch import Watch
 from gossamer.tuning import Grafting
+from gossamer.tuning.gates import fold_in, reading
 from gossamer.tuning.scratch import forget
 
 SETTINGS = Settings(epochs=2, batch_size=64, augment=False, numerics="plain float32", learning_rate=0.05)
@@ -249,3 +254,65 @@ def test_channels_on_are_whole_parts_and_a_branch_may_end():
     assert not off["inner.weight"].any()
     assert all(off[group.name].sum() == group.multiple_of for group in groups if group.name != "inner.weight")
     network.cut(off)
+
+
+# --- importance-weights: where it starts, and what it ranks by
+
+
+class Normed(torch.nn.Module):
+    """A convolution with a batch norm, and one that reads it."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.norm = torch.nn.Conv2d(3, 16, 3, padding=1, bias=False), torch.nn.BatchNorm2d(16)
+        self.reads, self.last = torch.nn.Conv2d(16, 8, 3, padding=1), torch.nn.Linear(8, 4)
+
+    def forward(self, x):
+        return self.last(torch.relu(self.reads(torch.relu(self.norm(self.conv(x))))).mean((2, 3)))
+
+
+def as_inserted(module, start, moved, images):
+    """Scores of the first group when the weights have moved from their start so much, and what the network answers."""
+    network = trace(module, images)
+    groups = network.prunable[:1]
+    run = SimpleNamespace(settings=SimpleNamespace(seed=0), calibration_batches=lambda: iter([images]))
+    recipe = ImportanceWeights(start=start)
+    plug, divided = recipe._weights(run, network, groups)
+    name = groups[0].name
+    learned = {name: (moved * plug.values[name].detach() / divided[name]).numpy()}
+    fold_in(network.tensors, reading(groups[0]), plug.values[name].detach())
+    with torch.no_grad():
+        return recipe._scores(network, groups, learned)[name], plug.values[name].detach(), network.module.eval()(images)
+
+
+@pytest.mark.parametrize("start", STARTS)
+def test_a_filter_rescaled_against_its_batch_norm_is_ranked_the_same(start):
+    torch.manual_seed(0)
+    module, images = Normed(), torch.randn(8, 3, 8, 8)
+    for _ in range(50):
+        module(torch.randn(16, 3, 8, 8))
+    module.eval()
+    rescaled, by = copy.deepcopy(module), torch.exp(torch.randn(16))
+    with torch.no_grad():
+        rescaled.conv.weight *= by[:, None, None, None]
+        rescaled.norm.running_mean *= by
+        rescaled.norm.running_var.mul_(by**2).add_((by**2 - 1) * rescaled.norm.eps)
+    moved = 0.5 + torch.rand(16)
+    (scores, values, answers), (again, same, answered) = (
+        as_inserted(one, start, moved, images) for one in (module, rescaled)
+    )
+    assert torch.allclose(answers, answered, atol=1e-6)
+    assert torch.allclose(values, same, rtol=1e-4)
+    assert np.allclose(scores, again, rtol=1e-4)
+
+
+@pytest.mark.parametrize("start", FROM_DATA)
+def test_a_start_that_the_network_is_divided_by_does_not_enter_the_ranking(start):
+    """Before anything is learned the norm of the filter decides, as from weights of one."""
+    torch.manual_seed(0)
+    module, images = Normed().eval(), torch.randn(8, 3, 8, 8)
+    scores, values, answers = as_inserted(module, start, 1.0, images)
+    plain, ones, expected = as_inserted(module, "ones", 1.0, images)
+    assert not torch.allclose(values, ones, atol=0.01)
+    assert torch.allclose(answers, expected, atol=1e-6), "nothing changes at first"
+    assert np.allclose(scores, plain)
