@@ -7,6 +7,8 @@ Paper: S. S. Sawant et al., Applied Sciences 12(21), 2022, 11184.
         k = the most filters whose going raises the error by at most eps_l, found by bisection
     eps_l = (eps - what earlier layers used) / layers left
 
+Cost: log2 K evaluations for a group of K channels; some ten times as many where a budget is met.
+
 Differs from the paper: reconstructed from its abstract, which states a predefined error tolerance in place of a rate.
 1. The tolerance is per layer, with what a layer leaves carried on; a global cut empties narrow layers.
 2. It holds before fine-tuning, where errors are cheap to ask; the network is accepted by its error after it.

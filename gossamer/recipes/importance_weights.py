@@ -13,7 +13,8 @@ Cost: a training of `--epochs` for each round, the weights' part within it; log2
 Differs from the paper: reconstructed from its abstract; what is read into it is listed in these files.
 1. Layers are asked in forward order; the error is that on images of the selection split.
 2. A round is accepted by what it loses against the original, not against the round before.
-3. Error tolerance before tuning: `tolerance`, or as much as the goal allows.
+3. Error tolerance before tuning: `tolerance`, or as much as the goal allows. Each round has it anew, counted from the
+   error at its own start; only what is accepted is held against the original.
 4. Filters start and are scored with their batch norms folded in: beside a batch norm the norm of the bare filter says
    nothing. What a start divided by is taken out of the score again, as ||W / start|| does it where W itself is divided.
 5. Only layers that no sum ties to others are cut.

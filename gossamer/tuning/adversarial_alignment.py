@@ -10,6 +10,8 @@ used.
     factors        FISTA, every so many batches: y = m + (a - 1) / a' (m - m_before), a' = (1 + sqrt(1 + 4 a^2)) / 2,
                    m = max(0, soft(y - lr g, lr lambda))                     soft(x, t) = sign(x) max(0, |x| - t)
 
+Cost: a forward pass of the original for each batch; the discriminator is small beside it.
+
 Differs from the paper:
 1. One factor a channel, as Y. Wei, Y. Chen (AMAS, doi 10.1007/s00034-021-01668-y) count channels; the paper has one a
    residual block in ResNets. It acts on the weights that read the channel.
@@ -18,7 +20,9 @@ Differs from the paper:
 4. The factors are updated as often in the whole training as in the code's 100 epochs, `UPDATES` times, and lambda is
    such that a factor that no loss holds falls by `pull` in all, FISTA's momentum included. That momentum is never
    reset, and the rates of factors and discriminator stay: there are no steps of the learning rate to do it at.
-5. Where an image has many answers, one a pixel or an anchor, the discriminator judges each by itself.
+5. The discriminator has no biases and does not decay; the code's layers have biases, and decay by 2e-4. The network's
+   own rate is one cosine, as in all trainings here, not the code's steps of a tenth every 30 epochs.
+6. Where an image has many answers, one a pixel or an anchor, the discriminator judges each by itself.
 """
 
 from __future__ import annotations

@@ -9,11 +9,14 @@ Compression", ICPR 2018, arXiv 1712.01721. Forward with v(w), s the logistic fun
     loss + pull sum_l n_l / n mean over w of s(beta (|w| - t_l))                       n_l weights of n
     beta from 10 to 1000, in spreads of the layer; at the end exactly zero where -a < w < b
 
+Cost: some passes over the weights in each step, two sigmoids a weight among them.
+
 Differs from the paper: the function is known, the rest is reconstructed from its abstract.
 1. The regulariser, the share of survivors made smooth, is ours; so is how beta grows.
 2. t = spread x softplus(u) with u learned by Adam, and at most 3 spreads.
 3. With `target`, `pull` is steered so that the share of survivors follows a schedule down to it.
 4. A filter all of whose weights are below the threshold gets no gradient of the loss (`plug.StraightThrough`).
+5. There is no term on v(w): the weights themselves decay as the loop has it, those below a threshold too.
 """
 
 from __future__ import annotations
