@@ -8,7 +8,10 @@ Paper: S. S. Sawant et al., Applied Sciences 12(21), 2022, 11184.
     cut     the filters of the smallest weights; the weights of the others are folded in
     tune    with labels; again, from learning on, until the tolerance is used up or hardly anything goes
 
-Cost: a training of `--epochs` for each round, the weights' part within it; log2 K evaluations a layer.
+Told a share of the multiply-adds, there is one round, and as much error is tolerated as that takes.
+
+Cost: a training of `--epochs` for each round, the weights' part within it; log2 K evaluations a layer,
+ten times as many with `macs`.
 
 Differs from the paper: reconstructed from its abstract; what is read into it is listed in these files.
 1. Layers are asked in forward order; the error is that on images of the selection split.
@@ -22,7 +25,7 @@ Differs from the paper: reconstructed from its abstract; what is read into it is
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -35,9 +38,10 @@ from gossamer.filters import ImportanceWeights as Criterion
 from gossamer.filters.importance_weights import FROM_DATA, STARTS, start
 from gossamer.graph import Group, Network
 from gossamer.plan import Plan
-from gossamer.rates import Energy, ErrorTolerance, Uniform
+from gossamer.rates import Energy, ErrorTolerance, Uniform, counts_within
 from gossamer.recipes.cut_filters import IMAGES, uncut_first, without
 from gossamer.recipes.fewer_bytes import on_fine_grid
+from gossamer.recipes.fewer_channels import Demand
 from gossamer.search.candidate import Candidate, reopened
 from gossamer.search.evidence import Scores, activity, error_without, untied
 from gossamer.search.pace import measure_pace
@@ -60,8 +64,9 @@ class ImportanceWeights:
 
     `learning`: the share of a round's epochs in which the weights are learned, `strength` of the penalty on them; 0
     learns none, and filters go by their norm alone. `tolerance`: points of error before tuning, 0 for the goal's;
-    `mode` "energy" or "uniform" drops a share instead, `dropped`, of each layer's importance or filters. `images`: that
-    the error is asked on.
+    `mode` "energy" or "uniform" drops a share instead, `dropped`, of each layer's importance or filters. `macs`: the
+    share of multiply-adds that is left after one round, whatever `tolerance` or `dropped` that takes; 0 goes round
+    after round. `images`: that the error is asked on.
     """
 
     start: str = "l1"
@@ -70,6 +75,7 @@ class ImportanceWeights:
     strength: float = 1e-4
     tolerance: float = 0.0
     mode: str = "error"
+    macs: float = 0.0
     dropped: float = 0.05
     images: int = IMAGES
 
@@ -82,6 +88,10 @@ class ImportanceWeights:
             raise ValueError(f"learning of importance-weights must be in [0, 1), got {self.learning}")
         if not 0 < self.dropped < 1:
             raise ValueError(f"dropped of importance-weights must be in (0, 1), got {self.dropped}")
+        if not 0 <= self.macs < 1:
+            raise ValueError(f"macs of importance-weights must be a share in (0, 1), or 0 for rounds, got {self.macs}")
+        if self.macs and self.tolerance:
+            raise ValueError("expected macs or tolerance of importance-weights, got both; leave one out")
         if not 0 <= self.tolerance < 100:
             raise ValueError(f"tolerance of importance-weights must be in [0, 100) points, got {self.tolerance}")
 
@@ -89,6 +99,8 @@ class ImportanceWeights:
         """The uncut network, then one round after the other."""
         run.goal.must_be_a_tolerance("importance-weights")
         tried, epochs_for = uncut_first(run)
+        if self.macs:
+            return tried + self._told(run, epochs_for)
         good, macs = None, run.network.macs
         for number in range(1, ROUNDS + 1):
             name = f"round {number}"
@@ -111,6 +123,22 @@ class ImportanceWeights:
                 break
             good, macs = candidate, candidate.macs
         return tried
+
+    def _told(self, run: Run, epochs_for: Callable[[int, str], int]) -> list[Candidate]:
+        """One round, down to the share of multiply-adds that was asked for."""
+        name = Demand(self.macs, "MACs").name
+        epochs = epochs_for(1, name)
+        if epochs <= bool(self.learning):
+            run.note(f"'{name}' was left out: there was time for {epochs} epochs, and cutting takes one before it")
+            return []
+        try:
+            candidate = self._round(run, 1, name, None, epochs)
+        except Diverged as error:
+            run.note(f"'{name}' was given up: {error}")
+            return []
+        if candidate.macs > self.macs * run.network.macs:
+            run.note(f"'{name}' keeps {100 * candidate.macs / run.network.macs:.1f} %: no fewer filters may stay")
+        return [candidate]
 
     def _round(self, run: Run, number: int, name: str, previous: Candidate | None, epochs: int) -> Candidate:
         """Learn weights, cut by them, tune."""
@@ -172,6 +200,8 @@ class ImportanceWeights:
     def _keep(
         self, run: Run, network: Network, groups: Sequence[Group], scores: Scores
     ) -> dict[str, NDArray[np.bool_]]:
+        if self.macs:
+            return self._keep_within(run, network, groups, scores, self.macs * run.network.macs)
         if self.mode in SHARES:
             counts = SHARES[self.mode].counts(scores, 1 - self.dropped)
             return {group.name: group.best(scores[group.name], group.whole(counts[group.name])) for group in groups}
@@ -179,6 +209,18 @@ class ImportanceWeights:
         rule = ErrorTolerance(max(allowed, 1 / self.images))
         parts = {group.name: group.part for group in groups}
         return rule.keep(scores, error_without(run, network, groups, self.images), parts)
+
+    def _keep_within(
+        self, run: Run, network: Network, groups: Sequence[Group], scores: Scores, budget: float
+    ) -> dict[str, NDArray[np.bool_]]:
+        """What stays where the network may cost so many multiply-adds."""
+        if self.mode in SHARES:
+            multiples = {group.name: group.multiple_of for group in groups}
+            counts = counts_within(SHARES[self.mode], scores, network.macs_if, budget, multiples)
+            return {group.name: group.best(scores[group.name], counts[group.name]) for group in groups}
+        parts = {group.name: group.part for group in groups}
+        error = error_without(run, network, groups, self.images)
+        return ErrorTolerance(1 / self.images).keep_within(scores, error, network.macs_if, budget, parts)
 
 
 def _as_deployed(network: Network, groups: Sequence[Group]) -> dict[str, GroupMatrices]:

@@ -63,7 +63,8 @@ AfterEpoch = Callable[[int, Mapping[str, Tensor], Mapping[str, Tensor]], None]
 class AdversarialAlignment(Plug):
     """`pull`: how far a factor that no loss holds falls in the whole training; `fidelity` is the paper's mu.
 
-    `width`: numbers that the discriminator judges at a time (`answer_width`).
+    `width`: numbers that the discriminator judges at a time (`answer_width`). `labelled`: the task's own loss is added,
+    as AMAS tunes what it has chosen; without groups there are no factors, and the outputs alone are aligned.
     """
 
     taught: ClassVar[bool] = True
@@ -77,6 +78,7 @@ class AdversarialAlignment(Plug):
         start: str = "ones",
         rate: float = 1e-2,
         seed: int = 0,
+        labelled: bool = False,
         after_epoch: AfterEpoch | None = None,
     ) -> None:
         if not pull > 0:
@@ -84,6 +86,7 @@ class AdversarialAlignment(Plug):
         if start not in ("ones", "normal"):
             raise ValueError(f"start must be ones or normal, got '{start}'")
         self.pull, self.fidelity, self.rate, self.after_epoch = pull, fidelity, rate, after_epoch
+        self.labelled = labelled
         generator = torch.Generator().manual_seed(seed)
         self.members = {group.name: reading(group) for group in groups}
         self.factors: dict[str, Tensor] = {}
@@ -132,7 +135,8 @@ class AdversarialAlignment(Plug):
         ones = torch.ones_like(real)
         told = [(real, ones), (fake, 0 * ones), (fake, ones), (fooled, ones)]  # the last alone reaches the network
         judged = torch.stack([F.binary_cross_entropy_with_logits(*pair) for pair in told]).sum()
-        return self.fidelity * F.mse_loss(outputs, teacher_outputs) + judged
+        aligned = self.fidelity * F.mse_loss(outputs, teacher_outputs) + judged
+        return aligned + batch.loss(outputs, batch.targets) if self.labelled else aligned
 
     def after_backward(self, weights: Mapping[str, Tensor]) -> None:
         """A step of the discriminator, and of the factors where it is their turn."""
@@ -148,6 +152,8 @@ class AdversarialAlignment(Plug):
 
     def words(self) -> str:
         """How many channels are off."""
+        if not self.factors:
+            return ""
         off = sum(int((value <= 0).sum()) for value in self.factors.values())
         return f"{off} of {sum(len(value) for value in self.factors.values())} channels off"
 

@@ -19,8 +19,10 @@ from gossamer.files import read_json
 from gossamer.filters.importance_weights import FROM_DATA, STARTS
 from gossamer.goal import Goal
 from gossamer.graph import trace
+from gossamer.measure.entropy import entropy
 from gossamer.recipes import recipe_named
 from gossamer.recipes.adversarial_selection import channels_on
+from gossamer.recipes.greedy_car import numbered
 from gossamer.recipes.importance_weights import ImportanceWeights
 from gossamer.search.run import Run, Settings
 from gossamer.search.watch import Watch
@@ -42,7 +44,11 @@ RECIPES = {
     "importance-weights:start=dissimilarity,images=512": 0.95,
     "importance-weights:mode=energy,dropped=0.6": 0.95,
     "importance-weights:mode=uniform,dropped=0.4,learning=0": 0.95,
+    "importance-weights:macs=0.6,images=512": 0.6,
     "adversarial-selection:pull=1,tuning=distillation": 0.95,
+    "adversarial-selection:macs=0.6,tuning=adversarial": 0.6,
+    "layer-entropy:exponent=1,tuning=labels": 0.95,
+    "greedy-car:macs=0.5,images=256,shortlist=4,label=ne": 0.5,
 }
 
 
@@ -206,7 +212,21 @@ def test_scratch_forgets(task):
         ("importance-weights:tolerance=-1", r"tolerance of importance-weights must be in \[0, 100\) points, got -1"),
         ("adversarial-selection:aligning=1", r"aligning of adversarial-selection must be in \(0, 1\), got 1"),
         ("adversarial-selection:pull=-1", r"pull of adversarial-selection must be positive, or 0 for a ladder"),
-        ("adversarial-selection:tuning=grafting", r"tuning must be one of labels, distillation, got 'grafting'"),
+        (
+            "adversarial-selection:tuning=grafting",
+            r"tuning must be one of labels, distillation, adversarial, got 'grafting'",
+        ),
+        (
+            "adversarial-selection:macs=1",
+            r"macs of adversarial-selection must be a share in \(0, 1\), or 0 for a ladder",
+        ),
+        (
+            "importance-weights:macs=1",
+            r"macs of importance-weights must be a share in \(0, 1\), or 0 for rounds, got 1",
+        ),
+        ("importance-weights:macs=0.5,tolerance=1", r"expected macs or tolerance of importance-weights, got both"),
+        ("layer-entropy:exponent=-1", r"exponent must be positive, or 0 to be set by a budget, got -1"),
+        ("information-richness:exponent=1,macs=0.5", r"expected macs or exponent, got both; leave one out"),
     ],
 )
 def test_bad_options_are_one_sentence(recipe, message):
@@ -316,3 +336,34 @@ def test_a_start_that_the_network_is_divided_by_does_not_enter_the_ranking(start
     assert not torch.allclose(values, ones, atol=0.01)
     assert torch.allclose(answers, expected, atol=1e-6), "nothing changes at first"
     assert np.allclose(scores, plain)
+
+
+# --- told how much
+
+
+def test_a_class_is_known_by_name_or_number():
+    """A name that looks like a number is a name."""
+    assert numbered("sw", ("ne", "nw", "sw")) == 2
+    assert numbered("1", ("ne", "nw", "sw")) == 1
+    assert numbered("1", ("1", "0")) == 0
+    for wrong in ("3", "north", "-1"):
+        with pytest.raises(ValueError, match=rf"must be a class \(ne, nw, sw\) or its number below 3, got '{wrong}'"):
+            numbered(wrong, ("ne", "nw", "sw"))
+
+
+def test_the_exponent_is_that_of_the_formula(finished):
+    """Nothing is calibrated: rates are entropies by the largest of them."""
+    task, candidates = finished("layer-entropy:exponent=1,tuning=labels")
+    network = trace(task.model, task.example)
+    tensors = network.module.state_dict()
+    entropies = {group.name: entropy(tensors[group.name].numpy()) for group in network.prunable}
+    expected = {name: round(16 * value / max(entropies.values())) for name, value in entropies.items()}
+    keep = candidates[-1].plan.keep()
+    assert {name: int(keep[name].sum()) if name in keep else 16 for name in expected} == expected
+
+
+def test_told_multiply_adds_hardly_more_goes_than_must(finished):
+    for recipe in ("importance-weights:macs=0.6,images=512", "adversarial-selection:macs=0.6,tuning=adversarial"):
+        _, candidates = finished(recipe)
+        assert len(candidates) == 2
+        assert candidates[-1].macs > 0.45 * candidates[0].macs
