@@ -17,8 +17,8 @@ Differs from the paper: reconstructed from its abstract; what is read into it is
    loss; a dense control of it is distilled. In the other, "adversarial" means the two opposing indicators.
 3. Only layers that no sum ties to others are cut. A branch whose channels are all off leaves the network, where it may
    end; elsewhere its last channel stays.
-4. With `macs`, the channels of the smallest factors go, of all layers together, until that share of the multiply-adds is
-   left, whether they are off or not; the epoch of the best quality is chosen.
+4. With `macs`, the channels of the smallest factors go, of all layers together, until that share of the multiply-adds
+   is left, whether they are off or not; the epoch of the best quality is chosen.
 """
 
 from __future__ import annotations

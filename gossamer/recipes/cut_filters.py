@@ -50,9 +50,9 @@ class Cut:
 
     `groups`: those that are cut. `prepare`, where filters are scored after a training of their own, trains a network in
     place, for some of the epochs, and says for how many.
-    `channels`, a share of the groups' channels that is left, in place of `macs`; or `exponent`, which a rule that raises
-    rates to a power is told in place of a budget. `tuning`: of `TUNINGS`; how to graft is `grafting`. `scratch`: what
-    was learned is forgotten after the cut.
+    `channels`, a share of the groups' channels that is left, in place of `macs`; or `exponent`, which a rule that
+    raises rates to a power is told in place of a budget. `tuning`: of `TUNINGS`; how to graft is `grafting`.
+    `scratch`: what was learned is forgotten after the cut.
     """
 
     criterion: Criterion
