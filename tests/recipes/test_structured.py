@@ -367,3 +367,16 @@ def test_told_multiply_adds_hardly_more_goes_than_must(finished):
         _, candidates = finished(recipe)
         assert len(candidates) == 2
         assert candidates[-1].macs > 0.45 * candidates[0].macs
+
+
+def test_what_a_method_costs_is_in_its_record(finished):
+    """Of copies each epoch counts; greedy removal asks once for each filter that it tries."""
+
+    def counts(recipe):
+        _, candidates = finished(recipe)
+        return read_json(candidates[0].folder.parents[2] / "counts.json")
+
+    plain, copies = counts("filter-pruning:macs=0.5"), counts("information-richness:macs=0.6,copies=3")
+    assert plain["epochs_trained"] == 2
+    assert copies["epochs_trained"] == 6
+    assert counts("greedy-car:macs=0.5,images=256,shortlist=4")["evaluations"] > plain["evaluations"] + 8
