@@ -8,24 +8,17 @@ first one trained; claims that compress it take it from results/.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from benchmarks.cifar10 import MOBILENETV2 as _MOBILENETV2
+from benchmarks.cifar10 import RESNET20 as _RESNET20
+from benchmarks.cifar10 import RESNET56 as _RESNET56
+from benchmarks.cifar10 import TAUGHT as _TAUGHT
+from benchmarks.cifar10 import TEACHER as _TEACHER
+from benchmarks.cifar10 import VGG16 as _VGG16
 from benchmarks.claim import STORED, Claim
+from benchmarks.compared_claims import COMPARED
 from benchmarks.detection_claims import DETECTION
 from benchmarks.segmentation_claims import SEGMENTATION
 
-_RESNET20 = (
-    "compress --model resnet20 --weights {data}/weights/cifar10/resnet20-12fca82f.th --data cifar10:{data}/cifar10 "
-    "--preset cifar10-imagenet-stats --tolerance 1 "
-)
-_RESNET56 = (
-    "compress --model resnet56 --weights {data}/weights/cifar10/resnet56-4bfd9763.th --data cifar10:{data}/cifar10 "
-    "--preset cifar10-imagenet-stats --tolerance 1 "
-)
-_TAUGHT = "--data cifar10:{data}/cifar10 --preset cifar10-imagenet-stats "  # as ResNet-56, the teacher, was trained
-_VGG16 = "compress --model vgg16_bn --weights results/vgg16-baseline/model.gossamer " + _TAUGHT
-_MOBILENETV2 = "compress --model mobilenetv2 --weights results/mobilenetv2-baseline/model.gossamer " + _TAUGHT
-_TEACHER = "--teacher resnet56 --teacher-weights {data}/weights/cifar10/resnet56-4bfd9763.th "
 _LENET = (
     "compress --model {name} --weights examples/mnist/{name}.safetensors --data mnist:{{data}}/mnist --preset mnist "
     "--no-augment --recipe deep-compression:rates={name}{bits} --tolerance 1 --observed {observed} --epochs {epochs} "
@@ -212,79 +205,4 @@ CLAIMS: dict[str, Claim] = {
         8.0,
     ),
 }
-CLAIMS |= SEGMENTATION | DETECTION
-
-
-@dataclass(frozen=True)
-class Compared:
-    """A method of a comparison: what it is, its recipe without the share, how many networks it trains at a time."""
-
-    shows: str
-    recipe: str
-    copies: int = 1
-    controlled: bool = False
-
-
-#: Structured methods on equal terms.
-_UNTIED = "filter-pruning:tied=false"
-STRUCTURED = {
-    "l1-uniform": Compared("L1 norm, the same share of every layer", _UNTIED, controlled=True),
-    "random-uniform": Compared("filters at random", f"{_UNTIED},criterion=at-random"),
-    "scratch": Compared("the same widths, trained from random weights", f"{_UNTIED},scratch=true"),
-    "l2-uniform": Compared("L2 norm", f"{_UNTIED},criterion=l2-norm"),
-    "median-uniform": Compared("geometric median", f"{_UNTIED},criterion=geometric-median"),
-    "taylor-uniform": Compared("Taylor, the same share", f"{_UNTIED},criterion=taylor"),
-    "taylor-global": Compared("Taylor, one threshold", f"{_UNTIED},criterion=taylor,rate=global"),
-    "l1-three-steps": Compared("L1 norm, in three cuts", f"{_UNTIED},steps=3"),
-    "l1-distilled": Compared("L1 norm, learning from the original", f"{_UNTIED},tuning=distillation", controlled=True),
-    "l1-grafted": Compared("L1 norm, grafted", f"{_UNTIED},tuning=grafting", 2, controlled=True),
-    "slimming": Compared("network slimming", "network-slimming:penalty=1e-4"),
-    "car": Compared("greedy CAR, a shortlist of 8", "greedy-car:shortlist=8,images=512"),
-    "entropy": Compared("layer entropy, grafted", "layer-entropy:joint=true", 2),
-    "richness": Compared("information richness, grafted", "information-richness:joint=true", 2),
-}
-#: Methods of zeroing weights on equal terms.
-WEIGHT_LEVEL = {
-    "stepwise": Compared("active stepwise pruning", "active-stepwise", controlled=True),
-    "no-recovery": Compared("the same, nothing comes back", "active-stepwise:recovery=false"),
-    "linear": Compared("the same, linear schedule", "active-stepwise:schedule=linear"),
-    "cubic": Compared("the same, cubic schedule", "active-stepwise:schedule=cubic"),
-    "thresholds": Compared("the same, thresholds along the logarithm", "active-stepwise:reading=threshold"),
-    "one-threshold": Compared("the same, one threshold for all layers", "active-stepwise:scope=scaled"),
-    "learned": Compared("learned thresholds", "learned-thresholds"),
-    "learned-two-sides": Compared("learned thresholds, one on each side", "learned-thresholds:symmetric=false"),
-    "surgery": Compared("dynamic network surgery", "weight-pruning:way=surgery"),
-    "gradual": Compared("gradual, cubic, one threshold", "weight-pruning:way=gradual"),
-    "one-shot": Compared("magnitude, at once", "weight-pruning:scope=layer"),
-    "one-shot-scaled": Compared("magnitude, at once, one threshold", "weight-pruning"),
-    "second-order": Compared("second order, at once", "weight-pruning:method=second-order"),
-    "untrained": Compared("second order, untrained", "weight-pruning:method=second-order,way=untrained", 0),
-}
-COMPARED_EPOCHS, RESNET56_HOURS, RESNET20_HOURS = 15, 0.035, 0.018
-
-
-def _with(recipe: str, option: str) -> str:
-    return f"{recipe}{',' if ':' in recipe else ':'}{option}"
-
-
-def _compared(network: str, kind: str, left: int, name: str, minimise: str, option: str, hours: float) -> None:
-    """A claim of a comparison; dense controls stand beside the larger share only."""
-    method = (STRUCTURED if kind == "structured" else WEIGHT_LEVEL)[name]
-    control = method.controlled and left in (50, 10)
-    of, words = ("multiply-adds", "ResNet-56") if kind == "structured" else ("weights", "ResNet-20")
-    CLAIMS[f"{kind}-{left}-{name}"] = Claim(
-        f"{words} with {left} % of its {of}: {method.shows}",
-        network.replace("--tolerance 1 ", "--tolerance 20 ")
-        + f"--minimise {minimise} --epochs {COMPARED_EPOCHS} --recipe {_with(method.recipe, option)}"
-        + (" --control" if control else ""),
-        round((2 if control else 1) * method.copies * COMPARED_EPOCHS * hours, 1),
-        compared=True,
-    )
-
-
-for _left in (50, 30):
-    for _name in STRUCTURED:
-        _compared(_RESNET56, "structured", _left, _name, "macs", f"macs={_left / 100}", RESNET56_HOURS)
-for _left in (10, 5):
-    for _name in WEIGHT_LEVEL:
-        _compared(_RESNET20, "weight-level", _left, _name, "bytes", f"kept={_left / 100}", RESNET20_HOURS)
+CLAIMS |= SEGMENTATION | DETECTION | COMPARED

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks import survivors
-from benchmarks.claims import STRUCTURED, WEIGHT_LEVEL, Compared
+from benchmarks.compared_claims import STRUCTURED, WEIGHT_LEVEL, Compared
 from benchmarks.filing import put_between
 from benchmarks.similarity import FILE as SIMILARITY
 from benchmarks.svg import INK, PALE, PAPER, svg_file
