@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from benchmarks.cifar10 import EPOCH_HOURS, RESNET20, RESNET56
 from benchmarks.claim import Claim
 
-EPOCHS = 15
+EPOCHS, ASKED = 15, 1000  # epochs, and images of the selection split that are asked after each of them
 RESNET56_MACS = 125_485_696
 
 
@@ -93,7 +93,7 @@ class Terms:
             recipe = f"{method.recipe}{',' if ':' in method.recipe else ':'}{self.option}={left / 100}"
         return Claim(
             f"{self.of.format(left)}: {method.shows}" + (f", seed {seed}" if seed else ""),
-            f"{words}--epochs {EPOCHS} --recipe {recipe}"
+            f"{words}--epochs {EPOCHS} --epoch-quality {ASKED} --recipe {recipe}"
             + (f" --seed {seed}" if seed else "")
             + (" --control" if control else ""),
             round((2 if control else 1) * method.copies * EPOCHS * self.epoch_hours, 1),

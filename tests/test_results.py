@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 
 from benchmarks import (
-    comparison_tables,
     coverage_page,
     curves,
     deep_compression_table,
@@ -136,37 +135,6 @@ def test_the_table_beside_nncodec_is_made_from_results():
     page = rate_curves.PAGE.read_text(encoding="utf-8")
     shown = page.partition(rate_curves.BEGIN)[2].partition(rate_curves.END)[0].strip()
     assert shown == rate_curves.table(), "run `python -m benchmarks.rate_curves`"
-
-
-@pytest.mark.parametrize("comparison", comparison_tables.COMPARISONS, ids=lambda comparison: comparison.name)
-def test_methods_beside_each_other_are_shown_as_filed(comparison):
-    begin, end = comparison.marks
-    shown = comparison.page.read_text(encoding="utf-8").partition(begin)[2].partition(end)[0].strip()
-    rows = comparison.filed()
-    assert shown == comparison.text(rows), "run `python -m benchmarks.comparison_tables`"
-    for path, picture in comparison_tables.pictures(comparison, rows).items():
-        assert path.read_text(encoding="utf-8") == f"{picture}\n"
-
-
-def test_a_point_lost_is_a_point_to_the_left_and_shares_have_tables_of_their_own():
-    report = read_reports(ROOT / "results" / "resnet56-latency" / "report.json")[0]
-    structured, weight_level = comparison_tables.COMPARISONS
-
-    def row(comparison, name, share, drop):
-        certificate = {**report.certificate, "observed_drop": drop}
-        return comparison_tables.Row(comparison, name, share, replace(report, certificate=certificate))
-
-    rows = [row(structured, *of) for of in (("l1-uniform", 50, 0.01), ("scratch", 50, 0.03), ("l1-uniform", 30, 0.05))]
-    table = structured.text(rows)
-    assert "-1.00 ± " in table
-    assert table.index("50 % of the multiply-adds") < table.index("30 % of the multiply-adds")
-    drawn = str(comparison_tables.plot(rows))
-    places = {words: float(x) for x, words in re.findall(r'cx="([\d.]+)"[^>]*><title>([^<]*)</title>', drawn)}
-    order = sorted(places, key=places.__getitem__)
-    assert [words.rpartition(": ")[2] for words in order] == ["-5.00 points", "-3.00 points", "-1.00 points"]
-    table = weight_level.text([row(weight_level, "stepwise", 10, 0.0)])
-    assert "| method | not zero | parameters | file |" in table
-    assert table.count(" | ---:") == 8
 
 
 def test_what_is_left_of_each_layer_is_counted_in_the_file():
