@@ -17,17 +17,14 @@ from benchmarks.cifar10 import VGG16 as _VGG16
 from benchmarks.claim import STORED, Claim
 from benchmarks.compared_claims import COMPARED
 from benchmarks.detection_claims import DETECTION
+from benchmarks.paper_claims import PAPERS
 from benchmarks.segmentation_claims import SEGMENTATION
+from benchmarks.weight_level_claims import WEIGHTS
 
 _LENET = (
     "compress --model {name} --weights examples/mnist/{name}.safetensors --data mnist:{{data}}/mnist --preset mnist "
     "--no-augment --recipe deep-compression:rates={name}{bits} --tolerance 1 --observed {observed} --epochs {epochs} "
     "--learning-rate {rate} --numerics 'plain float32'"
-)
-_STEPWISE = (
-    "compress --model {name} --weights examples/mnist/{name}.safetensors --data mnist:{{data}}/mnist --preset mnist "
-    "--no-augment --recipe active-stepwise --tolerance 1 --observed 0.05 --epochs {epochs} --learning-rate {rate} "
-    "--numerics 'plain float32'"
 )
 _LENET_BN = "--data mnist:{data}/mnist --preset mnist --no-augment --numerics 'plain float32' "
 _GESTURES = "--data emg:{data}/emg_myo --preset emg --no-augment "
@@ -189,20 +186,10 @@ CLAIMS: dict[str, Claim] = {
         "--numerics 'channels_last bfloat16'",
         2.0,
     ),
-    "lenet300100-active-stepwise": Claim(
-        "LeNet-300-100 by active stepwise pruning, at most 2 of 5,000 answers lost on the selection split",
-        _STEPWISE.format(name="lenet300100", epochs=30, rate=0.1),
-        0.7,
-    ),
-    "lenet5-active-stepwise": Claim(
-        "LeNet-5 by active stepwise pruning, at most 2 of 5,000 answers lost on the selection split",
-        _STEPWISE.format(name="lenet5", epochs=16, rate=0.05),
-        1.5,
-    ),
     "vgg16-deep-compression": Claim(
         "VGG-16 with batch norm on CIFAR-10 by the paper's pipeline",
         _VGG16 + "--recipe deep-compression --tolerance 1 --observed 0.3 --epochs 4 --learning-rate 0.02 --hours 8",
         8.0,
     ),
 }
-CLAIMS |= SEGMENTATION | DETECTION | COMPARED
+CLAIMS |= SEGMENTATION | DETECTION | WEIGHTS | PAPERS | COMPARED

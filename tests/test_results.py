@@ -29,6 +29,7 @@ from benchmarks.table import BEGIN, END, _row, results_table
 from gossamer import container
 from gossamer.certify import Certificate, recheck
 from gossamer.cli import build_parser
+from gossamer.filters import Answers, GroupMatrices
 from gossamer.recipes import recipe_named
 from gossamer.report.record import read_reports
 
@@ -160,6 +161,21 @@ def test_one_layer_s_filters_are_shown_as_filed():
         assert drawn == one_layer.drawing(name, result)
 
 
+@pytest.mark.parametrize(("shortlist", "first"), [(0, 1), (2, 3)])
+def test_of_a_first_layer_every_filter_is_tried(shortlist, first):
+    """The filter that costs nothing has the largest Taylor score: a shortlist never sees it."""
+    worth, asked = np.array([0.3, 0.0, 0.2, 0.1]), []
+
+    def ask(keep):
+        asked.append(keep)
+        return Answers(float(worth[keep].sum()), 0.0, np.zeros(0))
+
+    rows, changes = (np.ones((4, 3)),), np.array([[0.2, 0.9, 0.3, 0.1]])
+    matrices = GroupMatrices("conv", size=4, rows=rows, asked=ask, changes=changes)
+    assert one_layer.orders_of(matrices, shortlist)["CAR"][0] == first
+    assert len(asked) == (4 + 3 if shortlist == 0 else 2 + 2)
+
+
 def test_filters_are_colourful_where_colours_cancel_each_other():
     grey, red_against_green = np.ones((3, 2, 2)), np.array([1.0, -1.0, 0.0])[:, None, None] * np.ones((3, 2, 2))
     red = np.array([1.0, 0.0, 0.0])[:, None, None] * np.ones((3, 2, 2))
@@ -175,12 +191,17 @@ def test_the_filters_that_go_first_are_drawn_in_their_colours(bgr):
     result = {
         "filters": 4,
         "images_tested": 1000,
+        "shortlist": 0,
         "bgr": bgr,
         "curves": {way: [[0, 0.9], [2, 0.5]] for way in ways} | {"CAR": [[0, 0.9], [2, 0.8]]},
         "orders": {way: [2, 0] for way in ways},
         "weights": weights.reshape(4, -1).tolist(),
     }
-    assert "| 4 → 2 | 90.0 % | 80.0 % | 50.0 % | 50.0 % | 50.0 % | 1,000 |" in one_layer.text({"vgg16-first": result})
+    shown = one_layer.text({"vgg16-first": result})
+    assert "| 4 → 2 | 90.0 % | 80.0 % | all | 50.0 % | 50.0 % | 50.0 % | 1,000 |" in shown
+    assert "| 80.0 % | 16 a step |" in one_layer.text({"vgg16-last": result | {"shortlist": 16}})
+    assert "measure vgg16-last " in shown
+    assert "measure vgg16-first " not in shown
     drawn = one_layer.drawing("vgg16-first", result)
     assert "The first 2 filters that go" in drawn
     assert "CAR: 1 colourful" in drawn
