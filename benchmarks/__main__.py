@@ -4,6 +4,7 @@
     python -m benchmarks list            every claim with its state
     python -m benchmarks run             the next unfinished claims, one after the other
     python -m benchmarks run NAME ...    these claims
+    python -m benchmarks curve NAME      all that the curve of this network is made of, then docs/curves.md
     python -m benchmarks table           the results table of README, from results/
 
 Work in progress lies under GOSSAMER_RUNS (default: runs/); a killed queue goes on where it was. A finished claim
@@ -25,7 +26,7 @@ from pathlib import Path
 
 from benchmarks.claim import Claim
 from benchmarks.claims import CLAIMS
-from benchmarks.filing import file_circumstances
+from benchmarks.filing import data_folder, file_circumstances, folder_in
 from benchmarks.similarity import file_similarities
 from benchmarks.table import write_readme
 from gossamer.cli_work import NOT_PROVEN
@@ -39,9 +40,11 @@ DELIVERED = {"compress": ("report.json", "model.gossamer", "plan.json"), "train"
 def main() -> int:
     """List or run claims."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__.splitlines()[0])
-    parser.add_argument("verb", choices=("list", "run", "table"))
+    parser.add_argument("verb", choices=("list", "run", "curve", "table"))
     parser.add_argument("names", nargs="*", metavar="NAME")
     options = parser.parse_args()
+    if options.verb == "curve":
+        return max((curve(name) for name in options.names), default=0)
     if unknown := sorted(set(options.names) - CLAIMS.keys()):
         parser.error(f"expected claims of {', '.join(CLAIMS)}, got {', '.join(unknown)}")
     if options.verb == "table":
@@ -54,6 +57,29 @@ def main() -> int:
     names = options.names or [name for name in CLAIMS if state(name) != "finished"]
     os.nice(19)
     return max((run(name, CLAIMS[name]) for name in names), default=0)
+
+
+def curve(name: str) -> int:
+    """Run the claims of a network's curve that are not finished, measure it beside others, and draw; exit status."""
+    from benchmarks.curves import CLAIMED, NETWORKS
+
+    if name not in NETWORKS:
+        raise SystemExit(f"expected a network of {', '.join(NETWORKS)}, got '{name}'")
+    data_folder(), folder_in("GOSSAMER_NNCODEC")  # before hours are spent
+    os.nice(19)
+    claims = [claim for end in CLAIMED if (claim := f"{name}-{end}") in CLAIMS]
+    finished = [state(claim) == "finished" for claim in claims]
+    if (trained := f"{name}-baseline") in claims and finished[claims.index(trained)]:
+        finished[: claims.index(trained)] = [True] * claims.index(trained)  # what it was trained on from is not kept
+    for claim, done in zip(claims, finished, strict=True):
+        if not done and (status := run(claim, CLAIMS[claim])):
+            return status
+    for words in (["beside_nncodec", name], ["curves", "measure", name], ["curves"]):
+        module, *others = words
+        command = [sys.executable, "-m", f"benchmarks.{module}", *others]
+        if status := subprocess.run(command, cwd=ROOT, check=False).returncode:
+            return status
+    return 0
 
 
 def runs_folder() -> Path:
@@ -71,14 +97,6 @@ def state(name: str) -> str:
 def delivered(claim: Claim) -> tuple[str, ...]:
     """The files that the claim's command leaves and that are filed."""
     return (*DELIVERED[claim.arguments.split(" ", 1)[0]], *claim.also)
-
-
-def data_folder() -> Path:
-    """The folder that GOSSAMER_DATA names; the program ends where it is none."""
-    data = os.environ.get("GOSSAMER_DATA")
-    if not data or not Path(data).is_dir():
-        raise SystemExit(f"expected the data folder in GOSSAMER_DATA, got {data!r}; see docs/benchmarks.md")
-    return Path(data)
 
 
 def arguments(claim: Claim) -> list[str]:
@@ -122,8 +140,9 @@ def file_results(name: str, claim: Claim) -> None:
             _remove_paths(filed / file)
     if claim.compared:
         file_similarities(arguments(claim), out, filed)
+    program = "python -m gossamer" if ".py:" in claim.arguments else "gossamer"  # which finds benchmarks/ here
     calls = [f"{shown(claim)} --out runs/{name}", *([claim.then.format(run=f"runs/{name}")] if claim.then else [])]
-    file_circumstances(filed, "\n".join(f"gossamer {call}" for call in calls))
+    file_circumstances(filed, "\n".join(f"{program} {call}" for call in calls))
     log = out.with_suffix(".log").read_text(encoding="utf-8")
     write_atomically(filed / "log.txt", _without_paths(log).encode())
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Ours beside NNCodec, the reference encoder of ISO/IEC 15938-17: bytes at equal quality, nothing trained.
 
-    python -m benchmarks.beside_nncodec resnet20 resnet56 lite0        writes results/nncodec-NAME/
+    python -m benchmarks.beside_nncodec resnet20 resnet56 vgg16        writes results/nncodec-NAME/
 
 Needs GOSSAMER_DATA, and GOSSAMER_NNCODEC: the folder that nncodec_setup.sh made. Work in progress lies under
 GOSSAMER_RUNS; a point that is there is not measured again.
@@ -27,7 +27,7 @@ import numpy as np
 import torch
 
 from benchmarks import lite0
-from benchmarks.filing import file_circumstances
+from benchmarks.filing import file_circumstances, folder_in
 from benchmarks.rate_curves import RANGE, Point, rate_ratios
 from gossamer import container
 from gossamer.data.images import Split
@@ -60,10 +60,12 @@ class Subject:
 
 
 def _cifar(name: str, weights: str) -> Callable[[Path], Task]:
+    """With weights of the data folder, or of a baseline that was trained here and is filed."""
+    ours = ROOT / "results" / weights / "model.gossamer"
     return lambda data: task_from(
         data=f"cifar10:{data / 'cifar10'}",
         model=name,
-        weights=data / "weights" / "cifar10" / weights,
+        weights=data / "weights" / "cifar10" / weights if weights.endswith(".th") else ours,
         preset="cifar10-imagenet-stats",
     )
 
@@ -81,8 +83,20 @@ SUBJECTS = {
         (-30, -27, -25, -24, -23, -22, -21, -20, -19),
         (-34, -31, -29, -27, -25, -24, -23, -22, -21, -20),
     ),
+    "vgg16": Subject(
+        _cifar("vgg16_bn", "vgg16-baseline"),
+        (0.001, 0.003, 0.006, 0.01, 0.015, 0.022, 0.03, 0.045, 0.065, 0.1),
+        (-30, -27, -25, -23, -21, -19, -17, -15),
+        (-34, -31, -28, -26, -24, -22, -20, -18),
+    ),
+    "mobilenetv2": Subject(
+        _cifar("mobilenetv2", "mobilenetv2-baseline"),
+        (0.0005, 0.001, 0.002, 0.004, 0.006, 0.009, 0.013, 0.018, 0.025, 0.035),
+        (-34, -31, -29, -27, -25, -24, -23, -21),
+        (-38, -35, -32, -30, -28, -26, -24, -22),
+    ),
     "lite0": Subject(
-        lite0.task,
+        lite0.task_of,
         (0.00003, 0.0001, 0.0005, 0.002, 0.004, 0.006, 0.01, 0.016),
         (-42, -38, -34, -31, -29, -27, -25),
         (-46, -43, -40, -37, -35, -33, -31),
@@ -94,20 +108,13 @@ SUBJECTS = {
 
 def main() -> int:
     """Measure the networks named, or all."""
-    data, peer = (_folder(name) for name in ("GOSSAMER_DATA", "GOSSAMER_NNCODEC"))
+    data, peer = (folder_in(name) for name in ("GOSSAMER_DATA", "GOSSAMER_NNCODEC"))
     names = sys.argv[1:] or list(SUBJECTS)
     if unknown := sorted(set(names) - SUBJECTS.keys()):
         raise SystemExit(f"expected networks of {', '.join(SUBJECTS)}, got {', '.join(unknown)}")
     for name in names:
         compare(name, SUBJECTS[name], data, peer)
     return 0
-
-
-def _folder(variable: str) -> Path:
-    given = os.environ.get(variable, "")
-    if not given or not Path(given).is_dir():
-        raise SystemExit(f"expected a folder in {variable}, got {given!r}; see docs/benchmarks.md")
-    return Path(given)
 
 
 def compare(name: str, subject: Subject, data: Path, peer: Path) -> None:

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from benchmarks.cifar10 import EPOCH_HOURS, RESNET20, RESNET56
-from benchmarks.claim import Claim
+from benchmarks.cifar10 import EPOCH_HOURS
+from benchmarks.claim import RESNET20, RESNET56, Claim
 
 EPOCHS, ASKED = 15, 1000  # epochs, and images of the selection split that are asked after each of them
 RESNET56_MACS = 125_485_696

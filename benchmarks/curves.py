@@ -3,6 +3,7 @@
 
     python -m benchmarks.curves measure resnet20 resnet56   int8 and zip, into results/sizes-NAME; needs GOSSAMER_DATA
     python -m benchmarks.curves                             docs/curves.md and its plots, from results/ alone
+    python -m benchmarks curve resnet20                     all that one curve is made of, one after the other
 
 Quality is that of the selection split: the half of CIFAR-10's test images that decisions are taken on. Bytes are those
 of all that is needed to run the network; of NNCodec, which carries no graph, those of its bitstream.
@@ -30,7 +31,14 @@ from gossamer.search.candidate import CALIBRATION_BATCH
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "curves.md"
 BEGIN, END = "<!-- curves: made by `python -m benchmarks.curves` -->", "<!-- end of curves -->"
-NETWORKS = {"resnet20": "ResNet-20", "resnet56": "ResNet-56"}
+NETWORKS = {
+    "resnet20": "ResNet-20",
+    "resnet56": "ResNet-56",
+    "vgg16": "VGG-16 with batch norm",
+    "mobilenetv2": "MobileNetV2",
+}
+#: Of the claims of a network, by the ends of their names, those that its curve needs, in this order.
+CLAIMED = ("first", "second", "baseline", "bytes", "deep-compression")
 #: In the order of the legend: what it is called, and the claims or benchmarks whose results it is.
 AUTO, ROUNDED, DEEP, NNCODEC, INT8, ZIP = (
     "auto (trained)",
@@ -60,10 +68,15 @@ def main() -> int:
         for name in sys.argv[2:] or list(NETWORKS):
             measure(name)
         return 0
-    for name in NETWORKS:
+    for name in drawn():
         write_atomically(PAGE.with_name("curves") / f"{name}.svg", drawing(name).encode())
     put_between(PAGE, BEGIN, END, page())
     return 0
+
+
+def drawn() -> list[str]:
+    """The networks whose size is known and of which any network is filed."""
+    return [name for name in NETWORKS if fp32_bytes(name) and collected(name)]
 
 
 def drawing(name: str) -> str:
@@ -74,7 +87,8 @@ def drawing(name: str) -> str:
 def page() -> str:
     """A plot and a table for each network, in Markdown."""
     parts = []
-    for name, title in NETWORKS.items():
+    for name in drawn():
+        title = NETWORKS[name]
         image = f"![bytes against quality of {title}](curves/{name}.svg)"
         parts += [f"## {title}", image, table(collected(name), fp32_bytes(name))]
     return "\n\n".join(parts)
@@ -121,8 +135,11 @@ def collected(name: str) -> list[Mark]:
 
 
 def fp32_bytes(name: str) -> int:
-    """What the network's parameters take in float32."""
-    return int(_read(f"nncodec-{name}", "curves.json")["fp32_bytes"])
+    """What the network's parameters take in float32; 0 where nothing is filed that says it."""
+    if curves := _read(f"nncodec-{name}", "curves.json"):
+        return int(curves["fp32_bytes"])
+    found = (_read(f"{name}-{claim}", "report.json") for claim in ("bytes", "deep-compression"))
+    return next((int(report["original"]["bytes"]["fp32"]) for report in found if report), 0)
 
 
 def series(marks: Sequence[Mark]) -> dict[str, list[tuple[float, float, str]]]:

@@ -3,10 +3,24 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from gossamer.files import write_atomically, write_json
 from gossamer.measure.environment import environment
+
+
+def data_folder() -> Path:
+    """The folder that GOSSAMER_DATA names; the program ends where it is none."""
+    return folder_in("GOSSAMER_DATA")
+
+
+def folder_in(variable: str) -> Path:
+    """The folder that an environment variable names; the program ends where it is none."""
+    given = os.environ.get(variable)
+    if not given or not Path(given).is_dir():
+        raise SystemExit(f"expected a folder in {variable}, got {given!r}; see docs/benchmarks.md")
+    return Path(given)
 
 
 def file_circumstances(folder: Path, command: str) -> None:

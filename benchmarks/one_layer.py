@@ -29,9 +29,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from benchmarks import one_layer_plot
-from benchmarks.__main__ import arguments, data_folder, runs_folder
+from benchmarks.__main__ import arguments, runs_folder
 from benchmarks.claims import CLAIMS
-from benchmarks.filing import file_circumstances, put_between
+from benchmarks.filing import data_folder, file_circumstances, put_between
 from benchmarks.imagenet_images import CLASSES, pictures
 from benchmarks.similarity import task_of
 from benchmarks.squeezenet_file import PREPROCESS, PUBLISHED

@@ -11,8 +11,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from benchmarks.cifar10 import EPOCH_HOURS, MOBILENETV2, RESNET56, VGG16, baseline, trained_here
-from benchmarks.claim import Claim
+from benchmarks.cifar10 import EPOCH_HOURS, baseline, trained_here
+from benchmarks.claim import MOBILENETV2, RESNET56, VGG16, Claim
 
 EPOCHS = 15
 _SHAPED = "--tolerance 20 --minimise macs "

@@ -21,9 +21,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from benchmarks.__main__ import data_folder
 from benchmarks.claims import CLAIMS
-from benchmarks.filing import file_circumstances, put_between
+from benchmarks.filing import data_folder, file_circumstances, put_between
 from benchmarks.weight_level_claims import LENETS
 from gossamer.files import read_json, write_json
 from gossamer.report.record import read_reports

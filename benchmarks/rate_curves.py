@@ -24,7 +24,13 @@ ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "methods" / "post-training.md"
 BEGIN, END = "<!-- rates: made by `python -m benchmarks.rate_curves` -->", "<!-- end of rates -->"
 RANGE = (0.0, 1.0)  # points of quality lost over which rates are compared
-NETWORKS = {"resnet20": "ResNet-20", "resnet56": "ResNet-56", "lite0": "EfficientNet-Lite0"}
+NETWORKS = {
+    "resnet20": "ResNet-20",
+    "resnet56": "ResNet-56",
+    "vgg16": "VGG-16 with batch norm",
+    "mobilenetv2": "MobileNetV2",
+    "lite0": "EfficientNet-Lite0",
+}
 SHOWN = (0.0, 0.5, 1.0)
 NEAR_END = 0.1  # points: a curve that ends so near the range is held to go on level
 

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The staircase beside brute force on the same grid, from the files in results/.
+"""The staircase beside brute force on the same grid, and by itself within several drops, from the files in results/.
 
-    python -m benchmarks.staircase_table      the table of docs/methods/slim-then-sparsify.md, and its plots
+    python -m benchmarks.staircase_table      the tables of docs/methods/slim-then-sparsify.md, and their plots
 
-A claim that asks about every cell (`brute_force=true`) leaves grid.json: of each cell whether it kept the promise, what
-is left of the weights, and the seconds it took; and which cells the staircase asks about. A sparse cell is made from
-the slimmed network of its row, which is counted among those asked about.
+A claim leaves grid.json: of each cell that was made whether it kept the promise, what it lost, what is left of the
+weights, and the seconds it took; and the walks of the staircase: the cells that each asks about, and what it found. A
+sparse cell is made from the slimmed network of its row, which is counted among those asked about.
 """
 
 from __future__ import annotations
@@ -25,21 +25,39 @@ ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "methods" / "slim-then-sparsify.md"
 BEGIN, END = "<!-- grids: python -m benchmarks.staircase_table -->", "<!-- end of grids -->"
 GRIDS = {"lenet5-brute-force": "LeNet-5 with batch norms on MNIST", "resnet20-brute-force": "ResNet-20 on CIFAR-10"}
+WALKED = {
+    "vgg16-staircase": "VGG-16 with batch norm on CIFAR-10",
+    "vgg19-staircase": "VGG-19 with batch norm on CIFAR-10",
+    "resnet56-staircase": "ResNet-56 on CIFAR-10",
+    "densenet40-staircase": "DenseNet-40 on CIFAR-10",
+}
 WIDTH, LEFT, TOP, BOTTOM = 480.0, 56.0, 40.0, 52.0
 KEPT, REFUSED, ASKED, FOUND = "#9ec9f5", "#eceff2", "#0550ae", "#cf222e"
+ROUNDING = 1e-9  # of fractions of whole answers
 
 Cell = tuple[int, int]
 
 
 @dataclass(frozen=True)
+class Walk:
+    """The staircase within a drop, a fraction, or within what the goal accepts (None); its cells, what it found."""
+
+    drop: float | None
+    asked: list[Cell]
+    found: Cell | None
+
+
+@dataclass(frozen=True)
 class Asked:
-    """What brute force found out about all cells, and the cells of the staircase among them."""
+    """What a run found out about the cells that it made, and the staircase's walks among them; the goal's own first."""
 
     slimming: int
     pruning: int
+    parameters: int
+    quality: float
+    penalised_seconds: float
     cells: dict[Cell, dict[str, Any]]
-    staircase: list[Cell]
-    found: Cell | None
+    walks: list[Walk]
 
     @classmethod
     def of(cls, path: Path) -> Asked:
@@ -48,40 +66,71 @@ class Asked:
         return cls(
             read["slimming"],
             read["pruning"],
-            {(entry["cell"][0], entry["cell"][1]): entry for entry in read["cells"]},
-            [(cell[0], cell[1]) for cell in read["asked"]],
-            None if read["found"] is None else (read["found"][0], read["found"][1]),
+            read["parameters"],
+            read["quality"],
+            read["penalised_seconds"] or 0.0,
+            {_cell(entry["cell"]): entry for entry in read["cells"]},
+            [
+                Walk(
+                    walk["drop"], [*map(_cell, walk["asked"])], None if walk["found"] is None else _cell(walk["found"])
+                )
+                for walk in read["walks"]
+            ],
         )
 
-    def smallest(self, cells: Iterable[Cell]) -> Cell | None:
+    def smallest(self, cells: Iterable[Cell], drop: float | None = None) -> Cell | None:
         """Of those that keep the promise, the one with the fewest weights left, as the search counts them."""
-        kept = [cell for cell in cells if self.cells[cell]["accepted"]]
-        return min(kept, key=lambda cell: float(self.cells[cell]["left"]), default=None)
+
+        def keeps(cell: Cell) -> bool:
+            entry = self.cells[cell]
+            return bool(entry["accepted"]) if drop is None else float(entry["drop"]) <= drop + ROUNDING
+
+        return min(filter(keeps, cells), key=lambda cell: float(self.cells[cell]["left"]), default=None)
 
     def seconds(self, cells: Iterable[Cell]) -> float:
         """What these cells took."""
         return sum(float(self.cells[cell]["seconds"]) for cell in cells)
 
+    def smaller(self, cell: Cell | None) -> str:
+        """How many times fewer weights are left; a dash where there is no such cell."""
+        return "-" if cell is None else f"{self.parameters / int(self.cells[cell]['nonzeros']):.1f}x"
+
+    def cut(self, cell: Cell) -> str:
+        """Channels and weights cut, two columns."""
+        return f"{100 * cell[0] / self.slimming:.0f} % | {100 * cell[1] / self.pruning:.0f} %"
+
+
+def _cell(pair: list[int]) -> Cell:
+    return pair[0], pair[1]
+
 
 def main() -> int:
     """Draw what there is."""
-    parts = []
     for name, title in GRIDS.items():
         path = ROOT / "results" / name / "grid.json"
         if path.exists():
-            asked = Asked.of(path)
-            write_atomically(ROOT / "docs" / "curves" / f"{name}.svg", f"{plot(title, asked)}\n".encode())
-            parts.append(section(name, title, asked))
-    put_between(PAGE, BEGIN, END, "\n\n".join(parts) or "Not measured yet.")
+            write_atomically(ROOT / "docs" / "curves" / f"{name}.svg", f"{plot(title, Asked.of(path))}\n".encode())
+    put_between(PAGE, BEGIN, END, tables())
     return 0
 
 
+def tables() -> str:
+    """A part for each grid that is filed."""
+    parts = []
+    for names, part in ((GRIDS, section), (WALKED, walked)):
+        for name, title in names.items():
+            path = ROOT / "results" / name / "grid.json"
+            if path.exists():
+                parts.append(part(name, title, Asked.of(path)))
+    return "\n\n".join(parts) or "Not measured yet."
+
+
 def section(name: str, title: str, asked: Asked) -> str:
-    """A heading, a table and a picture."""
-    dense = int(asked.cells[0, 0]["nonzeros"])
+    """A heading, a table and a picture of a grid all of whose cells were asked about."""
+    own = asked.walks[0]
     ways: dict[str, tuple[list[Cell], Cell | None]] = {
         "brute force": (list(asked.cells), asked.smallest(asked.cells)),
-        "staircase": (asked.staircase, asked.found),
+        "staircase": (own.asked, own.found),
         "slimming alone": (
             [(s, 0) for s in range(asked.slimming)],
             asked.smallest((s, 0) for s in range(asked.slimming)),
@@ -99,8 +148,7 @@ def section(name: str, title: str, asked: Asked) -> str:
             rows.append(f"| {way} | none keeps the promise | | | | {share} |")
             continue
         left = int(asked.cells[best]["nonzeros"])
-        cut = f"{100 * best[0] / asked.slimming:.0f} % | {100 * best[1] / asked.pruning:.0f} %"
-        rows.append(f"| {way} | {cut} | {left:,} | {dense / left:.1f}x | {share} |")
+        rows.append(f"| {way} | {asked.cut(best)} | {left:,} | {asked.smaller(best)} | {share} |")
     table = "\n".join(rows)
     return (
         f"**{title}**, {asked.slimming} x {asked.pruning} cells ([results](../../results/{name}/)):\n\n{table}\n\n"
@@ -108,8 +156,39 @@ def section(name: str, title: str, asked: Asked) -> str:
     )
 
 
+def walked(name: str, title: str, asked: Asked) -> str:
+    """A heading and a table of what the staircase found within each drop."""
+    rows = [
+        "| points lost | channels cut | weights cut | weights left | smaller | file | accuracy | cells | seconds | "
+        "slimming alone | weights alone |",
+        f"|---{'|---:' * 10}|",
+    ]
+    for walk in asked.walks:
+        if walk.drop is None:  # which is what was delivered: see the results
+            continue
+        cells = f"{len(walk.asked)} | {asked.seconds(walk.asked):,.0f}"
+        alone = [asked.smallest((c for c in asked.cells if c[axis] == 0), walk.drop) for axis in (1, 0)]
+        others = " | ".join(asked.smaller(cell) for cell in alone)
+        points = f"at most {100 * walk.drop:g}"
+        if walk.found is None:
+            rows.append(f"| {points} | none is as good | | | | | | {cells} | {others} |")
+            continue
+        entry = asked.cells[walk.found]
+        size = f"{entry['nonzeros']:,} | {asked.smaller(walk.found)} | {entry['bytes'] / 1000:,.1f} kB"
+        rows.append(
+            f"| {points} | {asked.cut(walk.found)} | {size} | {100 * entry['quality']:.2f} % | {cells} | {others} |"
+        )
+    table = "\n".join(rows)
+    return (
+        f"**{title}**, {asked.slimming} x {asked.pruning} cells, {asked.parameters:,} parameters, "
+        f"{100 * asked.quality:.2f} % ([results](../../results/{name}/)); {len(asked.cells)} cells were made in all, "
+        f"after {asked.penalised_seconds:,.0f} s under the penalty:\n\n{table}"
+    )
+
+
 def plot(title: str, asked: Asked) -> Html:
     """The grid: cells that keep the promise, those that the staircase asks about, and the one that it finds."""
+    own = asked.walks[0]
     side = (WIDTH - LEFT - 20) / asked.slimming
     height = TOP + side * asked.pruning + BOTTOM
     parts = [
@@ -124,7 +203,7 @@ def plot(title: str, asked: Asked) -> Html:
         ),
     ]
     for (slim, pruned), entry in sorted(asked.cells.items()):
-        walked, found = (slim, pruned) in asked.staircase, (slim, pruned) == asked.found
+        walked, found = (slim, pruned) in own.asked, (slim, pruned) == own.found
         words = f"{int(entry['nonzeros']):,} weights left, {100 * float(entry['drop']):+.2f} points lost"
         parts.append(
             tag(

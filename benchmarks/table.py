@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from benchmarks.claim import Claim
 from benchmarks.claims import CLAIMS
 from benchmarks.filing import put_between
 from gossamer.report.record import Report, read_reports
@@ -25,10 +26,14 @@ HEAD = (
 
 def results_table() -> str:
     """One row a finished claim, and what the numbers mean."""
-    paths = {name: ROOT / "results" / name / "report.json" for name, claim in CLAIMS.items() if not claim.compared}
+    paths = {name: ROOT / "results" / name / "report.json" for name, claim in CLAIMS.items() if _listed(claim)}
     found = [(name, report) for name, path in paths.items() if path.exists() for report in read_reports(path)]
     marked = "".join(f" \\* {why}." for name, why in DEPENDENT.items() if paths[name].exists())
     return HEAD + "".join(_row(name, report) for name, report in found) + f"\n{_words([r for _, r in found])}{marked}\n"
+
+
+def _listed(claim: Claim) -> bool:
+    return claim.tabled and not claim.compared
 
 
 def _row(name: str, report: Report) -> str:

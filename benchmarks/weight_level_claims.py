@@ -11,8 +11,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from benchmarks.cifar10 import EPOCH_HOURS, RESNET20, VGG16, baseline, trained_here
-from benchmarks.claim import STORED, Claim
+from benchmarks.cifar10 import EPOCH_HOURS, baseline, trained_here
+from benchmarks.claim import RESNET20, STORED, VGG16, Claim
 
 EPOCHS = 15
 BESIDE = 0.96  # of the weights that the bar leaves: biases are parameters too, and all of them stay

@@ -34,6 +34,12 @@ def add_verbs(verbs: Any) -> None:
         action="store_true",
         help="keep batch norms apart, so that --weights reads the file and training can go on",
     )
+    store.add_argument(
+        "--coding",
+        choices=("small", "fast"),
+        default="small",
+        help="small, or decoded several times as fast and some percent larger; default small",
+    )
     store.add_argument("--preset", help="mean, std and size by name: cifar10, imagenet, ...")
     store.add_argument("--size", type=cli_values.pixels, metavar="PIXELS", help="of the input; default: the preset's")
     store.add_argument("--out", type=Path, help="default: NAME.gossamer here")
@@ -43,6 +49,7 @@ def add_verbs(verbs: Any) -> None:
 def run_store(options: argparse.Namespace) -> int:
     """`gossamer store`."""
     from gossamer import container
+    from gossamer.coding import CHOICES
     from gossamer.container.describe import kept
     from gossamer.plan import Plan
     from gossamer.quantize.near_lossless import near_lossless
@@ -60,7 +67,7 @@ def run_store(options: argparse.Namespace) -> int:
         plan=Plan().in_file() | {"error": options.error} | ({"trainable": True} if options.trainable else {}) | head,
     )
     out = options.out or Path(f"{path.stem if path.suffix == '.onnx' else options.what.rpartition(':')[2]}.gossamer")
-    container.write(out, payload, {})
+    container.write(out, payload, {}, CHOICES[options.coding])
     floats = 4 * sum(value.size for value in weights.values())
     size = out.stat().st_size
     print(f"{out}: {size:,} bytes for {floats:,} of numbers in float32, {floats / size:.2f}x; {kept(options.error)}")

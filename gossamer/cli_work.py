@@ -79,6 +79,12 @@ def _compress_options(parser: argparse.ArgumentParser) -> None:
         help="milliseconds of another machine: a bundle of `bench --table-of` with the board.json that came back",
     )
     parser.add_argument("--recipe", default="auto", help="NAME or NAME:OPTION=VALUE,...; see `gossamer methods`")
+    parser.add_argument(
+        "--coding",
+        choices=("small", "fast"),
+        default="small",
+        help="of the file: small, or decoded several times as fast and some percent larger; default small",
+    )
     parser.add_argument("--protect", nargs="+", default=[], metavar="LAYER", help="layers whose channels all stay")
     parser.add_argument("--hours", type=cli_values.hours, help="time budget")
     parser.add_argument("--epochs", type=cli_values.epochs, help="of tuning per rung; chosen from --hours if not given")
@@ -113,6 +119,12 @@ def add_task_options(parser: argparse.ArgumentParser) -> None:
         help="class-per-folder tree, images/ and masks/, PASCAL VOC or COCO, .npz, cifar10:FOLDER "
         "(cifar10-held-out:FOLDER for a network of `gossamer train`), mnist:FOLDER, emg:FOLDER, unlabelled:FOLDER of "
         "pictures, or file.py:callable giving a Task",
+    )
+    parser.add_argument(
+        "--labelled",
+        type=Path,
+        metavar="DIR",
+        help="beside unlabelled:FOLDER: pictures in val/<class>/ and test/<class>/, or .npz, that decide and prove",
     )
     parser.add_argument("--preset", help="mean, std and size by name: cifar10, imagenet, ...")
     parser.add_argument("--mean", type=cli_values.any_number, nargs="+", metavar="M")
@@ -169,6 +181,7 @@ def described(options: argparse.Namespace) -> dict[str, Any]:
     """The words of the options that describe a task."""
     names = (
         "data",
+        "labelled",
         "model",
         "weights",
         "preset",
@@ -228,6 +241,7 @@ def settings_of(options: argparse.Namespace) -> Settings:
         control=options.control,
         latency_table=options.latency_table,
         protect=tuple(options.protect),
+        coding=options.coding,
         epoch_quality=options.epoch_quality,
     )
 
@@ -320,7 +334,7 @@ def _compressed(options: argparse.Namespace, goal: Goal, settings: Settings, tas
             options.recipe,
             out=options.out,
             settings=settings,
-            name=options.model or task.name,
+            name=options.model or task.name.rpartition(" on ")[0] or task.name,
             ledger=options.ledger,
             watch=TerminalWatch(quiet=options.quiet, minimise=goal.minimise),
             command=options.command_line,

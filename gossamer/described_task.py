@@ -28,6 +28,7 @@ USUAL_MEASURES = {"segmentation": "iou", "detection": "ap"}
 def task_from(
     *,
     data: str,
+    labelled: str | Path | None = None,
     model: str | None = None,
     weights: str | Path | None = None,
     preset: str | None = None,
@@ -51,11 +52,15 @@ def task_from(
     interpolation come from `preset`, or from the published weights of a network; what is given explicitly overrides
     them, and arrays know their own size. `measure` says what counts of an image: "iou", "dice" or "accuracy" where
     pixels have classes, "ap" or "f1" where objects have boxes. Larger pictures with masks are cut into tiles that share
-    `overlap` pixels; of objects `only` those of some classes count. `progress` is called while pictures are decoded.
+    `overlap` pixels; of objects `only` those of some classes count. Beside pictures without labels, `labelled` names
+    class folders in val/ and test/, or .npz files, that decide and prove. `progress` is called while pictures are
+    decoded.
     """
     if model is not None:
         check_model(model)
     pixels = Pixels(preset, mean, std, size, crop, interpolation)
+    if labelled is not None and not data.startswith(PICTURES):
+        raise ValueError(f"expected --labelled beside {PICTURES}FOLDER alone, got it with {data}; leave it out")
     if ".py:" in data:
         given = {**pixels.given, "overlap": overlap, "only": only, "measure": measure}
         if unused := [f"--{name}" for name, value in given.items() if value is not None]:
@@ -64,7 +69,11 @@ def task_from(
     if model is None:
         raise ValueError("no network given; --model is a zoo name, torchvision:NAME, timm:NAME or file.py:callable")
     if data.startswith(PICTURES):
-        return _unlabelled(Path(data.removeprefix(PICTURES)), model, weights, pixels, measure, progress)
+        _no_measure(measure)
+        pictures = Path(data.removeprefix(PICTURES))
+        if labelled is not None:
+            return _partly_labelled(pictures, Path(labelled), model, weights, pixels, seen, progress)
+        return _unlabelled(pictures, model, weights, pixels, progress)
     splits, preprocess = load_data(data, model, pixels, overlap=overlap, only=only, progress=progress)
     kind = "classification"
     if splits.train.boxes is not None or splits.train.masks is not None:
@@ -148,12 +157,27 @@ def _unlabelled(
     model: str,
     weights: str | Path | None,
     pixels: Pixels,
-    measure: str | None,
     progress: folder.Progress | None,
 ) -> Task:
-    _no_measure(measure)
     preprocess = pixels.preprocess(model)
     network = network_for("agreement", model, weights, usual_classes(model))
     splits = unlabelled.load(path, preprocess, network, progress)
     kind = Classification(agreement=True)
     return Task.build(network, preprocess, splits, name=f"{model} on {path.name}", seen="none", kind=kind)
+
+
+def _partly_labelled(
+    path: Path,
+    labelled: Path,
+    model: str,
+    weights: str | Path | None,
+    pixels: Pixels,
+    seen: Seen,
+    progress: folder.Progress | None,
+) -> Task:
+    """Tuned on pictures without labels, judged on others that have them."""
+    preprocess = pixels.preprocess(model)
+    held = unlabelled.load_labelled(labelled, preprocess, progress)
+    network = network_for("classification", model, weights, len(held.classes) or usual_classes(model))
+    splits = unlabelled.load_beside(path, held, preprocess, network, progress)
+    return Task.build(network, preprocess, splits, name=f"{model} on {path.name}", seen=seen)

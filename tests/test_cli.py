@@ -101,6 +101,18 @@ def test_a_network_is_stored_as_it_is(trained, run, tmp_path, capsys):
     assert before.tobytes() == after.tobytes()
 
 
+def test_a_fast_file_has_no_tensor_of_the_mixing_coder(tmp_path):
+    coders = []
+    for coding in ("small", "fast"):
+        out = tmp_path / f"{coding}.gossamer"
+        assert (
+            main(["store", "lenet5", "--error", "0.3", "--coding", coding, "--preset", "mnist", "--out", str(out)]) == 0
+        )
+        coders.append({entry.coder for entry in container.read(out).stored})
+    assert "mixing" in coders[0]
+    assert "mixing" not in coders[1]
+
+
 def test_what_a_detector_of_the_zoo_reads_is_known(tmp_path):
     assert main(["store", "fastestdet", "--error", "0.1", "--out", str(tmp_path / "a.gossamer")]) == 0
     stored = container.read(tmp_path / "a.gossamer").payload

@@ -20,6 +20,7 @@ from benchmarks import (
     one_layer,
     one_layer_plot,
     rate_curves,
+    staircase_table,
     survivors,
 )
 from benchmarks.claims import CLAIMS
@@ -209,11 +210,18 @@ def test_the_filters_that_go_first_are_drawn_in_their_colours(bgr):
     assert (first, second) == ("#8080ff" if bgr else "#ff8080", "#808080")
 
 
+def test_the_grids_are_shown_as_filed():
+    page = staircase_table.PAGE.read_text(encoding="utf-8")
+    shown = page.partition(staircase_table.BEGIN)[2].partition(staircase_table.END)[0].strip()
+    assert shown == staircase_table.tables(), "run `python -m benchmarks.staircase_table`"
+
+
 def test_the_curves_are_made_from_results():
     page = curves.PAGE.read_text(encoding="utf-8")
     shown = page.partition(curves.BEGIN)[2].partition(curves.END)[0].strip()
     assert shown == curves.page(), "run `python -m benchmarks.curves`"
-    for name in curves.NETWORKS:
+    assert {"resnet20", "resnet56"} <= set(curves.drawn())
+    for name in curves.drawn():
         drawn = (ROOT / "docs" / "curves" / f"{name}.svg").read_text(encoding="utf-8")
         assert drawn == curves.drawing(name), "run `python -m benchmarks.curves`"
 

@@ -35,6 +35,19 @@ def load(path: Path) -> Splits:
     Class names come from the array `classes`, or from classes.txt beside the files (one name a line), or are
     the class numbers.
     """
+    joined, names = parts(path)
+    count = 1 + max(int(split.labels.max()) for split in joined.values() if split.labels is not None)
+    classes = names or tuple(map(str, range(count)))
+    for split in joined.values():
+        check_labels(split, len(classes), str(path))
+    return arrange(joined, classes, str(path))
+
+
+def parts(path: Path) -> tuple[dict[str, Split], tuple[str, ...]]:
+    """What one .npz file or a folder of them holds, by "train", "val" and "test", or as "all"; and names of classes.
+
+    Without names the classes are numbers.
+    """
     files = sorted(path.glob("*.npz")) if path.is_dir() else [path]
     given: dict[str, list[Split]] = {}
     names: tuple[str, ...] = ()
@@ -52,12 +65,7 @@ def load(path: Path) -> Splits:
     listed = (path if path.is_dir() else path.parent) / "classes.txt"
     if not names and listed.exists():
         names = tuple(listed.read_text(encoding="utf-8").splitlines())
-    joined = {name: join(splits, name) for name, splits in given.items()}
-    count = 1 + max(int(split.labels.max()) for split in joined.values() if split.labels is not None)
-    classes = names or tuple(map(str, range(count)))
-    for split in joined.values():
-        check_labels(split, len(classes), str(path))
-    return arrange(joined, classes, str(path))
+    return {name: join(splits, name) for name, splits in given.items()}, names
 
 
 def read(path: Path) -> dict[str, Split]:

@@ -114,23 +114,31 @@ def load(
     folder: Path, preprocess: Preprocess, *, limit_bytes: int = KEPT_BYTES, progress: Progress | None = None
 ) -> Splits:
     """Splits from a tree of pictures; classes are the names of the class folders, sorted."""
+    given, classes = parts(folder, preprocess, limit_bytes=limit_bytes, progress=progress)
+    return arrange(given, classes, str(folder))
+
+
+def parts(
+    folder: Path, preprocess: Preprocess, *, limit_bytes: int = KEPT_BYTES, progress: Progress | None = None
+) -> tuple[dict[str, Split], tuple[str, ...]]:
+    """What a tree of pictures holds, by "train", "val" and "test", or as "all"; and the names of its classes."""
     if not folder.is_dir():
         raise ValueError(f"there is no folder {folder}; check --data")
-    parts = {SPLITS[sub.name]: sub for sub in folders_in(folder) if sub.name in SPLITS} or {"all": folder}
-    classes = tuple(sorted({sub.name for part in parts.values() for sub in folders_in(part)}))
+    found_in = {SPLITS[sub.name]: sub for sub in folders_in(folder) if sub.name in SPLITS} or {"all": folder}
+    classes = tuple(sorted({sub.name for part in found_in.values() for sub in folders_in(part)}))
     if len(classes) < 2:
         raise ValueError(
             f"expected {folder}/train/<class>/*.jpg or {folder}/<class>/*.jpg with at least two classes, "
             f"got {list(classes)}"
         )
     found: dict[str, tuple[list[Path], list[int]]] = {}
-    for name, part in parts.items():
+    for name, part in found_in.items():
         files: list[Path] = []
         labels: list[int] = []
         for label, of in enumerate(classes):
             pictures = pictures_in(part / of)
             if not pictures and name == "train" and not (part / of).is_dir():
-                others = [str(other / of) for other in parts.values() if (other / of).is_dir()]
+                others = [str(other / of) for other in found_in.values() if (other / of).is_dir()]
                 raise ValueError(
                     f"expected images of class '{of}' in {part / of}, got that class only in {', '.join(others)}; "
                     "add images to train on, or delete the class"
@@ -152,7 +160,7 @@ def load(
         )
         for name, (files, labels) in found.items()
     }
-    return arrange(given, classes, str(folder))
+    return given, classes
 
 
 def _in_all(progress: Progress | None, total: int) -> Callable[[str], Progress | None]:

@@ -61,6 +61,23 @@ def arrange(given: Mapping[str, Split], classes: tuple[str, ...], where: str) ->
     return Splits(train.renamed("train"), selection.renamed("selection"), test.renamed("test"), classes, notes)
 
 
+def held_out(given: Mapping[str, Split], where: str) -> tuple[Split, Split, tuple[str, ...]]:
+    """Selection and test from data of which nothing is trained on, and notes; "val" and "test", or one part, halved."""
+    if "train" in given:
+        raise ValueError(
+            f"expected only images that are held out in {where}, 'val' and 'test', got 'train' too; to train on its "
+            f"labels, give it as the data itself"
+        )
+    notes: tuple[str, ...] = ()
+    if len(given) == 2:
+        selection, test = given["val"], given["test"]
+    else:
+        (only,) = given.values()
+        selection, test = halves(only)
+        notes = (f"{where} came as one part: halved by content hash for selection and test",)
+    return selection.renamed("selection"), test.renamed("test"), notes
+
+
 def halves(split: Split) -> tuple[Split, Split]:
     """Two halves by content hash: the first for selection, the second for the test."""
     return part(split, 0.5, ("selection", "test"))

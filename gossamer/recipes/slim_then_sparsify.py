@@ -16,12 +16,14 @@ Differs from the paper:
 2. Tuning has the original as teacher. What is accepted is decided on the selection split, as everywhere here.
 3. Only channels that no sum ties to other layers are cut, as network slimming cuts ResNets.
 4. The file stores what is left on a fine grid, entropy-coded; the paper counts weights.
+5. In DenseNets a channel goes where it is made, out of every later layer, and is scored by the scales of all batch
+   norms that read it. Network slimming has a channel selection before each of them, which hides it from that one.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -39,19 +41,37 @@ from gossamer.recipes.network_slimming import FLOOR, slimmable
 from gossamer.search.candidate import Candidate
 from gossamer.search.pace import epochs_in_time, measure_pace
 from gossamer.search.run import Run
-from gossamer.search.staircase import Cell, Grid, brute_force, staircase
+from gossamer.search.staircase import Cell, Grid, brute_force, pruned_alone, staircase
 from gossamer.search.widths import matrices_of
 from gossamer.tuning import BatchNormL1, Distillation, FixedZeros
 from gossamer.tuning.batch_norm import reestimate_batch_norms
 from gossamer.tuning.checkpoint import load_weights, save_weights
 from gossamer.weights import Magnitude
 
+PENALISED = "the training under the penalty"
+ROUNDING = 1e-9  # of fractions of whole answers
+
+
+@dataclass(frozen=True)
+class Walk:
+    """A staircase: the drop that it allows, or None for the goal's own; its cells, and what it found.
+
+    `weights_alone`: the most pruned cell without slimming within the drop, which is asked about for comparison.
+    """
+
+    drop: float | None
+    asked: tuple[Cell, ...]
+    found: Cell | None
+    weights_alone: Cell | None
+
 
 @dataclass(frozen=True)
 class SlimThenSparsify:
     """`slimming` x `pruning` cells: s steps leave 1 - s / slimming of the channels, d steps 1 - d / pruning of weights.
 
-    `brute_force` asks about every cell and says what the staircase would have found among them; grid.json has them all.
+    `drops`, such as 0/0.5/1/2: the staircase is walked once more for each, a cell being kept where it loses no more
+    than so many points on the selection split, and weights alone are pruned too; cells are made once for all walks.
+    What is delivered is decided by the goal. `brute_force` asks about every cell. grid.json has all cells and walks.
     """
 
     slimming: int = 10
@@ -59,11 +79,24 @@ class SlimThenSparsify:
     penalty: float = 1e-4
     patience: int = 2
     brute_force: bool = False
+    drops: str = ""
 
     def __post_init__(self) -> None:
         for name in ("slimming", "pruning", "patience"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} of slim-then-sparsify must be at least 1, got {getattr(self, name)}")
+        if min(self._drops, default=0.0) < 0:
+            raise ValueError(f"drops of slim-then-sparsify must be points from 0 on, got '{self.drops}'")
+
+    @property
+    def _drops(self) -> list[float]:
+        """As fractions."""
+        try:
+            return [float(points) / 100 for points in self.drops.split("/")] if self.drops else []
+        except ValueError as error:
+            raise ValueError(
+                f"drops of slim-then-sparsify must be points such as 0/0.5/1/2, got '{self.drops}'"
+            ) from error
 
     @property
     def spreads(self) -> bool:
@@ -88,6 +121,7 @@ class SlimThenSparsify:
                     epochs = epochs_for(len(tried) + 2, self._name(cell))  # the training under the penalty is the first
                 if epochs == 0:
                     raise _OutOfTime
+                run.seconds_of(PENALISED, lambda: self._trained(run, groups))
                 if cell[1] and (cell[0], 0) not in tried:
                     candidate((cell[0], 0))
                 taken = run.workers is not None and run.workers.take(run, (*cell, epochs), self._name(cell))
@@ -108,22 +142,34 @@ class SlimThenSparsify:
 
         if run.workers:
             self._begin(run, groups, pace.epochs)
-        grid = Grid(self.slimming, self.pruning, keeps=lambda cell: candidate(cell).verdict.accepted, size=left)
+        walks: list[Walk] = []
         try:
-            best = brute_force(grid) if self.brute_force else staircase(grid, patience=self.patience)
+            if self.brute_force:
+                brute_force(Grid(self.slimming, self.pruning, lambda cell: candidate(cell).verdict.accepted, left))
+            for drop in (None, *self._drops):
+                walks.append(self._walk(candidate, left, drop))
         except _OutOfTime:
             run.note(f"the search ended for want of time after {len(tried)} of {self.slimming * self.pruning} cells")
-        else:
-            if best is not None:
-                run.note(f"{self._name(best)}: the smallest of {len(grid.asked)} cells asked about")
-            if self.brute_force:
-                self._compare(run, grid, tried)
+        self._tell(run, tried, walks, left)
         return [fine_grid(run), *tried.values()]
+
+    def _walk(self, candidate: Callable[[Cell], Candidate], left: Callable[[Cell], float], drop: float | None) -> Walk:
+        """The staircase where a cell is kept that loses at most `drop`, or, without one, that the goal accepts."""
+
+        def keeps(cell: Cell) -> bool:
+            verdict = candidate(cell).verdict
+            return verdict.accepted if drop is None else verdict.drop <= drop + ROUNDING
+
+        grid = Grid(self.slimming, self.pruning, keeps, left)
+        found = staircase(grid, patience=self.patience)
+        asked = dict.fromkeys([*grid.asked, *((slim, 0) for slim, _ in grid.asked)])  # made of slimmed networks
+        alone = pruned_alone(grid) if drop is not None or self.brute_force else None
+        return Walk(drop, tuple(asked), found, alone)
 
     def _begin(self, run: Run, groups: list[Group], epochs: int) -> None:
         """Let workers make the cells that are not finished; those that are sparse start from the slimmed ones."""
         assert run.workers is not None
-        self._trained(run, groups)
+        run.seconds_of(PENALISED, lambda: self._trained(run, groups))
         cells = [(slim, pruned) for slim in range(self.slimming) for pruned in range(self.pruning)]
         waiting = [cell for cell in cells if Candidate.load(self._folder(run, cell)) is None]
         made = [self._folder(run, (slim, 0)) for slim in range(self.slimming) if (slim, 0) not in waiting]
@@ -145,39 +191,48 @@ class SlimThenSparsify:
         run.seconds_of(self._name((slim, pruned)), lambda: self._cell(run, groups, (slim, pruned), epochs))
         return self._cell(run, groups, (slim, pruned), epochs)
 
-    def _compare(self, run: Run, grid: Grid, tried: Mapping[Cell, Candidate]) -> None:
-        """Note and write down what the staircase would have found among the cells that brute force asked about."""
-        walked = Grid(self.slimming, self.pruning, grid.asked.__getitem__, grid.size)
-        found = staircase(walked, patience=self.patience)
-        asked = dict.fromkeys([*walked.asked, *((slim, 0) for slim, _ in walked.asked)])  # made of slimmed networks
+    def _tell(
+        self, run: Run, tried: Mapping[Cell, Candidate], walks: Sequence[Walk], left: Callable[[Cell], float]
+    ) -> None:
+        """Note what was found, and write down all cells and walks."""
         stages = run.stages()
         seconds = {cell: float(stages[f"seconds of {self._name(cell)}"]["value"]) for cell in tried}
-        share = sum(seconds[cell] for cell in asked) / sum(seconds.values())
-        kept = [cell for cell, keeps in grid.asked.items() if keeps]
-        ways = {
-            "brute force": kept,
-            "the staircase": [] if found is None else [found],
-            "slimming alone": [cell for cell in kept if cell[1] == 0],
-            "pruning of weights alone": [cell for cell in kept if cell[0] == 0],
-        }
-        for way, among in ways.items():
-            if among:
-                best = min(among, key=grid.size)
-                run.note(f"{way}: {self._name(best)}, {grid.size(best):,.0f} weights and biases left")
-        run.note(f"the staircase asks about {len(asked)} of {len(tried)} cells, in {100 * share:.1f} % of their time")
+        kept = [cell for cell, one in tried.items() if one.verdict.accepted]
+        if self.brute_force and len(tried) == self.slimming * self.pruning:
+            ways = {
+                "brute force": kept,
+                "slimming alone": [cell for cell in kept if cell[1] == 0],
+                "pruning of weights alone": [cell for cell in kept if cell[0] == 0],
+            }
+            for way, among in ways.items():
+                if among:
+                    best = min(among, key=left)
+                    run.note(f"{way}: {self._name(best)}, {left(best):,.0f} weights and biases left")
+        for walk in walks:
+            share = 100 * sum(seconds[cell] for cell in walk.asked) / sum(seconds.values())
+            within = "" if walk.drop is None else f" within {100 * walk.drop:g} points"
+            found = "nothing" if walk.found is None else self._name(walk.found)
+            size = "" if walk.found is None else f", {left(walk.found):,.0f} weights and biases left"
+            run.note(
+                f"the staircase{within}: {found}{size}; it asks about {len(walk.asked)} of "
+                f"{self.slimming * self.pruning} cells, in {share:.1f} % of the time of the {len(tried)} that were made"
+            )
         cells = [
             {
                 "cell": cell,
-                "accepted": grid.asked[cell],
-                "left": grid.size(cell),
+                "accepted": one.verdict.accepted,
+                "left": left(cell),
                 "nonzeros": one.nonzeros,
                 "bytes": one.sizes.coded,
+                "quality": one.quality,
                 "drop": one.verdict.drop,
                 "seconds": seconds[cell],
             }
             for cell, one in tried.items()
         ]
-        write_json(run.folder / "grid.json", {**asdict(self), "cells": cells, "asked": list(asked), "found": found})
+        network = {"parameters": run.network.parameters, "quality": float(run.original_quality().mean())}
+        grid = {**asdict(self), **network, "penalised_seconds": stages.get(f"seconds of {PENALISED}", {}).get("value")}
+        write_json(run.folder / "grid.json", {**grid, "cells": cells, "walks": [asdict(walk) for walk in walks]})
 
     def _name(self, cell: Cell) -> str:
         return f"{100 * cell[0] / self.slimming:.3g} % of channels, {100 * cell[1] / self.pruning:.3g} % of weights cut"

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gossamer import container
-from gossamer.coding import smallest
+from gossamer.coding import CHOICES, smallest
 from gossamer.files import read_json, write_json
 from gossamer.graph import Layer, Network
 from gossamer.measure.quality import qualities
@@ -167,17 +167,18 @@ def finish(
     plan: Plan,
     units: Units | None = None,
     shared: Mapping[str, Shared] | None = None,
-    choice: container.Choice = smallest,
+    choice: container.Choice | None = None,
     model: bytes | None = None,
     timed_as: Candidate | None = None,
 ) -> Candidate:
     """Write a network to its file, reopen the file, and measure it on the selection split.
 
     `units` gives the grid of each deployed weight, `shared` its codebook; with `plan.int8` the grids are those of
-    int8 arithmetic. `choice` codes the integers. `model`: the network in ONNX, where it is not simply exported.
-    `timed_as`: a candidate with the same operators, whose times are taken over.
+    int8 arithmetic. `choice` codes the integers, in place of what the run's settings ask for. `model`: the network in
+    ONNX, where it is not simply exported. `timed_as`: a candidate with the same operators, whose times are taken over.
     """
     task, goal = run.task, run.goal
+    choice = choice or CHOICES[run.settings.coding]
     model = write_network(folder, network, plan, task, units, shared, choice, model)
     quality = qualities(task, task.selection, model, goal.runtime)
     safest_flips = run.stage("flips of the safest", lambda: float(np.mean(run.original_quality() != quality)))

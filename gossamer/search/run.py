@@ -27,6 +27,7 @@ import torch
 from torch import Tensor, nn
 
 from gossamer import tuning
+from gossamer.coding import CHOICES
 from gossamer.data.images import Split
 from gossamer.files import read_json, write_atomically, write_json
 from gossamer.goal import Goal
@@ -62,8 +63,9 @@ class Settings:
 
     `epochs` is per rung of the ladder, `numerics` the arithmetic of training ("channels_last bfloat16"): None lets
     the run choose, by what this machine does fastest. `latency_table`: the folder of a bundle that came back from
-    another machine, whose milliseconds then count (`search.board`). `epoch_quality`: on so many images of the selection
-    split the quality is asked after each epoch of tuning, to be seen in the report; it decides nothing.
+    another machine, whose milliseconds then count (`search.board`). `coding`: of `gossamer.coding.CHOICES`, by how the
+    files of candidates are coded, where the recipe has no coder of its own. `epoch_quality`: on so many images of the
+    selection split the quality is asked after each epoch of tuning, to be seen in the report; it decides nothing.
     """
 
     seed: int = 0
@@ -77,6 +79,7 @@ class Settings:
     control: bool = False
     latency_table: str | None = None
     protect: tuple[str, ...] = ()
+    coding: str = "small"
     epoch_quality: int = 0
 
     def __post_init__(self) -> None:
@@ -84,6 +87,8 @@ class Settings:
             raise ValueError(f"epoch_quality must be a number of images, or 0 for none, got {self.epoch_quality}")
         if self.numerics is not None:
             Numerics.parse(self.numerics)
+        if self.coding not in CHOICES:
+            raise ValueError(f"coding must be one of {', '.join(CHOICES)}, got '{self.coding}'")
         if self.threads < 1:
             raise ValueError(f"threads must be at least 1, got {self.threads}")
         check_training(self.epochs, self.batch_size, self.learning_rate)

@@ -78,17 +78,28 @@ def brute_force(grid: Grid) -> Cell | None:
     return min(filter(grid.promise, every), key=grid.size, default=None)
 
 
+def pruned_alone(grid: Grid) -> Cell | None:
+    """The most pruned cell without slimming that keeps the promise, by bisection; the stairs begin at the other end."""
+    pruned = _furthest(grid.pruning, lambda d: grid.promise((0, d)))
+    return None if pruned is None else (0, pruned)
+
+
 def _most_slimmed(grid: Grid, bisect: bool) -> int | None:
     """The largest s whose network keeps the promise before any weight is pruned."""
-    if not bisect:
-        slim = 0
-        while grid.promise((slim, 0)):
-            slim += 1
-        return slim - 1 if slim else None
-    if not grid.promise((0, 0)):
+    if bisect:
+        return _furthest(grid.slimming, lambda s: grid.promise((s, 0)))
+    slim = 0
+    while grid.promise((slim, 0)):
+        slim += 1
+    return slim - 1 if slim else None
+
+
+def _furthest(steps: int, keeps: Callable[[int], bool]) -> int | None:
+    """The last of so many steps that keeps the promise, where those before it do too; None if not even the first."""
+    if not keeps(0):
         return None
-    kept, refused = 0, grid.slimming
+    kept, refused = 0, steps
     while refused - kept > 1:
         middle = (kept + refused) // 2
-        kept, refused = (middle, refused) if grid.promise((middle, 0)) else (kept, middle)
+        kept, refused = (middle, refused) if keeps(middle) else (kept, middle)
     return kept

@@ -73,6 +73,12 @@ def _mobilenet(classes: int = 10) -> nn.Module:
     return CifarMobileNet(classes)
 
 
+def _mobilenetv1_025(classes: int = 1000) -> nn.Module:
+    from gossamer.zoo.mobilenet_backbones import MobileNetV1Classifier
+
+    return MobileNetV1Classifier(classes, 0.25)
+
+
 def _dccnn(data: str) -> Callable[..., nn.Module]:
     def build(classes: int = 10) -> nn.Module:
         from gossamer.zoo.dccnn import CifarDCCNN, MnistDCCNN
@@ -137,6 +143,7 @@ ZOO: dict[str, Callable[..., nn.Module]] = {
     "alexnet": _alexnet("alexnet"),
     "zfnet": _alexnet("zfnet"),
     "mobilenet": _mobilenet,
+    "mobilenetv1_025": _mobilenetv1_025,
     "dccnn_mnist": _dccnn("mnist"),
     "dccnn_cifar10": _dccnn("cifar10"),
     "emg_cnn": _emg_cnn,

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """MobileNets without their classifier, as detectors use them: two maps of an image, at strides 16 and 32.
 
+MobileNetV1 with its classifier, for the published weights as they are, is here too.
+
 Papers: A. Howard et al., "MobileNets: Efficient Convolutional Neural Networks for Mobile Vision Applications", 2017,
 arXiv 1704.04861, table 1; M. Sandler et al., "MobileNetV2: Inverted Residuals and Linear Bottlenecks", CVPR 2018,
 arXiv 1801.04381, table 2.
@@ -13,7 +15,8 @@ Differs from the papers:
 1. ReLU6 in MobileNetV1, as its published weights have it; its paper has ReLU.
 2. Where MobileNetV2 halves a map it pads by a pixel on each side, as torchvision does. MobileNetV1 pads as TensorFlow
    does, in which its published weights were trained: padded evenly, they had 31.0 % instead of 50.2 % of 1,000 images
-   right (width 0.25, images of the NIPS 2017 adversarial set).
+   right (width 0.25, images of the NIPS 2017 adversarial set). The classifier pads evenly: kernels and images turned by
+   180 degrees (`Preprocess.turned`) come to the same, and no operator is spent on it.
 3. All channels of MobileNetV2 follow the width, the last layer's too; the paper keeps its 1280 below width 1.
 """
 
@@ -72,10 +75,12 @@ def convolution(
     return _normed(layer, [nn.ReLU6(inplace=True)] * active)
 
 
-def _tensorflows(inputs: int, outputs: int, kernel: int = 1, stride: int = 1, *, groups: int = 1) -> nn.Sequential:
-    """The same with TensorFlow's padding and its small number in batch norms."""
-    if stride == 1:
-        layer = nn.Conv2d(inputs, outputs, kernel, 1, kernel // 2, groups=groups, bias=False)
+def _tensorflows(
+    inputs: int, outputs: int, kernel: int = 1, stride: int = 1, *, groups: int = 1, evenly: bool = False
+) -> nn.Sequential:
+    """The same with TensorFlow's padding, unless `evenly`, and its small number in batch norms."""
+    if stride == 1 or evenly:
+        layer = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, groups=groups, bias=False)
     else:
         layer = PaddedAtTheEnd(inputs, outputs, kernel, stride, groups=groups, bias=False)
     return _normed(layer, [nn.ReLU6(inplace=True)], eps=1e-3)
@@ -102,14 +107,7 @@ class MobileNetV1(nn.Module):
 
     def __init__(self, width: float = 0.25) -> None:
         super().__init__()
-        channels = int(32 * width)
-        self.stem = _tensorflows(3, channels, 3, 2)
-        blocks: list[nn.Module] = []
-        for wide, stride in V1_BLOCKS:
-            blocks.append(_tensorflows(channels, channels, 3, stride, groups=channels))
-            blocks.append(_tensorflows(channels, int(wide * width)))
-            channels = int(wide * width)
-        self.blocks = nn.Sequential(*blocks)
+        self.stem, self.blocks, channels = _v1_layers(width)
         self.channels = (int(V1_BLOCKS[V1_FINE - 1][0] * width), channels)
 
     def forward(self, x: torch.Tensor) -> Maps:
@@ -119,6 +117,32 @@ class MobileNetV1(nn.Module):
             if number == 2 * V1_FINE:
                 fine = x
         return Maps(fine, x)
+
+
+class MobileNetV1Classifier(nn.Module):
+    """(N, 3, H, W) -> (N, classes), padded evenly: weights of TensorFlow want kernels and images that are turned."""
+
+    def __init__(self, classes: int = 1000, width: float = 0.25) -> None:
+        super().__init__()
+        self.stem, self.blocks, channels = _v1_layers(width, evenly=True)
+        self.fc = nn.Linear(channels, classes)
+        self.input_shape = (3, 224, 224)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        scores: torch.Tensor = self.fc(self.blocks(self.stem(x)).mean((2, 3)))
+        return scores
+
+
+def _v1_layers(width: float, *, evenly: bool = False) -> tuple[nn.Sequential, nn.Sequential, int]:
+    """Stem, separable convolutions, and the channels that come out of them."""
+    channels = int(32 * width)
+    stem = _tensorflows(3, channels, 3, 2, evenly=evenly)
+    blocks: list[nn.Module] = []
+    for wide, stride in V1_BLOCKS:
+        blocks.append(_tensorflows(channels, channels, 3, stride, groups=channels, evenly=evenly))
+        blocks.append(_tensorflows(channels, int(wide * width)))
+        channels = int(wide * width)
+    return stem, nn.Sequential(*blocks), channels
 
 
 class InvertedResidual(nn.Module):

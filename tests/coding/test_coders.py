@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from gossamer.coding import CODERS, Memory, smallest
+from gossamer.coding import CODERS, Memory, fast, smallest
 
 SHAPES = hnp.array_shapes(min_dims=0, max_dims=5, min_side=0, max_side=6)
 ALL = st.integers(-(2**31) + 1, 2**31 - 1)
@@ -87,6 +87,17 @@ def test_a_count_that_the_bytes_cannot_hold_is_refused_before_memory_is_taken(co
         data, message = coder.encode(np.arange(5, dtype=np.int32)), "cannot hold|ends after"
     with pytest.raises(ValueError, match=message):
         coder.decode(data, (2**20, 2**20))
+
+
+def test_the_fast_choice_is_the_smallest_but_for_the_mixing_coder():
+    rows = np.repeat(np.random.default_rng(0).integers(-2, 3, (64, 1)), 64, axis=1).astype(np.int32)
+    memory, untouched = Memory(), Memory()
+    name, data = smallest(rows, memory)
+    quick, others = fast(rows, untouched)
+    assert (name, quick == "mixing") == ("mixing", False)
+    assert len(data) < len(others) == min(len(CODERS[c].encode(rows)) for c in CODERS if c != "mixing")
+    assert (memory.values, untouched.values) == (rows.size, 0)
+    assert (CODERS[quick].decode(others, rows.shape) == rows).all()
 
 
 def test_the_smallest_is_taken_and_the_earlier_of_equals():

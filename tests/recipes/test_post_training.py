@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import re
 import sys
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -167,3 +168,15 @@ def test_bad_input_is_named(task, tmp_path):
         recipe_named("post-training:images=0")
     with pytest.raises(ValueError, match="halvings of post-training must be at least 0, got -1"):
         recipe_named("post-training:halvings=-1")
+
+
+def test_candidates_are_coded_as_the_settings_say(user_task, trained, tmp_path, finished):
+    task, small = finished
+    settings = replace(SETTINGS, coding="fast")
+    recipe = "post-training:images=100,halvings=0"
+    fast = gossamer.compress(task, GOAL, recipe, out=tmp_path / "fast", settings=settings, ledger=tmp_path / "l.json")
+    coders = [{entry.coder for entry in container.read(c.file).stored} for c in (*small.candidates, *fast.candidates)]
+    assert any("mixing" in of for of in coders[: len(small.candidates)])
+    assert not any("mixing" in of for of in coders[len(small.candidates) :])
+    with pytest.raises(ValueError, match="coding must be one of small, fast, got 'quick'"):
+        Settings(coding="quick")

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -61,18 +63,48 @@ def test_the_staircase_finds_what_brute_force_finds_with_fewer_cells(both):
 def test_brute_force_says_what_the_staircase_would_have_found(both):
     """On the same grid with the same images, trained alike: what the staircase by itself asked about and found."""
     quick, control = both
-    grid = read_json(control.folder / "grid.json")
-    assert len(grid["cells"]) == 9
-    assert len(grid["asked"]) == len(cells(quick))
-    (chosen,) = [note for note in quick.report.notes if "cells asked about" in note]
-    (found,) = [note for note in control.report.notes if note.startswith("the staircase: ")]
-    assert found.removeprefix("the staircase: ").startswith(chosen.partition(":")[0])
-    assert any(
-        note.startswith(f"the staircase asks about {len(grid['asked'])} of 9 cells") for note in control.report.notes
-    )
+    grids = [read_json(result.folder / "grid.json") for result in both]
+    (alone,), (walk,) = (grid["walks"] for grid in grids)
+    assert len(grids[1]["cells"]) == 9
+    assert len(grids[0]["cells"]) == len(alone["asked"]) == len(cells(quick))
+    assert (walk["asked"], walk["found"]) == (alone["asked"], alone["found"])
+    said = [[note for note in result.report.notes if note.startswith("the staircase: ")] for result in both]
+    assert [len(notes) for notes in said] == [1, 1]
+    assert said[0][0].partition(";")[0] == said[1][0].partition(";")[0]
+    assert f"it asks about {len(walk['asked'])} of 9 cells" in said[1][0]
+    assert "in 100.0 % of the time" in said[0][0]
+    assert any(note.startswith("brute force: ") for note in control.report.notes)
     table = staircase_table.section("x", "Small", staircase_table.Asked.of(control.folder / "grid.json"))
-    assert f"| {len(grid['asked'])} |" in table
+    assert f"| {len(walk['asked'])} |" in table
     assert "| 9 | 100.0 % |" in table
+
+
+def test_each_drop_is_walked_over_the_same_cells(both, user_task, trained, tmp_path):
+    """Brute force knows all cells: within each drop the walk stays within it, and a larger drop never finds less."""
+    task = user_task(trained)
+    recipe = f"{RECIPE},drops=0.5/3"
+    run = gossamer.compress(
+        task, Goal(0.04, observed=0.015), recipe, out=tmp_path / "run", settings=SETTINGS, ledger=tmp_path / "l.json"
+    )
+    asked = staircase_table.Asked.of(run.folder / "grid.json")
+    every = staircase_table.Asked.of(both[1].folder / "grid.json")
+    assert [walk.drop for walk in asked.walks] == [None, 0.005, 0.03]
+    for cell, entry in asked.cells.items():
+        assert {**entry, "seconds": 0} == {**every.cells[cell], "seconds": 0}, "made alike, whichever walk asks first"
+    for walk in asked.walks[1:]:
+        assert walk.found is not None
+        assert asked.cells[walk.found]["drop"] <= walk.drop
+    found = [asked.cells[walk.found]["left"] for walk in asked.walks[1:]]
+    assert found == sorted(found, reverse=True)
+    assert set(asked.cells) == {cell for walk in asked.walks for cell in walk.asked} | {(0, 1), (0, 2)} & set(
+        asked.cells
+    )
+    assert asked.smallest(((0, d) for d in range(3) if (0, d) in asked.cells), 0.03) == every.smallest(
+        ((0, d) for d in range(3)), 0.03
+    ), "weights alone"
+    table = staircase_table.walked("x", "Small", asked)
+    assert re.search(r"\| at most 3 \| \d+ % \| \d+ % \| [\d,]+ \| [\d.]+x \|", table)
+    assert f"| {len(asked.walks[1].asked)} |" in table
 
 
 def test_a_cell_holds_what_its_name_says(both):
@@ -103,6 +135,12 @@ def test_networks_without_batch_norms_are_refused():
     network = trace(nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 4, 3)), torch.zeros(1, 3, 8, 8))
     with pytest.raises(ValueError, match="expected batch norms behind layers whose channels can be cut"):
         slimmable(network)
+
+
+@pytest.mark.parametrize("drops", ["1/x", "-1", "0//1"])
+def test_drops_are_points(drops):
+    with pytest.raises(ValueError, match="drops of slim-then-sparsify must be points"):
+        recipe_named(f"slim-then-sparsify:drops={drops}")
 
 
 @pytest.mark.parametrize("options", ["slimming=0", "pruning=0", "patience=0"])

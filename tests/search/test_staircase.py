@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gossamer.search.staircase import Grid, brute_force, staircase
+from gossamer.search.staircase import Grid, brute_force, pruned_alone, staircase
 
 
 def grid_of(slimming, pruning, border):
@@ -79,3 +79,11 @@ def test_every_cell_is_asked_about_once():
 def test_a_grid_without_cells_is_refused():
     with pytest.raises(ValueError, match="expected a grid of at least 1 x 1 cells, got 0 x 3"):
         grid_of(0, 3, [])
+
+
+@given(grids())
+def test_weights_alone_are_pruned_as_far_as_goes_without_slimming(case):
+    grid = grid_of(*case)
+    assert pruned_alone(grid) == (None if case[2][0] < 0 else (0, case[2][0]))
+    assert all(slim == 0 for slim, _ in grid.asked)
+    assert len(grid.asked) <= math.ceil(math.log2(grid.pruning)) + 1

@@ -21,7 +21,8 @@ from gossamer.zoo.unet import UNet
 # Parameters and multiply-adds (of convolutions and linear layers) for ten classes. Published: ResNet-20/32/44/56/110
 # 0.27/0.46/0.66/0.85/1.7 M (He et al., table 6) with 125.5 M and 252.9 M multiply-adds for 56 and 110; VGG-19 20.04 M
 # and 398.1 M, DenseNet-40 1.02 M (Liu et al.); MobileNetV2 2.297 M and 91.2 M; LeNets 431 k and 267 k (Han et al.);
-# columnar networks 4.31 M and 5.52 M (of their code).
+# columnar networks 4.31 M and 5.52 M (of their code); MobileNetV1 at a quarter of its width 0.47 M and 41 M for 1,000
+# classes (Howard et al., table 6).
 SIZES = {
     "resnet20": (269_722, 40_551_040),
     "resnet32": (464_154, 68_862_592),
@@ -38,6 +39,7 @@ SIZES = {
     "alexnet": (7_707_594, 225_650_688),
     "zfnet": (8_582_890, 267_429_888),
     "mobilenet": (3_217_226, 46_354_432),
+    "mobilenetv1_025": (215_642, 40_776_832),
     "dccnn_mnist": (4_314_122, 278_923_264),
     "dccnn_cifar10": (5_523_946, 877_492_224),
     "emg_cnn": (113_194, 6_029_696),
@@ -142,6 +144,7 @@ def test_an_answer_sees_its_own_pixels_at_full_resolution(name: str) -> None:
         "lenet300100",
         "alexnet",
         "mobilenet",
+        "mobilenetv1_025",
         "dccnn_mnist",
         "emg_cnn",
     ],
@@ -212,5 +215,5 @@ def test_mobilenetv2_keeps_its_resolution_where_the_cifar_version_does() -> None
 
 
 def test_listing_the_zoo_needs_no_torch() -> None:
-    program = "import sys, gossamer.zoo; assert 'torch' not in sys.modules; assert len(gossamer.zoo.ZOO) == 27"
+    program = "import sys, gossamer.zoo; assert 'torch' not in sys.modules; assert len(gossamer.zoo.ZOO) == 28"
     subprocess.run([sys.executable, "-c", program], check=True)
