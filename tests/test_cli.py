@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gossamer import container, filters
+from gossamer import container, filters, rates, tuning, weights
 from gossamer.cli import main
 from gossamer.recipes import RECIPES
 from gossamer.runtime.session import open_session
@@ -468,8 +468,9 @@ def test_methods_says_each_name_once_and_what_it_costs(capsys):
     said = capsys.readouterr().out
     assert "  auto: our own recipe." in said
     assert not re.search(r"^  ([a-z0-9-]+): \1:", said, flags=re.MULTILINE | re.IGNORECASE)
-    for name in [*RECIPES, *filters.METHODS]:
-        assert re.search(rf"^  {name}: [^\n]+\n(      [^\n]+\n)*      Cost: ", said, flags=re.MULTILINE), name
+    for table in (RECIPES, filters.METHODS, rates.METHODS, weights.METHODS, tuning.METHODS):
+        for name in table:
+            assert re.search(rf"^  {name}: [^\n]+\n(      [^\n]+\n)*      Cost: ", said, flags=re.MULTILINE), name
 
 
 def test_bench_names_files_shortly_and_refuses_one_twice(run, capsys):

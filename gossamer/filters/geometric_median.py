@@ -11,7 +11,7 @@ The filters with the smallest sums lie nearest to the point from which the sum o
 Cost: a pass over the weights, K^2 distances for a layer of K filters.
 
 Differs from the paper:
-1. Filters that a residual sum ties together are scored together, as for the L1 norm.
+1. Filters that a residual sum ties together are scored together, as for the L1 norm, depthwise filters with them.
 2. Filters go once and for all; the paper zeroes them after each epoch and lets them grow again.
 """
 

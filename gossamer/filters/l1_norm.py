@@ -9,6 +9,7 @@ Cost: a pass over the weights.
 Differs from the paper:
 1. Filters that a residual sum ties together are scored together: the mean, over the tied layers, of the score
    divided by its layer's mean. The paper takes the shortcut layer's filters alone.
+2. A depthwise convolution on the same channels is one of these layers; the paper has none.
 """
 
 from __future__ import annotations

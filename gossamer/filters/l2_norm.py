@@ -7,7 +7,7 @@ Networks", IJCAI 2018, arXiv 1808.06866, section 3.2, equation 2 with p = 2. Sco
 Cost: a pass over the weights.
 
 Differs from the paper:
-1. Filters that a residual sum ties together are scored together, as for the L1 norm.
+1. Filters that a residual sum ties together are scored together, as for the L1 norm, depthwise filters with them.
 2. Filters go once and for all; the paper zeroes them after each epoch and lets them grow again.
 """
 

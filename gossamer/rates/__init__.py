@@ -10,7 +10,9 @@ from __future__ import annotations
 
 from gossamer.rates.budget import Facts as Facts
 from gossamer.rates.budget import Rule as Rule
+from gossamer.rates.budget import counts_at as counts_at
 from gossamer.rates.budget import counts_within as counts_within
+from gossamer.rates.budget import share_of as share_of
 from gossamer.rates.energy import Energy as Energy
 from gossamer.rates.error_tolerance import ErrorTolerance as ErrorTolerance
 from gossamer.rates.global_threshold import Global as Global

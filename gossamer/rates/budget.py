@@ -39,10 +39,7 @@ def counts_within(
     """
 
     def rounded(share: float) -> dict[str, int]:
-        counts = rule.counts(facts, share)
-        return {
-            name: _round_up(count, len(facts[name]), (multiples or {}).get(name, 1)) for name, count in counts.items()
-        }
+        return counts_at(rule, facts, share, multiples)
 
     low, high = 0.0, 1.0
     if cost(rounded(high)) <= budget:
@@ -53,6 +50,12 @@ def counts_within(
     return rounded(low)
 
 
+def counts_at(rule: Rule, facts: Facts, share: float, multiples: Mapping[str, int] | None = None) -> dict[str, int]:
+    """The counts by `rule` where its dial stands at `share`, multiples where `multiples` asks."""
+    counts = rule.counts(facts, share)
+    return {name: _round_up(count, len(facts[name]), (multiples or {}).get(name, 1)) for name, count in counts.items()}
+
+
 def as_counts(rates: Mapping[str, float], facts: Facts) -> dict[str, int]:
     """Shares kept per group -> channels kept per group, at least one."""
     return {name: max(1, round(rate * len(facts[name]))) for name, rate in rates.items()}
@@ -61,6 +64,15 @@ def as_counts(rates: Mapping[str, float], facts: Facts) -> dict[str, int]:
 def power(share: float) -> float:
     """A dial for rules that raise rates in (0, 1] to a power: 0 at share 1, 1 at a half, infinite at 0."""
     return (1 - share) / share if share > 0 else np.inf
+
+
+def share_of(exponent: float) -> float:
+    """Where `power` is so much.
+
+    >>> power(share_of(1.0))
+    1.0
+    """
+    return 1 / (1 + exponent)
 
 
 def _round_up(count: int, size: int, multiple: int) -> int:

@@ -5,6 +5,8 @@ Paper: S. S. Sawant et al., Applied Sciences 12(21), 2022, 11184, states an erro
 
     keep the fewest filters with    sum of their s_i >= share * sum of all s_i
 
+Cost: one sort of the scores of each group.
+
 Differs from the paper: this is the other reading of its tolerance, as a share of the layer's importance, which needs no
 evaluation; `error_tolerance` is the one that asks the network.
 """

@@ -5,9 +5,14 @@ Paper: Z. Liu et al., "Learning Efficient Convolutional Networks through Network
 arXiv 1708.06519, section 3: the threshold is a percentile of all scores, so groups with many weak channels
 lose more.
 
+    t = the n-th largest of all scores, n = share * channels        k_l = the number of i with s_l,i >= t
+
+Cost: one sort of all scores.
+
 Differs from the paper:
-1. No group falls below `floor`, a share of its channels: an emptied layer cuts the network in two.
-2. With `scaled`, scores are divided by their group's mean first, for criteria whose scale differs between
+1. A score that is the threshold stays; the paper keeps what is above it.
+2. No group falls below `floor`, a share of its channels: an emptied layer cuts the network in two.
+3. With `scaled`, scores are divided by their group's mean first, for criteria whose scale differs between
    layers (norms do; batch-norm scales do not).
 """
 

@@ -7,6 +7,8 @@ doi 10.1007/s00034-021-01668-y.
     P, A: pruned channels and accuracy, of the points that none dominates, each scaled to [0, 1] over them
     choose the largest 2 P A / (P + A)        or w P + (1 - w) A, or the most pruned that loses at most `allowed`
 
+Cost: nothing beside the evaluation of each network that is chosen from.
+
 Differs from the paper: reconstructed from its abstract, which has two opposing indicators, the number of pruned
 channels and the accuracy; how they meet in one choice is our reading, with two others as options.
 """

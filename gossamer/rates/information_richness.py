@@ -9,6 +9,8 @@ Source: Y. Wei, thesis, Jiangnan University, chapter 4: constraints on abnormal 
     R_l = b e_l + (1 - b) n_l            or, with `fusion` "product", e_l n_l
     r_l = (R_l / max_j R_j)^g            g is what a budget turns
 
+Cost: a pass over the weights.
+
 Differs from the source: reconstructed from the thesis's abstract.
 1. The norm is divided by the number of weights of a filter; without that it would follow the fan-in alone.
 2. `outliers`: "clip", as above; "exempt" leaves outlying layers whole, the other reading of a constraint.

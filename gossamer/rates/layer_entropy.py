@@ -9,6 +9,8 @@ Paper: Y. Wei, Y. Chen, Acta Electronica Sinica 50(10), 2022, 2398-2408, doi 10.
 
 H: `gossamer.measure.entropy`.
 
+Cost: a pass over the weights.
+
 Differs from the paper: reconstructed from its abstract, which sets the rate of every layer in one shot from the
 relation between layer entropies.
 1. The three relations are our readings; `power` is the likeliest, `neighbour` the most literal.

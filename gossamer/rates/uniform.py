@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Uniform: every group keeps the same share of its channels."""
+"""Uniform: every group keeps the same share of its channels.
+
+Cost: nothing.
+"""
 
 from __future__ import annotations
 

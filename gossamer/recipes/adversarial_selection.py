@@ -7,15 +7,18 @@ doi 10.1007/s00034-021-01668-y, after S. Lin et al. (GAL), CVPR 2019, arXiv 1903
     align    the network, its channels times factors, learns the original's outputs, without labels
              (`gossamer.tuning.adversarial_alignment`); after each epoch: channels off, and quality
     choose   the epoch of the best harmonic mean of both            (`gossamer.rates.harmonic_mean`)
-    tune     what is left, with labels or by distillation
+    tune     what is left, with labels; or aligned as before, with labels too; or by distillation
 
 Cost: a training of `--epochs` for each rung, an evaluation for each of its aligning epochs.
 
 Differs from the paper: reconstructed from its abstract; what is read into it is listed in these two files.
 1. Rungs pull the factors harder and harder, each from the original; the selection split decides which is kept.
-2. `tuning` "distillation" stands for its adversarial fine-tuning.
+2. `tuning` "adversarial" is its adversarial fine-tuning in one reading: the alignment without factors, plus the task's
+   loss; a dense control of it is distilled. In the other, "adversarial" means the two opposing indicators.
 3. Only layers that no sum ties to others are cut. A branch whose channels are all off leaves the network, where it may
    end; elsewhere its last channel stays.
+4. With `macs`, the channels of the smallest factors go, of all layers together, until that share of the multiply-adds
+   is left, whether they are off or not; the epoch of the best quality is chosen.
 """
 
 from __future__ import annotations
@@ -33,7 +36,7 @@ from torch import Tensor
 from gossamer.files import write_atomically
 from gossamer.graph import Group, Network
 from gossamer.plan import Plan
-from gossamer.rates import HarmonicMean
+from gossamer.rates import Global, HarmonicMean, counts_within
 from gossamer.recipes.cut_filters import TUNINGS, uncut_first, without
 from gossamer.recipes.fewer_bytes import on_fine_grid
 from gossamer.search.candidate import Candidate
@@ -42,11 +45,14 @@ from gossamer.search.ladder import climb
 from gossamer.search.pace import measure_pace
 from gossamer.search.run import Run
 from gossamer.search.widths import Keep
-from gossamer.tuning import AdversarialAlignment, Distillation
+from gossamer.tuning import AdversarialAlignment, Distillation, Plug
 from gossamer.tuning.adversarial_alignment import answer_width
 from gossamer.tuning.batch_norm import reestimate_batch_norms
 from gossamer.tuning.gates import fold_in, reading
 
+FLOOR = 0.05  # of a group's channels stays, where a share of the multiply-adds is asked for
+OWN_PULL = 1.0  # there, where no other is given
+HOW = (*TUNINGS[:2], "adversarial")
 PULLS = (0.7, 0.85, 1.0, 1.15, 1.3, 1.5, 1.75, 2.0)
 
 
@@ -64,9 +70,13 @@ class Pull:
 
 @dataclass(frozen=True)
 class AdversarialSelection:
-    """`pull`: one alone, 0 for the ladder. `aligning`: share of the epochs; `mean`: how both indicators meet."""
+    """`pull`: one alone, 0 for the ladder. `aligning`: share of the epochs; `mean`: how both indicators meet.
+
+    `macs`: the share of multiply-adds that is left, at one pull; 0 leaves it to the factors.
+    """
 
     pull: float = 0.0
+    macs: float = 0.0
     aligning: float = 0.5
     fidelity: float = 1.0
     mean: str = "harmonic"
@@ -75,8 +85,12 @@ class AdversarialSelection:
     def __post_init__(self) -> None:
         if not 0 < self.aligning < 1:
             raise ValueError(f"aligning of adversarial-selection must be in (0, 1), got {self.aligning}")
-        if self.tuning not in TUNINGS[:2]:
-            raise ValueError(f"tuning must be one of {', '.join(TUNINGS[:2])}, got '{self.tuning}'")
+        if self.tuning not in HOW:
+            raise ValueError(f"tuning must be one of {', '.join(HOW)}, got '{self.tuning}'")
+        if not 0 <= self.macs < 1:
+            raise ValueError(
+                f"macs of adversarial-selection must be a share in (0, 1), or 0 for a ladder, got {self.macs}"
+            )
         if self.pull < 0:
             raise ValueError(f"pull of adversarial-selection must be positive, or 0 for a ladder, got {self.pull}")
         HarmonicMean(self.mean)
@@ -87,11 +101,23 @@ class AdversarialSelection:
         uncut, epochs_for = uncut_first(run)
         return uncut + climb(
             run,
-            [Pull(pull) for pull in ((self.pull,) if self.pull else PULLS)],
+            [Pull(pull) for pull in self._pulls()],
             lambda number, rung, previous, epochs: self._rung(run, number, rung, epochs),
             between=lambda low, high: Pull((low.pull + high.pull) / 2),
             epochs_for=epochs_for,
         )
+
+    def _pulls(self) -> tuple[float, ...]:
+        if self.macs:
+            return (self.pull or OWN_PULL,)
+        return (self.pull,) if self.pull else PULLS
+
+    def _tuning(self, run: Run, width: int) -> tuple[Plug, ...]:
+        """What plugs into the training after the cut."""
+        if self.tuning == "adversarial":
+            seed = run.settings.seed
+            return (AdversarialAlignment((), width, fidelity=self.fidelity, seed=seed, labelled=True),)
+        return (Distillation(),) if self.tuning == "distillation" else ()
 
     def _rung(self, run: Run, number: int, rung: Pull, epochs: int) -> list[Candidate]:
         """Align, choose an epoch, cut, tune."""
@@ -122,8 +148,7 @@ class AdversarialSelection:
         words = f"{rung.name}, aligned"
         run.tune(network.module, (plug,), numerics, aligning, folder, words, "aligning", preparing=True)
         network = self._chosen(run, rung, folder, network, groups, aligning)
-        plugs = (Distillation(),) if self.tuning == "distillation" else ()
-        run.tune(network.module, plugs, numerics, epochs - aligning, folder, rung.name)
+        run.tune(network.module, self._tuning(run, width), numerics, epochs - aligning, folder, rung.name)
         reestimate_batch_norms(network.module, run.calibration_batches())
         candidate = on_fine_grid(run, folder, rung.name, network, Plan().with_channels(network.kept))
         _forget_epochs(folder)
@@ -141,10 +166,11 @@ class AdversarialSelection:
             state = {name.partition("/")[2]: value for name, value in stored.items() if name.startswith("weights/")}
             found.module.load_state_dict(state)
             factors = {group.name: stored[f"factors/{group.name}"] for group in groups}
-            keep = channels_on(run.network, groups, {name: value.numpy() for name, value in factors.items()})
+            numbers = {name: value.numpy() for name, value in factors.items()}
+            keep = self._largest(run, groups, numbers) if self.macs else channels_on(run.network, groups, numbers)
             for group in groups:
                 # one that is kept though it is off, so that the network stays whole, is kept as it was
-                kept_off = torch.from_numpy(keep[group.name]) & (factors[group.name] <= 0)
+                kept_off = torch.from_numpy(keep[group.name]) & (factors[group.name] <= 0) & (not self.macs)
                 fold_in(found.tensors, reading(group), torch.where(kept_off, 1.0, factors[group.name]))
             reestimate_batch_norms(found.module, run.calibration_batches())
             return found, keep
@@ -159,12 +185,22 @@ class AdversarialSelection:
 
         pairs = run.stage(f"epochs of {folder.name}", measure)
         pruned, quality = zip(*pairs, strict=True)
-        chosen = 1 + HarmonicMean(self.mean).choose(pruned, quality, float(run.original_quality().mean()))
+        original = float(run.original_quality().mean())
+        chosen = 1 + (
+            int(np.argmax(quality)) if self.macs else HarmonicMean(self.mean).choose(pruned, quality, original)
+        )
         run.note(
             f"{rung.name}: of {epochs} epochs number {chosen} is taken, {pruned[chosen - 1]} channels off at "
             f"{100 * quality[chosen - 1]:.2f} % before tuning"
         )
         return without(run, *reached(chosen))
+
+    def _largest(self, run: Run, groups: Sequence[Group], factors: Mapping[str, NDArray[np.floating]]) -> Keep:
+        """The channels of the largest factors, of all groups together, within the share of multiply-adds."""
+        multiples = {group.name: group.multiple_of for group in groups}
+        rule, budget = Global(floor=FLOOR), self.macs * run.network.macs
+        counts = counts_within(rule, factors, run.network.macs_if, budget, multiples)
+        return {group.name: group.best(factors[group.name], counts[group.name]) for group in groups}
 
 
 def channels_on(network: Network, groups: Sequence[Group], factors: Mapping[str, NDArray[np.floating]]) -> Keep:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from gossamer.filters import Car, Criterion
 from gossamer.graph import Group, Network
 from gossamer.plan import Plan
-from gossamer.rates import Rule, Uniform, counts_within
+from gossamer.rates import Rule, Uniform, counts_at, counts_within, share_of
 from gossamer.recipes.fewer_bytes import on_fine_grid
 from gossamer.recipes.fewer_channels import SHARES, Demand, between, uncut_written
 from gossamer.search.candidate import Candidate, reopened
@@ -35,14 +35,24 @@ TUNINGS = ("labels", "distillation", "grafting")
 IMAGES = 2000  # that criteria ask about, at most
 
 
+class Power(Demand):
+    """A rung that tells the rule its exponent, `share` of it, and leaves the cost to what comes of it."""
+
+    @property
+    def name(self) -> str:
+        """The exponent."""
+        return f"exponent {self.share:.3g}"
+
+
 @dataclass(frozen=True)
 class Cut:
     """How filters are chosen and what becomes of the network after a cut.
 
     `groups`: those that are cut. `prepare`, where filters are scored after a training of their own, trains a network in
     place, for some of the epochs, and says for how many.
-    `channels`, a share of the groups' channels that is left, in place of `macs`. `tuning`: of `TUNINGS`; how to graft
-    is `grafting`. `scratch`: what was learned is forgotten after the cut.
+    `channels`, a share of the groups' channels that is left, in place of `macs`; or `exponent`, which a rule that
+    raises rates to a power is told in place of a budget. `tuning`: of `TUNINGS`; how to graft is `grafting`.
+    `scratch`: what was learned is forgotten after the cut.
     """
 
     criterion: Criterion
@@ -52,6 +62,7 @@ class Cut:
     tuning: str = "labels"
     macs: float = 0.0
     channels: float = 0.0
+    exponent: float = 0.0
     steps: int = 1
     scratch: bool = False
     grafting: Grafting | None = None
@@ -64,6 +75,10 @@ class Cut:
         for name, share in (("macs", self.macs), ("channels", self.channels)):
             if not 0 <= share < 1:
                 raise ValueError(f"{name} must be a share of the original's in (0, 1), or 0 for a ladder, got {share}")
+        if self.exponent < 0:
+            raise ValueError(f"exponent must be positive, or 0 to be set by a budget, got {self.exponent}")
+        if self.exponent and self.macs:
+            raise ValueError("expected macs or exponent, got both; leave one out")
         if self.steps < 1:
             raise ValueError(f"steps must be at least 1, got {self.steps}")
 
@@ -95,6 +110,8 @@ def climb_cuts(run: Run, recipe: str, cut: Cut) -> list[Candidate]:
     demands = [Demand(share, "MACs") for share in ((cut.macs,) if cut.macs else SHARES)]
     if cut.channels:
         demands = [Demand(cut.channels, "channels")]
+    if cut.exponent:
+        demands = [Power(cut.exponent, "rates")]
     return uncut + climb(
         run,
         demands,
@@ -117,7 +134,7 @@ def _rung(run: Run, cut: Cut, number: int, demand: Demand, previous: Candidate |
     if done := Candidate.load(folder):
         return [done]
     network = reopened(run, previous) if previous else run.network.copy()
-    left = 1.0 if demand.of == "channels" else network.macs / run.network.macs
+    left = 1.0 if demand.of != "MACs" else network.macs / run.network.macs
     for step in range(cut.steps):
         part = epochs * (step + 1) // cut.steps - epochs * step // cut.steps
         phase = f"step {step + 1}" if cut.steps > 1 else ""
@@ -126,7 +143,7 @@ def _rung(run: Run, cut: Cut, number: int, demand: Demand, previous: Candidate |
         share = left + (demand.share - left) * (step + 1) / cut.steps
         before = network.macs
         try:
-            network = cut_to(run, cut, network, Demand(share, demand.of), f"{folder.name} {phase}".strip())
+            network = cut_to(run, cut, network, replace(demand, share=share), f"{folder.name} {phase}".strip())
         except OutOfTime:
             run.note(f"'{demand.name}' was left out: there was no time to score its filters")
             return []
@@ -157,6 +174,8 @@ def cut_to(run: Run, cut: Cut, network: Network, demand: Demand, stage: str) -> 
 
     def counted(scores: Scores) -> dict[str, int]:
         facts, multiples = facts_for(cut.rule, scores, network, groups), {g.name: g.multiple_of for g in groups}
+        if isinstance(demand, Power):
+            return counts_at(cut.rule, facts, share_of(demand.share), multiples)
         return counts_within(cut.rule, facts, cost, budget, multiples)
 
     criterion = cut.criterion

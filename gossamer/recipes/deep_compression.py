@@ -19,6 +19,10 @@ Differs from the paper:
 4. Layers with a batch norm, which the paper has none of: weights are shared before it is folded in, and the file has
    one factor an output channel beside the codebook.
 5. `coder` may be our adaptive coder, or the smallest for each tensor, instead of Huffman's.
+6. Gaps have the bits of the paper's tables and the authors' decoder, 5 or 4, where the text has 8 and 5.
+7. All layers are trained together, at the rate that is asked for; the paper retrains AlexNet at a hundredth of it, and
+   layers in turn.
+8. `distil`: the network learns the original's outputs as well.
 """
 
 from __future__ import annotations

@@ -8,33 +8,40 @@ Paper: S. S. Sawant et al., Applied Sciences 12(21), 2022, 11184.
     cut     the filters of the smallest weights; the weights of the others are folded in
     tune    with labels; again, from learning on, until the tolerance is used up or hardly anything goes
 
-Cost: a training of `--epochs` for each round, the weights' part within it; log2 K evaluations a layer.
+Told a share of the multiply-adds, there is one round, and as much error is tolerated as that takes.
+
+Cost: a training of `--epochs` for each round, the weights' part within it; log2 K evaluations a layer,
+ten times as many with `macs`.
 
 Differs from the paper: reconstructed from its abstract; what is read into it is listed in these files.
 1. Layers are asked in forward order; the error is that on images of the selection split.
 2. A round is accepted by what it loses against the original, not against the round before.
-3. Error tolerance before tuning: `tolerance`, or as much as the goal allows.
-4. Filters are scored with their batch norms folded in: beside a batch norm the norm of the bare filter says nothing.
+3. Error tolerance before tuning: `tolerance`, or as much as the goal allows. Each round has it anew, counted from the
+   error at its own start; only what is accepted is held against the original.
+4. Filters start and are scored with their batch norms folded in: beside a batch norm the norm of the bare filter says
+   nothing. What a start divided by is taken out of the score again, as ||W / start|| does it where W itself is divided.
 5. Only layers that no sum ties to others are cut.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
+from gossamer.filters import GroupMatrices, L1Norm
 from gossamer.filters import ImportanceWeights as Criterion
-from gossamer.filters import L1Norm
 from gossamer.filters.importance_weights import FROM_DATA, STARTS, start
 from gossamer.graph import Group, Network
 from gossamer.plan import Plan
-from gossamer.rates import Energy, ErrorTolerance, Uniform
+from gossamer.rates import Energy, ErrorTolerance, Uniform, counts_within
 from gossamer.recipes.cut_filters import IMAGES, uncut_first, without
 from gossamer.recipes.fewer_bytes import on_fine_grid
+from gossamer.recipes.fewer_channels import Demand
 from gossamer.search.candidate import Candidate, reopened
 from gossamer.search.evidence import Scores, activity, error_without, untied
 from gossamer.search.pace import measure_pace
@@ -57,8 +64,9 @@ class ImportanceWeights:
 
     `learning`: the share of a round's epochs in which the weights are learned, `strength` of the penalty on them; 0
     learns none, and filters go by their norm alone. `tolerance`: points of error before tuning, 0 for the goal's;
-    `mode` "energy" or "uniform" drops a share instead, `dropped`, of each layer's importance or filters. `images`: that
-    the error is asked on.
+    `mode` "energy" or "uniform" drops a share instead, `dropped`, of each layer's importance or filters. `macs`: the
+    share of multiply-adds that is left after one round, whatever `tolerance` or `dropped` that takes; 0 goes round
+    after round. `images`: that the error is asked on.
     """
 
     start: str = "l1"
@@ -67,6 +75,7 @@ class ImportanceWeights:
     strength: float = 1e-4
     tolerance: float = 0.0
     mode: str = "error"
+    macs: float = 0.0
     dropped: float = 0.05
     images: int = IMAGES
 
@@ -79,6 +88,10 @@ class ImportanceWeights:
             raise ValueError(f"learning of importance-weights must be in [0, 1), got {self.learning}")
         if not 0 < self.dropped < 1:
             raise ValueError(f"dropped of importance-weights must be in (0, 1), got {self.dropped}")
+        if not 0 <= self.macs < 1:
+            raise ValueError(f"macs of importance-weights must be a share in (0, 1), or 0 for rounds, got {self.macs}")
+        if self.macs and self.tolerance:
+            raise ValueError("expected macs or tolerance of importance-weights, got both; leave one out")
         if not 0 <= self.tolerance < 100:
             raise ValueError(f"tolerance of importance-weights must be in [0, 100) points, got {self.tolerance}")
 
@@ -86,6 +99,8 @@ class ImportanceWeights:
         """The uncut network, then one round after the other."""
         run.goal.must_be_a_tolerance("importance-weights")
         tried, epochs_for = uncut_first(run)
+        if self.macs:
+            return tried + self._told(run, epochs_for)
         good, macs = None, run.network.macs
         for number in range(1, ROUNDS + 1):
             name = f"round {number}"
@@ -109,6 +124,22 @@ class ImportanceWeights:
             good, macs = candidate, candidate.macs
         return tried
 
+    def _told(self, run: Run, epochs_for: Callable[[int, str], int]) -> list[Candidate]:
+        """One round, down to the share of multiply-adds that was asked for."""
+        name = Demand(self.macs, "MACs").name
+        epochs = epochs_for(1, name)
+        if epochs <= bool(self.learning):
+            run.note(f"'{name}' was left out: there was time for {epochs} epochs, and cutting takes one before it")
+            return []
+        try:
+            candidate = self._round(run, 1, name, None, epochs)
+        except Diverged as error:
+            run.note(f"'{name}' was given up: {error}")
+            return []
+        if candidate.macs > self.macs * run.network.macs:
+            run.note(f"'{name}' keeps {100 * candidate.macs / run.network.macs:.1f} %: no fewer filters may stay")
+        return [candidate]
+
     def _round(self, run: Run, number: int, name: str, previous: Candidate | None, epochs: int) -> Candidate:
         """Learn weights, cut by them, tune."""
         folder, numerics = run.step_folder(number, name), measure_pace(run).numerics
@@ -120,12 +151,12 @@ class ImportanceWeights:
         learning = min(epochs - 1, max(1, round(self.learning * epochs))) if self.learning else 0
         learned: Scores = {}
         if learning:
-            plug = self._weights(run, network, groups)
+            plug, divided = self._weights(run, network, groups)
             words = f"{name}, weights"
             run.tune(network.module, (plug,), numerics, learning, folder, words, "weights", gently=0.1, preparing=True)
             for group in groups:
                 value = plug.values[group.name].detach().cpu()
-                learned[group.name] = value.numpy()
+                learned[group.name] = (value / divided[group.name]).numpy()
                 fold_in(network.tensors, reading(group), value)
             reestimate_batch_norms(network.module, run.calibration_batches())
         network = without(run, network, self._keep(run, network, groups, self._scores(network, groups, learned)))
@@ -136,24 +167,32 @@ class ImportanceWeights:
         run.forget_training(folder)
         return candidate
 
-    def _weights(self, run: Run, network: Network, groups: Sequence[Group]) -> Plug:
-        """The plug with its first values; of a start from data, the network is divided by them."""
-        tensors, rng = network.module.state_dict(), np.random.default_rng(run.settings.seed)
+    def _weights(self, run: Run, network: Network, groups: Sequence[Group]) -> tuple[Plug, dict[str, Tensor]]:
+        """The plug with its first values, and what the network is divided by: those that come from data, or 1.
+
+        The readers of a channel are divided, since its factor acts there; its filter stays as it was.
+        """
+        rng = np.random.default_rng(run.settings.seed)
         active: Scores = {}
         if self.start == "activation":
             active = activity(network, groups, next(run.calibration_batches()))
-        values = {}
+        matrices = _as_deployed(network, groups)
+        values, divided = {}, {}
         for group in groups:
-            matrices = replace(matrices_of(group, tensors), activity=active.get(group.name))
-            values[group.name] = torch.from_numpy(start(self.start, matrices, rng))
+            of = replace(matrices[group.name], activity=active.get(group.name))
+            values[group.name] = divided[group.name] = torch.from_numpy(start(self.start, of, rng))
             if self.compensated and self.start in FROM_DATA:
-                fold_in(network.tensors, reading(group), 1 / values[group.name])
-        return Plug(groups, values, strength=self.strength)
+                fold_in(network.tensors, reading(group), 1 / divided[group.name])
+            else:
+                divided[group.name] = torch.ones(group.size)
+        return Plug(groups, values, strength=self.strength), divided
 
     def _scores(self, network: Network, groups: Sequence[Group], learned: Scores) -> Scores:
-        """By what was learned, and by the filters as they will be deployed: with their batch norms folded in."""
-        folded = folded_weights(network)
-        matrices = {group.name: matrices_of(group, folded) for group in groups}
+        """By what was learned, in units of what the network was divided by, times the norm of the filter as deployed.
+
+        Before anything is learned that is the norm alone, wherever the weights start.
+        """
+        matrices = _as_deployed(network, groups)
         if not learned:
             return {name: L1Norm().score(of) for name, of in matrices.items()}
         return {name: Criterion().score(replace(of, learned=learned[name])) for name, of in matrices.items()}
@@ -161,6 +200,8 @@ class ImportanceWeights:
     def _keep(
         self, run: Run, network: Network, groups: Sequence[Group], scores: Scores
     ) -> dict[str, NDArray[np.bool_]]:
+        if self.macs:
+            return self._keep_within(run, network, groups, scores, self.macs * run.network.macs)
         if self.mode in SHARES:
             counts = SHARES[self.mode].counts(scores, 1 - self.dropped)
             return {group.name: group.best(scores[group.name], group.whole(counts[group.name])) for group in groups}
@@ -168,3 +209,21 @@ class ImportanceWeights:
         rule = ErrorTolerance(max(allowed, 1 / self.images))
         parts = {group.name: group.part for group in groups}
         return rule.keep(scores, error_without(run, network, groups, self.images), parts)
+
+    def _keep_within(
+        self, run: Run, network: Network, groups: Sequence[Group], scores: Scores, budget: float
+    ) -> dict[str, NDArray[np.bool_]]:
+        """What stays where the network may cost so many multiply-adds."""
+        if self.mode in SHARES:
+            multiples = {group.name: group.multiple_of for group in groups}
+            counts = counts_within(SHARES[self.mode], scores, network.macs_if, budget, multiples)
+            return {group.name: group.best(scores[group.name], counts[group.name]) for group in groups}
+        parts = {group.name: group.part for group in groups}
+        error = error_without(run, network, groups, self.images)
+        return ErrorTolerance(1 / self.images).keep_within(scores, error, network.macs_if, budget, parts)
+
+
+def _as_deployed(network: Network, groups: Sequence[Group]) -> dict[str, GroupMatrices]:
+    """The filters of each group with their batch norms folded in."""
+    folded = folded_weights(network)
+    return {group.name: matrices_of(group, folded) for group in groups}

@@ -29,7 +29,10 @@ from gossamer.tuning import Grafting
 
 @dataclass(frozen=True)
 class InformationRichness:
-    """`macs`: the share of multiply-adds that is left; 0 climbs a ladder. The others are options of its parts."""
+    """`macs`: the share of multiply-adds that is left; 0 climbs a ladder. The others are options of its parts.
+
+    `exponent`: g, told instead of a budget; 1 is the rule without a parameter.
+    """
 
     macs: float = 0.0
     balance: float = 0.5
@@ -40,6 +43,7 @@ class InformationRichness:
     joint: bool = True
     copies: int = 2
     scratch: bool = False
+    exponent: float = 0.0
 
     def __post_init__(self) -> None:
         self._cut()
@@ -47,7 +51,16 @@ class InformationRichness:
     def _cut(self) -> Cut:
         grafting = Grafting(joint=self.joint, copies=self.copies)
         rule = Rates(self.balance, self.fusion, self.outliers, self.floor)
-        return Cut(L1Norm(), rule, untied, tuning=self.tuning, macs=self.macs, scratch=self.scratch, grafting=grafting)
+        return Cut(
+            L1Norm(),
+            rule,
+            untied,
+            tuning=self.tuning,
+            macs=self.macs,
+            exponent=self.exponent,
+            scratch=self.scratch,
+            grafting=grafting,
+        )
 
     def search(self, run: Run) -> list[Candidate]:
         """Every candidate in the order tried, from conservative to aggressive."""

@@ -33,7 +33,8 @@ from gossamer.tuning import Grafting
 class LayerEntropy:
     """`macs`: the share of multiply-adds that is left; 0 climbs a ladder. `joint`: graft by both entropies.
 
-    `tuning` may also be labels or distillation, which are the controls of grafting.
+    `tuning` may also be labels or distillation, which are the controls of grafting. `exponent`: g, told instead of a
+    budget; 1 is the rule without a parameter.
     """
 
     macs: float = 0.0
@@ -43,6 +44,7 @@ class LayerEntropy:
     joint: bool = True
     copies: int = 2
     scratch: bool = False
+    exponent: float = 0.0
 
     def __post_init__(self) -> None:
         self._cut()
@@ -50,7 +52,16 @@ class LayerEntropy:
     def _cut(self) -> Cut:
         grafting = Grafting(joint=self.joint, copies=self.copies)
         rule = Rates(self.relation, self.floor)
-        return Cut(L1Norm(), rule, untied, tuning=self.tuning, macs=self.macs, scratch=self.scratch, grafting=grafting)
+        return Cut(
+            L1Norm(),
+            rule,
+            untied,
+            tuning=self.tuning,
+            macs=self.macs,
+            exponent=self.exponent,
+            scratch=self.scratch,
+            grafting=grafting,
+        )
 
     def search(self, run: Run) -> list[Candidate]:
         """Every candidate in the order tried, from conservative to aggressive."""

@@ -15,6 +15,7 @@ Differs from the paper:
 2. Each rung of the ladder is a pass of the paper's multi-pass scheme, and is judged on the selection split.
 3. No layer falls below 5 % of its channels; the paper leaves at least half in each pass.
 4. Only channels that no sum ties to other layers are cut, as the paper cuts ResNets, without its channel selection.
+5. The penalty is on the scales of these channels alone; the paper's is on all scales.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ from gossamer.graph import Layer, Network
 from gossamer.plan import Plan
 from gossamer.recipes.fewer_bytes import fine_grid, on_fine_grid, weights_of
 from gossamer.search.candidate import Candidate, coded_layers, reopened
-from gossamer.search.idle import in_original, keep_busy
+from gossamer.search.idle import in_original, keep_busy, without_idle
 from gossamer.search.ladder import climb
 from gossamer.search.pace import epochs_in_time, measure_pace
 from gossamer.search.run import Run
@@ -128,7 +128,7 @@ def _rung(
         train(plug, under_plug, "pruning")
     if idle := keep_busy(network):
         kept = in_original(run.network, network, kept, idle)
-        network = network.cut(idle)
+        network = without_idle(network, idle)
         run.note(f"'{name}': {sum(int((~row).sum()) for row in idle.values())} channels without weights were cut")
     zeros = FixedZeros({layer.name: network.tensors[layer.name].detach() != 0 for layer in coded_layers(run, network)})
     if pruning.trained and epochs > under_plug:

@@ -12,7 +12,8 @@ Techniques", Sensors 22(15), 2022, 5874.
 Cost: a training of `--epochs` under the penalty and one for each cell that is asked about.
 
 Differs from the paper:
-1. Reconstructed from abstract and headings; its pseudo-code and its tables were not available.
+1. Reconstructed from abstract and headings; its pseudo-code and its tables were not available. How the staircase may
+   differ is listed in its file; the penalty is on the scales of channels that can be cut, not on all.
 2. Tuning has the original as teacher. What is accepted is decided on the selection split, as everywhere here.
 3. Only channels that no sum ties to other layers are cut, as network slimming cuts ResNets.
 4. The file stores what is left on a fine grid, entropy-coded; the paper counts weights.

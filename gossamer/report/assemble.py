@@ -38,7 +38,7 @@ from gossamer.search.candidate import Candidate as Finished
 from gossamer.search.candidate import ram_bytes_of
 from gossamer.search.control import dense_control, tuned_epochs
 from gossamer.search.proof import Proof
-from gossamer.search.run import Run
+from gossamer.search.run import EPOCHS, EVALUATIONS, Run
 from gossamer.task import Task
 
 WORTH_IT = 1.1  # times as small or fast: with less, the report says that nothing was gained
@@ -117,6 +117,8 @@ def assemble(run: Run, candidates: Sequence[Finished], proof: Proof, name: str, 
         by_area=by_known_areas(difference(proof.original.quality, proof.compressed.quality), task.test.areas),
         shown=shown,
         legend=legend,
+        epochs_trained=run.counts[EPOCHS],
+        evaluations=run.counts[EVALUATIONS],
     )
 
 

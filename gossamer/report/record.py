@@ -266,6 +266,8 @@ class Report:
     `candidates` are in the order they were tried, and `chosen` is the name of the delivered one. `parts` are the bytes
     of the coded file by what they are for; they add up to it. `by_area` stands beside the certificate where the areas
     of the test images are known; `shown` are some of these images, and `legend` says what their colours mean.
+    `epochs_trained`, of each copy where copies train beside each other, and `evaluations`, networks that were asked for
+    their quality on some images, are what the run took beside its time.
     """
 
     network: str
@@ -296,6 +298,8 @@ class Report:
     by_area: ByArea | None = None
     shown: tuple[Shown, ...] = ()
     legend: tuple[Swatch, ...] = ()
+    epochs_trained: int | None = None
+    evaluations: int | None = None
 
     def __post_init__(self) -> None:
         if self.task not in TASKS:

@@ -164,14 +164,23 @@ def splits_section(report: Report) -> Html | None:
 
 
 def times_section(report: Report) -> Html | None:
-    """Seconds per stage."""
+    """Seconds per stage, and what was trained and asked in them."""
+    took = _took(report)
     if not report.times:
-        return tag("p", f"{human_seconds(report.seconds)} in all.")
+        return tag("p", f"{human_seconds(report.seconds)} in all{took}.")
     longest = max(report.times.values()) or 1.0
     rows: list[list[str | Html]] = [[stage, human_seconds(s), bar(s / longest)] for stage, s in report.times.items()]
-    rows.append(["in all", human_seconds(report.seconds), ""])
+    rows.append([f"in all{took}", human_seconds(report.seconds), ""])
     columns = [Column("stage"), Column("time", number=True), Column("", style="wide")]
     return table("Time spent per stage", columns, rows, [*[None] * len(report.times), "key"], narrow=True)
+
+
+def _took(report: Report) -> str:
+    """Epochs and evaluations, where they were counted."""
+    if report.epochs_trained is None or report.evaluations is None:
+        return ""
+    epochs, asked = report.epochs_trained, report.evaluations
+    return f": {epochs:,} epoch{'s' * (epochs != 1)} trained, {asked:,} evaluation{'s' * (asked != 1)}"
 
 
 def environment_section(report: Report) -> Html | None:

@@ -20,7 +20,7 @@ from gossamer.graph.groups import Member
 from gossamer.graph.walk import images_that_fit, walk
 from gossamer.rates import Facts, Rule
 from gossamer.search.first_order import loss_changes
-from gossamer.search.run import Run
+from gossamer.search.run import EVALUATIONS, Run
 from gossamer.search.sensitivity import silenced
 from gossamer.search.tail import Tail
 from gossamer.search.widths import matrices_of
@@ -115,7 +115,8 @@ def asked_of(run: Run, network: Network, group: Group, images: int) -> Tail:
     size = min(BATCH, images, len(task.selection), _images_that_fit(run, network))
     batches = _first(task.batches(task.selection, size), min(images, len(task.selection)) // size)
     network.module.eval()
-    tail = Tail(network, group, batches, task.loss, task.quality, len(task.classes))
+    asked = partial(run.count, EVALUATIONS)
+    tail = Tail(network, group, batches, task.loss, task.quality, len(task.classes), when_asked=asked)
     if tail.images < size * (min(images, len(task.selection)) // size):
         run.note(f"'{group.name}' is asked about on {tail.images} images: more do not fit into memory")
     return tail
@@ -131,6 +132,7 @@ def error_without(
 
     def error(keep: Mapping[str, NDArray[np.bool_]]) -> float:
         network.module.eval()
+        run.count(EVALUATIONS)
         lacking, asked = 0.0, 0
         with ExitStack() as stack, torch.no_grad():
             for name, row in keep.items():

@@ -4,6 +4,7 @@
     run.json        what was asked: network, code and data by hash, goal, recipe, settings
     original.onnx   the original network as the runtimes read it
     stages/*.json   the outcome of each finished stage
+    counts.json     epochs trained and networks asked so far; seconds.json, the time spent
     steps/NN-*/     one candidate each: plan, weights, file, measurement; training.safetensors while it is trained
 
 A stage is computed once; a run started again reads it back. Files appear whole, under their final name, or not
@@ -54,6 +55,7 @@ RUN_VERSION = 1
 TICK_SECONDS = 20
 FEWEST_MARKS = 20  # of steps, before their median says anything
 CALIBRATION_PASSES = 2
+EPOCHS, EVALUATIONS = "epochs_trained", "evaluations"  # what a method costs, beside its time
 CHECKPOINT = "training{}.safetensors"  # {}: the phase, where a step is trained more than once
 
 
@@ -117,6 +119,7 @@ class Run:
         claim_folder(folder, asked | identity(task, network), watch)
         self.notes: list[str] = self._read("notes.json", list(task.notes))
         self._spent_before: float = self._read("seconds.json", 0.0)
+        self.counts: dict[str, int] = self._read("counts.json", {EPOCHS: 0, EVALUATIONS: 0})
         self._started = self._ticked = time.monotonic()
         self._answers = Answers(folder / "answers")
         self.epoch_seconds = math.inf  # of the last training, where there was one
@@ -186,7 +189,15 @@ class Run:
         """Remember the time spent, so that a restarted run does not get it twice."""
         self._ticked = time.monotonic()
         write_json(self.folder / "seconds.json", round(self.seconds, 1))
+        write_json(self.folder / "counts.json", self.counts)
         self.watch.clock(self.seconds, self.goal.hours)
+
+    def count(self, what: str, number: int = 1) -> None:
+        """So many epochs trained, of each copy, or networks asked for their quality; stored with the time spent.
+
+        Counted when done, at the end of a training or a question; what workers do is counted where they work.
+        """
+        self.counts[what] += number
 
     def has_time_for(self, seconds: float) -> bool:
         """Whether so much more work fits into the goal's hours."""
@@ -246,6 +257,7 @@ class Run:
     def _remembered(self, stage: str, split: Split, ask: Callable[[], Answered]) -> Answered:
         def compute() -> Any:
             found = ask()
+            self.count(EVALUATIONS)
             right = found.quality.dtype == np.bool_
             quality = np.packbits(found.quality.astype(np.bool_)).tobytes().hex() if right else found.quality.tolist()
             return {"quality": quality, "figures": dict(found.figures)} if found.figures else quality
@@ -341,6 +353,9 @@ class Run:
             else:
                 copies, losses = tuning.graft(module, self.task, settings, plugs, grafting, **how)
                 module.load_state_dict(max(copies, key=self.selection_quality).state_dict())
+        if marks:  # else it was finished before
+            self.count(EPOCHS, epochs * (grafting.copies if grafting else 1))
+            self.tick()
         if len(marks) >= FEWEST_MARKS:  # the median step: some have waited for whoever measures
             self.epoch_seconds = float(np.median(np.diff(marks))) * max(1, len(self.task.train) // settings.batch_size)
         if in_a_step:
@@ -382,6 +397,7 @@ class Run:
     def selection_quality(self, module: nn.Module) -> float:
         """Quality of a network on the selection split, exported and run in the goal's runtime."""
         model = export_onnx(module.cpu(), self.network.example)
+        self.count(EVALUATIONS)
         return float(qualities(self.task, self.task.selection, model, self.goal.runtime).mean())
 
 

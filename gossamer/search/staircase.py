@@ -15,6 +15,8 @@ Paper: M. Tian, S. Yamagiwa, K. Wada, "Heuristic Method for Minimizing Model Siz
 Techniques", Sensors 22(15), 2022, 5874.
 Differs from the paper:
 1. Reconstructed from abstract and headings; the pseudo-code was not available.
+2. Step 1 bisects, where the promise is taken to be kept by all smaller s; `bisect` False goes step by step.
+3. Channels go before weights, never the other way round, and there is no finer grid around the best cell at the end.
 """
 
 from __future__ import annotations

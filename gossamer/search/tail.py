@@ -44,14 +44,15 @@ class Tail:
         quality: Callable[[NDArray[np.float32], NDArray[np.int64]], Quality],
         classes: int,
         most_bytes: float = MOST_BYTES,
+        when_asked: Callable[[], None] = lambda: None,
     ) -> None:
         """`batches` of inputs (N, C, H, W) and targets (N,); `loss` and `quality` as a task's.
 
         Of what comes before the tail no more than `most_bytes` are kept: batches that do not fit are left out, the
-        first is always there.
+        first is always there. `when_asked` is called at each question.
         """
         self._network, self._group, self._classes = network, group, classes
-        self._loss, self._quality = loss, quality
+        self._loss, self._quality, self._when_asked = loss, quality, when_asked
         self._module = fx.GraphModule(network.module, network.evaluation_graph)
         read = {member.tensor for member in group.members if member.role == "column"}
         self._tail: dict[fx.Node, None] = {}  # in forward order
@@ -96,6 +97,7 @@ class Tail:
 
     def __call__(self, keep: NDArray[np.bool_]) -> Answers:
         """With the channels that `keep`, bool (K,), leaves; the network is put back afterwards."""
+        self._when_asked()
         losses, qualities, labels = [], [], [np.zeros(0, np.int64)]
         with torch.no_grad(), silenced(self._network, self._group, keep):
             for kept in self._kept:

@@ -34,7 +34,7 @@ from gossamer.tuning.processes import launched
 
 Key = tuple[int, ...]
 Files = dict[str, bytes]
-OWN = ("run.json", "seconds.json", "notes.json")  # what a run says of itself stays where it is
+OWN = ("run.json", "seconds.json", "counts.json", "notes.json")  # what a run says of itself stays where it is
 LAST = "measurement.json"  # with it a candidate is complete
 ATTEMPTS = 3  # more, at a trial whose worker dies
 SECONDS_BETWEEN_LOOKS = 1.0

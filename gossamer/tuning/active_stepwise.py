@@ -10,10 +10,14 @@ NeurIPS 2016, arXiv 1608.04493. With P the target, k the curvature and T epochs,
     train    forward with the mask, gradients to all weights, decay only of those that are on
     repair   what is off and has grown beyond 1.1 thresholds is on again
 
+Cost: a sort of the weights an epoch, a product a weight and step.
+
 Differs from the paper: reconstructed from its abstract.
 1. The reading above: the intensity is the share of zeros. In the other one, `reading="threshold"`, the thresholds grow
-   along the logarithm, up to those that would bring P at the start, and the zeros are what comes of it.
-2. What is repaired makes as many of the smallest go, at the very end too, so that P_e and P hold.
+   along the logarithm, up to those that would bring P at the start, and the zeros are what comes of it. In units of its
+   spread a layer's last threshold is therefore its own quantile, not one factor for all layers.
+2. What is repaired makes as many of the smallest go, at the very end too, so that P_e and P hold. Pruning itself never
+   switches anything on: a weight between its threshold and the margin stays off.
 3. A filter that is off as a whole gets no gradient, as `plug.StraightThrough` says why.
 4. From `start` zeros on, a network that was pruned before goes the rest of the way along the same curve.
 5. `schedule`, `recovery` and `scope` are for comparisons: linear, cubic (M. Zhu, S. Gupta, 2017, arXiv 1710.01878) or

@@ -10,6 +10,8 @@ used.
     factors        FISTA, every so many batches: y = m + (a - 1) / a' (m - m_before), a' = (1 + sqrt(1 + 4 a^2)) / 2,
                    m = max(0, soft(y - lr g, lr lambda))                     soft(x, t) = sign(x) max(0, |x| - t)
 
+Cost: a forward pass of the original for each batch; the discriminator is small beside it.
+
 Differs from the paper:
 1. One factor a channel, as Y. Wei, Y. Chen (AMAS, doi 10.1007/s00034-021-01668-y) count channels; the paper has one a
    residual block in ResNets. It acts on the weights that read the channel.
@@ -18,7 +20,9 @@ Differs from the paper:
 4. The factors are updated as often in the whole training as in the code's 100 epochs, `UPDATES` times, and lambda is
    such that a factor that no loss holds falls by `pull` in all, FISTA's momentum included. That momentum is never
    reset, and the rates of factors and discriminator stay: there are no steps of the learning rate to do it at.
-5. Where an image has many answers, one a pixel or an anchor, the discriminator judges each by itself.
+5. The discriminator has no biases and does not decay; the code's layers have biases, and decay by 2e-4. The network's
+   own rate is one cosine, as in all trainings here, not the code's steps of a tenth every 30 epochs.
+6. Where an image has many answers, one a pixel or an anchor, the discriminator judges each by itself.
 """
 
 from __future__ import annotations
@@ -59,7 +63,8 @@ AfterEpoch = Callable[[int, Mapping[str, Tensor], Mapping[str, Tensor]], None]
 class AdversarialAlignment(Plug):
     """`pull`: how far a factor that no loss holds falls in the whole training; `fidelity` is the paper's mu.
 
-    `width`: numbers that the discriminator judges at a time (`answer_width`).
+    `width`: numbers that the discriminator judges at a time (`answer_width`). `labelled`: the task's own loss is added,
+    as AMAS tunes what it has chosen; without groups there are no factors, and the outputs alone are aligned.
     """
 
     taught: ClassVar[bool] = True
@@ -73,6 +78,7 @@ class AdversarialAlignment(Plug):
         start: str = "ones",
         rate: float = 1e-2,
         seed: int = 0,
+        labelled: bool = False,
         after_epoch: AfterEpoch | None = None,
     ) -> None:
         if not pull > 0:
@@ -80,6 +86,7 @@ class AdversarialAlignment(Plug):
         if start not in ("ones", "normal"):
             raise ValueError(f"start must be ones or normal, got '{start}'")
         self.pull, self.fidelity, self.rate, self.after_epoch = pull, fidelity, rate, after_epoch
+        self.labelled = labelled
         generator = torch.Generator().manual_seed(seed)
         self.members = {group.name: reading(group) for group in groups}
         self.factors: dict[str, Tensor] = {}
@@ -128,7 +135,8 @@ class AdversarialAlignment(Plug):
         ones = torch.ones_like(real)
         told = [(real, ones), (fake, 0 * ones), (fake, ones), (fooled, ones)]  # the last alone reaches the network
         judged = torch.stack([F.binary_cross_entropy_with_logits(*pair) for pair in told]).sum()
-        return self.fidelity * F.mse_loss(outputs, teacher_outputs) + judged
+        aligned = self.fidelity * F.mse_loss(outputs, teacher_outputs) + judged
+        return aligned + batch.loss(outputs, batch.targets) if self.labelled else aligned
 
     def after_backward(self, weights: Mapping[str, Tensor]) -> None:
         """A step of the discriminator, and of the factors where it is their turn."""
@@ -144,6 +152,8 @@ class AdversarialAlignment(Plug):
 
     def words(self) -> str:
         """How many channels are off."""
+        if not self.factors:
+            return ""
         off = sum(int((value <= 0).sum()) for value in self.factors.values())
         return f"{off} of {sum(len(value) for value in self.factors.values())} channels off"
 

@@ -5,6 +5,8 @@ Paper: B. Li, B. Wu, J. Su, G. Wang, "EagleEye: Fast Sub-net Evaluation for Effi
 ECCV 2020, arXiv 2007.02491, section 3.3: after a cut the running statistics belong to another network; averaging
 them anew over a few batches makes accuracy right after the cut a good predictor of accuracy after tuning.
 
+Cost: a forward pass of the calibration images.
+
 Differs from the paper:
 1. A plain average over all batches instead of a moving one, which does not forget the first batches.
 """

@@ -6,6 +6,8 @@ Slimming", ICCV 2017, arXiv 1708.06519, section 3. Loss: task + strength sum |ga
 
     d / d gamma += strength sign(gamma)
 
+Cost: one addition a scale and step.
+
 Differs from the paper: nothing known; the strength is 1e-4 there for VGG, 1e-5 for ResNet and DenseNet.
 """
 

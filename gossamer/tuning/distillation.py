@@ -6,6 +6,8 @@ section 2. Loss: (1 - a) CE(outputs, targets) + a T^2 KL(softmax(teacher / T) ||
 Where pixels have classes, the mean over pixels; instead of CE whatever loss the task has, and for detectors the
 divergence of their kind (`gossamer.kinds.detection`).
 
+Cost: a forward pass of the original for each image and epoch, of some from memory.
+
 Differs from the paper:
 1. a = 0.9 and T = 4 by default, and the loss is divided by (1 - a) + a T^2 / 4, so that a learning rate
    means the same with and without distillation.

@@ -7,11 +7,14 @@ and the authors' code. Per layer, with mu and s the mean and the spread of |w| a
     off where |w| <= 0.9 th,  on where |w| > 1.1 th,  as it was in between
     in iteration i with probability (1 + g i)^-p, and no more after a part of training; all weights receive gradients
 
+Cost: a comparison a weight and surgery, a product a weight and step.
+
 Differs from the paper:
 1. c is not set by hand for each layer: it follows from the share of weights, `target`, that the first surgery is to
    switch off.
 2. A filter that is off as a whole gets no gradient, as `plug.StraightThrough` says why.
 3. A quarter of training comes after the last surgery, in place of a number of iterations.
+4. Weights that are off decay as all others do.
 """
 
 from __future__ import annotations

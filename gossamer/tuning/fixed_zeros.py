@@ -4,6 +4,8 @@
 Paper: S. Han, J. Pool, J. Tran, W. Dally, "Learning both Weights and Connections for Efficient Neural Networks",
 NeurIPS 2015, arXiv 1506.02626, section 3: the survivors go on from their values; nothing is initialised anew.
 
+Cost: a product a weight and step.
+
 Differs from the paper: nothing known. (For zeros that may come back, see sparsify.py.)
 """
 

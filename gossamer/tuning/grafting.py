@@ -8,13 +8,15 @@ ring, all as they were before the exchange:
     W_self <- alpha W_self + (1 - alpha) W_other
     alpha = A / pi atan(c (H(W_self) - H(W_other))) + 1/2, to two digits        H: `gossamer.measure.entropy`
 
-One alpha serves a convolution and all that follows it up to the next: its batch norm, statistics included. Of two
-copies, the alphas add up to 1, so both leave every exchange as the same network, a weighted mean; of three and more,
-they stay apart.
+One alpha serves a convolution and all that follows it up to the next: its batch norm, statistics included; in networks
+without convolutions the linear layers take their place. Of two copies, the alphas add up to 1, so both leave every
+exchange as the same network, a weighted mean; of three and more, they stay apart.
 
 Joint grafting: Y. Wei, Y. Chen, Acta Electronica Sinica 50(10), 2022, 2398-2408, doi 10.12263/DZXB.20201372.
 
     alpha = A / pi atan(c ((H_conv,self - H_conv,other) + (H_norm,self - H_norm,other))) + 1/2
+
+Cost: K trainings; an entropy of all weights after each epoch. The copy that is kept costs nothing more.
 
 Differs from the papers:
 1. Joint grafting is reconstructed from its abstract: H_norm is the entropy of the batch norm's scales.
@@ -81,7 +83,8 @@ class Grafting:
     def alpha(self, own: Sequence[Tensor], other: Sequence[Tensor]) -> float:
         """How much of its own a network keeps, by the entropies of these tensors, added up."""
         more = sum(_entropy(a) - _entropy(b) for a, b in zip(own, other, strict=True))
-        return round(self.amplitude / math.pi * math.atan(self.steepness * more) + 0.5, 2)
+        alpha = self.amplitude / math.pi * math.atan(self.steepness * more) + 0.5
+        return alpha if self.joint else round(alpha, 2)
 
 
 def _entropy(weight: Tensor) -> float:
@@ -96,12 +99,14 @@ def _scales(block: Sequence[str]) -> list[str]:
 def blocks(network: Mapping[str, Tensor]) -> list[list[str]]:
     """Names of a state dict, cut before each convolution; what comes before the first belongs to it, after it.
 
-    What follows a weight is what its module registers next: a batch norm's scale, shift and statistics.
+    Where there is no convolution, before each linear layer. What follows a weight is what its module registers next: a
+    batch norm's scale, shift and statistics.
     """
     found: list[list[str]] = []
     early: list[str] = []
+    least = 3 if any(value.ndim >= 3 for value in network.values()) else 2
     for name, value in network.items():
-        if value.ndim >= 3:
+        if value.ndim >= least:
             found.append([name])
         elif found:
             found[-1].append(name)

@@ -5,6 +5,8 @@ Paper: S. S. Sawant et al., Applied Sciences 12(21), 2022, 11184.
 
     y_i = a_i (W_i * x + b_i)            a_i is learned with the network, with a penalty  strength sum |a_i|
 
+Cost: a product for each weight that reads a channel, in each step.
+
 Differs from the paper: reconstructed from its abstract.
 1. a_i acts where the channel is read, behind batch norm and activation: a norm behind a_i would take it out again.
 2. a learns at `rate` times the network's learning rate; the penalty is ours, and can be 0.

@@ -9,11 +9,15 @@ Compression", ICPR 2018, arXiv 1712.01721. Forward with v(w), s the logistic fun
     loss + pull sum_l n_l / n mean over w of s(beta (|w| - t_l))                       n_l weights of n
     beta from 10 to 1000, in spreads of the layer; at the end exactly zero where -a < w < b
 
+Cost: some passes over the weights in each step, two sigmoids a weight among them.
+
 Differs from the paper: the function is known, the rest is reconstructed from its abstract.
 1. The regulariser, the share of survivors made smooth, is ours; so is how beta grows.
 2. t = spread x softplus(u) with u learned by Adam, and at most 3 spreads.
-3. With `target`, `pull` is steered so that the share of survivors follows a schedule down to it.
+3. With `target`, `pull` is steered so that the share of survivors follows a schedule down to it, and all thresholds are
+   multiplied by one factor at the end, with which exactly so many weights are zero.
 4. A filter all of whose weights are below the threshold gets no gradient of the loss (`plug.StraightThrough`).
+5. There is no term on v(w): the weights themselves decay as the loop has it, those below a threshold too.
 """
 
 from __future__ import annotations
@@ -96,7 +100,7 @@ class LearnedThresholds(Plug):
         sides = ("both",) if symmetric else ("below", "above")
         self.raw = {f"{name}/{side}": torch.tensor(first, requires_grad=True) for name in self.names for side in sides}
         self.spreads: dict[str, float] = {}
-        self.hard = False
+        self.hard, self.factor = False, 1.0  # whether it is over, and what thresholds are then multiplied by
         self._adam, self._clock = Adam(), Clock(0, 1, 1)
         self._survivors: Tensor | None = None  # their share, smooth
 
@@ -125,7 +129,7 @@ class LearnedThresholds(Plug):
         for name in self.names if self.spreads else ():
             weight, (a, b) = weights[name], self.thresholds(name)
             if self.hard:
-                changed[name] = torch.where((weight > b) | (weight < -a), weight, 0.0)
+                changed[name] = torch.where(_sizes(weight, a, b) > self.factor, weight, 0.0)
                 continue
             beta = SHARPNESS[0] * (SHARPNESS[1] / SHARPNESS[0]) ** self._clock.fraction / self.spreads[name]
             changed[name], survived = Thresholded.apply(weight, a, b, beta, self.inputs_first.get(name, 0))
@@ -157,8 +161,13 @@ class LearnedThresholds(Plug):
         self._adam.step(self.raw, rate, self._clock.step + 1)
 
     def after_step(self, clock: Clock, weights: Mapping[str, Tensor]) -> None:
-        """After the last step, what is below a threshold is zero."""
+        """After the last step, what is below a threshold is zero; where a share was asked for, so many."""
         self.hard = clock.step + 1 == clock.steps
+        if self.hard and self.target is not None and self.names:
+            sizes = [_sizes(weights[name].detach(), *self.thresholds(name)).flatten().cpu() for name in self.names]
+            every = torch.cat(sizes).sort().values
+            count = round(self.target * len(every))
+            self.factor = float(every[count - 1]) if count else -1.0
 
     def words(self) -> str:
         """The survivors as they are."""
@@ -166,7 +175,8 @@ class LearnedThresholds(Plug):
 
     def state(self) -> Weights:
         """Thresholds and spreads by weight name, moments, the pull, the share at the start, whether it is over."""
-        state = {"pull": torch.tensor([self.steered.weight, self.first_share, self.hard], dtype=torch.float64)}
+        pull = [self.steered.weight, self.first_share, self.hard, self.factor]
+        state = {"pull": torch.tensor(pull, dtype=torch.float64)}
         state |= {f"raw/{name}": value.detach() for name, value in self.raw.items()}
         state |= {f"spread/{name}": torch.tensor(value, dtype=torch.float64) for name, value in self.spreads.items()}
         return state | self._adam.state()
@@ -174,7 +184,12 @@ class LearnedThresholds(Plug):
     def load_state(self, state: Mapping[str, Tensor]) -> None:
         """Take back what `state` gave."""
         self.steered.weight, self.first_share = (float(value) for value in state["pull"][:2])
-        self.hard = bool(state["pull"][2])
+        self.hard, self.factor = bool(state["pull"][2]), float(state["pull"][3])
         self.raw = {name: state[f"raw/{name}"].clone().requires_grad_() for name in self.raw}
         self.spreads = {name: float(state[f"spread/{name}"]) for name in self.names if f"spread/{name}" in state}
         self._adam.load_state(state)
+
+
+def _sizes(weight: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    """Magnitudes in units of the threshold on their side of zero."""
+    return torch.where(weight > 0, weight / b.detach(), -weight / a.detach())

@@ -5,6 +5,8 @@ Paper: Jacob et al., "Quantization and Training of Neural Networks for Efficient
 CVPR 2018, https://arxiv.org/abs/1712.05877, section 3: weights are kept in float and rounded in each forward pass,
 activations where the runtime rounds them; the gradient of rounding is that of the identity, of clipping zero outside.
 
+Cost: a training of the exported graph, every rounding of it within each step.
+
 Differs from the paper:
 1. What is trained is the exported graph, with its own pairs of quantize and dequantize, so training rounds where the
    runtime does and nowhere else.

@@ -12,6 +12,8 @@ length would cost in its place, given its neighbours; between the table's entrie
 which is their mean under a noise as wide as a step. The bits' gradient pulls u towards 0, the more the rarer its
 neighbours are: zeros, dead filters and coarse grids come out by themselves.
 
+Cost: some passes over the weights in each step, and a coding of all weights every `refresh` steps.
+
 Differs from the papers:
 1. Integers are of the weights themselves (batch norm folded in), not of a latent behind a learned transform.
 2. No learned prior: the tables come from the coder of the file, asked again every `refresh` steps.

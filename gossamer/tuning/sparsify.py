@@ -4,6 +4,8 @@
 Paper: M. Zhu, S. Gupta, "To Prune, or Not to Prune: Exploring the Efficacy of Pruning for Model Compression",
 2017, arXiv 1710.01878, section 3. Sparsity at t of the ramp: s_t = s_f + (s_i - s_f) (1 - t)^3.
 
+Cost: a sort of the weights at some steps, within the training it is plugged into.
+
 Differs from the paper:
 1. Zeroed weights go on receiving the gradient of the zero in their place and may come back while the ramp lasts.
 2. Weights are compared after their batch norm is folded in (`gossamer.quantize.folding`).

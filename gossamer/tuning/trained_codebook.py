@@ -6,6 +6,8 @@ Paper: S. Han, H. Mao, W. J. Dally, "Deep Compression", ICLR 2016, arXiv 1510.00
     W_ij = C_k, k = I_ij, with I fixed
     dL/dC_k = sum_ij dL/dW_ij 1(I_ij = k)
 
+Cost: a look-up and a sum over the weights in each step.
+
 Differs from the paper:
 1. Zero, the value of pruned weights, is not trained.
 2. Of a tensor, the learning rate is that of single weights divided by the mean number of weights that share a value.

@@ -5,6 +5,13 @@ Paper: S. Han, J. Pool, J. Tran, W. Dally, "Learning both Weights and Connection
 NeurIPS 2015, arXiv 1506.02626, section 3: weights below a threshold are removed; the threshold of a layer is a
 quality factor times the standard deviation of its weights.
 
+    keep w of layer l  where  |w| >= t_l
+    "layer"   t_l, the quantile of |W_l| at the sparsity
+    "global"  t_l = t, that of |w| over all weights
+    "scaled"  t_l = t rms(W_l), t that of |w| / rms(W_l) over all weights
+
+Cost: a sort of the weights.
+
 Differs from the paper:
 1. The sparsity is given and the threshold follows; `scope` says over what the threshold is shared: each layer
    alone, all weights as they are, or all weights divided by their layer's root mean square ("scaled", nearly

@@ -4,6 +4,10 @@
 Paper: A. Mishra et al., "Accelerating Sparse Deep Neural Networks", 2021, arXiv 2104.08378, section 2: of every four
 weights along the inputs the two of largest magnitude stay.
 
+    of each block w_1 ... w_M    keep the N largest |w_i|        N = M - int(sparsity M)
+
+Cost: a sort in each block.
+
 Differs from the paper:
 1. Any N, from the sparsity: where it is no multiple of 1 / M some blocks lose one weight more than others, those in
    which it is smallest, relative to its layer.

@@ -7,6 +7,8 @@ of its weights.
 
     keep w of layer l  where  |w| >= q_l std(W_l)
 
+Cost: a pass over the weights; a sort where the sparsity is given.
+
 Differs from the paper:
 1. The quality factors were found by hand, layer by layer. Here one q serves all layers but the first, which gets
    `first` times it, because pruning hurts most there (section 4.1, figure 6).

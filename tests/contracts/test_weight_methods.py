@@ -5,7 +5,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
+from gossamer.tuning import ActiveStepwise, Clock, LearnedThresholds
 from gossamer.weights import METHODS, pruned
 
 BY_SIZE = {name: method for name, method in METHODS.items() if method.needs == "weights"}
@@ -153,3 +155,78 @@ def test_inputs_that_never_come_cost_nothing():
 def test_layers_without_inputs_are_named():
     with pytest.raises(ValueError, match="got nothing of 'fc'"):
         METHODS["second-order"]().prune({"fc": np.ones((1, 2, 2))}, 0.5, {})
+
+
+# --- what prunes while it trains: the same contract, at the end of a training
+
+TRAINED = {
+    "active-stepwise": lambda names, target: ActiveStepwise(names, target=target),
+    "active-stepwise, one threshold": lambda names, target: ActiveStepwise(names, target=target, scope="scaled"),
+    "learned-thresholds": lambda names, target: LearnedThresholds(names, target=target),
+    "learned-thresholds, two sides": lambda names, target: LearnedThresholds(names, target=target, symmetric=False),
+}
+trained = pytest.mark.parametrize("make", TRAINED.values(), ids=TRAINED.keys())
+
+
+def trained_under(make, tensors, sparsity, steps=8):
+    """The weights that a forward pass uses after a training towards noise beside what they were."""
+    generator = torch.Generator().manual_seed(1)
+    weights = {name: torch.tensor(value, requires_grad=True) for name, value in tensors.items()}
+    goals = {
+        name: value.detach() + 0.1 * torch.randn(value.shape, generator=generator) for name, value in weights.items()
+    }
+    plug = make(list(weights), sparsity)
+    for step in range(steps):
+        clock = Clock(step, steps, 2)
+        plug.before_step(clock, weights)
+        seen = plug.transform(dict(weights))
+        loss = torch.stack([(seen[name] - goal).square().mean() for name, goal in goals.items()]).sum()
+        penalty = plug.penalty()
+        (loss if penalty is None else loss + penalty).backward()
+        plug.after_backward(weights)
+        with torch.no_grad():
+            for value in weights.values():
+                value -= 0.1 * value.grad
+                value.grad = None
+        plug.after_step(clock, weights)
+    return {name: value.detach().numpy() for name, value in plug.transform(dict(weights)).items()}
+
+
+@trained
+@pytest.mark.parametrize("sparsity", [0.0, 0.37, 0.9])
+def test_a_training_leaves_that_many_zeros_and_its_input_untouched(make, sparsity, given):
+    tensors, _ = given(METHODS["magnitude"])
+    before = {name: value.copy() for name, value in tensors.items()}
+    after = trained_under(make, tensors, sparsity)
+    sizes = {name: value.size for name, value in tensors.items()}
+    zeros = {name: int((after[name] == 0).sum()) for name in tensors}
+    if make is TRAINED["active-stepwise"]:  # each layer's own share
+        assert zeros == {name: round(sparsity * size) for name, size in sizes.items()}
+    else:
+        assert sum(zeros.values()) == round(sparsity * sum(sizes.values()))
+    assert all(after[name].shape == value.shape for name, value in tensors.items())
+    assert all(np.array_equal(before[name], tensors[name]) for name in tensors)
+
+
+@trained
+def test_a_training_gives_the_same_twice(make, given):
+    tensors, _ = given(METHODS["magnitude"])
+    first, again = trained_under(make, tensors, 0.5), trained_under(make, tensors, 0.5)
+    assert all(np.array_equal(first[name], again[name]) for name in tensors)
+
+
+@trained
+def test_a_filter_of_zeros_stays_one_in_training(make, given):
+    """It is handed on to the structured cut, depthwise and grouped ones too."""
+    tensors, _ = given(METHODS["magnitude"])
+    for value in tensors.values():
+        value[:1] = 0
+    after = trained_under(make, tensors, 0.5)
+    assert all(not value[:1].any() for value in after.values())
+
+
+@trained
+@pytest.mark.parametrize("sparsity", [1.0, -0.1])
+def test_a_share_out_of_range_is_refused_before_training(make, sparsity):
+    with pytest.raises(ValueError, match=r"of the weights"):
+        make(["fc"], sparsity)

@@ -153,3 +153,25 @@ def test_a_dominated_pair_is_never_chosen():
 def test_of_two_pairs_the_pruned_one_is_chosen():
     """Each is worth nothing by one of the indicators; the first may be a network from which nothing has gone yet."""
     assert HarmonicMean().choose([0, 30], [0.93, 0.90]) == 1
+
+
+def test_error_tolerance_meets_a_budget_with_the_smallest_tolerance_that_does():
+    """Each channel costs its worth in error and 1 of the budget; nothing is asked twice."""
+    worth = {"cheap": np.linspace(0.001, 0.01, 10), "dear": np.linspace(0.01, 0.1, 10)}
+    asked = []
+
+    def error(keep):
+        asked.append(tuple(row.tobytes() for row in keep.values()))
+        return sum(float(worth[name][~row].sum()) for name, row in keep.items())
+
+    keep = ErrorTolerance(0.001).keep_within(worth, error, lambda counts: sum(counts.values()), 12)
+    count = sum(int(row.sum()) for row in keep.values())
+    assert count == 12
+    assert len(asked) == len(set(asked))
+    assert (~keep["cheap"]).sum() > (~keep["dear"]).sum()
+    wide = ErrorTolerance(0.01).keep_within(worth, error, lambda counts: sum(counts.values()), 20)
+    assert sum(int(row.sum()) for row in wide.values()) == sum(
+        int(row.sum()) for row in ErrorTolerance(0.01).keep(worth, error).values()
+    ), "no more goes than the rule's own tolerance allows, where that is enough"
+    least = ErrorTolerance(0.001, floor=0.5).keep_within(worth, error, lambda counts: sum(counts.values()), 3)
+    assert sum(int(row.sum()) for row in least.values()) == 10, "the least that can be left"

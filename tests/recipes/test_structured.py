@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 import re
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,13 +16,18 @@ import torch
 import gossamer
 from gossamer.compress import searched
 from gossamer.files import read_json
+from gossamer.filters.importance_weights import FROM_DATA, STARTS
 from gossamer.goal import Goal
 from gossamer.graph import trace
+from gossamer.measure.entropy import entropy
 from gossamer.recipes import recipe_named
 from gossamer.recipes.adversarial_selection import channels_on
+from gossamer.recipes.greedy_car import numbered
+from gossamer.recipes.importance_weights import ImportanceWeights
 from gossamer.search.run import Run, Settings
 from gossamer.search.watch import Watch
 from gossamer.tuning import Grafting
+from gossamer.tuning.gates import fold_in, reading
 from gossamer.tuning.scratch import forget
 
 SETTINGS = Settings(epochs=2, batch_size=64, augment=False, numerics="plain float32", learning_rate=0.05)
@@ -37,7 +44,11 @@ RECIPES = {
     "importance-weights:start=dissimilarity,images=512": 0.95,
     "importance-weights:mode=energy,dropped=0.6": 0.95,
     "importance-weights:mode=uniform,dropped=0.4,learning=0": 0.95,
+    "importance-weights:macs=0.6,images=512": 0.6,
     "adversarial-selection:pull=1,tuning=distillation": 0.95,
+    "adversarial-selection:macs=0.6,tuning=adversarial": 0.6,
+    "layer-entropy:exponent=1,tuning=labels": 0.95,
+    "greedy-car:macs=0.5,images=256,shortlist=4,label=ne": 0.5,
 }
 
 
@@ -201,7 +212,21 @@ def test_scratch_forgets(task):
         ("importance-weights:tolerance=-1", r"tolerance of importance-weights must be in \[0, 100\) points, got -1"),
         ("adversarial-selection:aligning=1", r"aligning of adversarial-selection must be in \(0, 1\), got 1"),
         ("adversarial-selection:pull=-1", r"pull of adversarial-selection must be positive, or 0 for a ladder"),
-        ("adversarial-selection:tuning=grafting", r"tuning must be one of labels, distillation, got 'grafting'"),
+        (
+            "adversarial-selection:tuning=grafting",
+            r"tuning must be one of labels, distillation, adversarial, got 'grafting'",
+        ),
+        (
+            "adversarial-selection:macs=1",
+            r"macs of adversarial-selection must be a share in \(0, 1\), or 0 for a ladder",
+        ),
+        (
+            "importance-weights:macs=1",
+            r"macs of importance-weights must be a share in \(0, 1\), or 0 for rounds, got 1",
+        ),
+        ("importance-weights:macs=0.5,tolerance=1", r"expected macs or tolerance of importance-weights, got both"),
+        ("layer-entropy:exponent=-1", r"exponent must be positive, or 0 to be set by a budget, got -1"),
+        ("information-richness:exponent=1,macs=0.5", r"expected macs or exponent, got both; leave one out"),
     ],
 )
 def test_bad_options_are_one_sentence(recipe, message):
@@ -249,3 +274,109 @@ def test_channels_on_are_whole_parts_and_a_branch_may_end():
     assert not off["inner.weight"].any()
     assert all(off[group.name].sum() == group.multiple_of for group in groups if group.name != "inner.weight")
     network.cut(off)
+
+
+# --- importance-weights: where it starts, and what it ranks by
+
+
+class Normed(torch.nn.Module):
+    """A convolution with a batch norm, and one that reads it."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.norm = torch.nn.Conv2d(3, 16, 3, padding=1, bias=False), torch.nn.BatchNorm2d(16)
+        self.reads, self.last = torch.nn.Conv2d(16, 8, 3, padding=1), torch.nn.Linear(8, 4)
+
+    def forward(self, x):
+        return self.last(torch.relu(self.reads(torch.relu(self.norm(self.conv(x))))).mean((2, 3)))
+
+
+def as_inserted(module, start, moved, images):
+    """Scores of the first group when the weights have moved from their start so much, and what the network answers."""
+    network = trace(module, images)
+    groups = network.prunable[:1]
+    run = SimpleNamespace(settings=SimpleNamespace(seed=0), calibration_batches=lambda: iter([images]))
+    recipe = ImportanceWeights(start=start)
+    plug, divided = recipe._weights(run, network, groups)
+    name = groups[0].name
+    learned = {name: (moved * plug.values[name].detach() / divided[name]).numpy()}
+    fold_in(network.tensors, reading(groups[0]), plug.values[name].detach())
+    with torch.no_grad():
+        return recipe._scores(network, groups, learned)[name], plug.values[name].detach(), network.module.eval()(images)
+
+
+@pytest.mark.parametrize("start", STARTS)
+def test_a_filter_rescaled_against_its_batch_norm_is_ranked_the_same(start):
+    torch.manual_seed(0)
+    module, images = Normed(), torch.randn(8, 3, 8, 8)
+    for _ in range(50):
+        module(torch.randn(16, 3, 8, 8))
+    module.eval()
+    rescaled, by = copy.deepcopy(module), torch.exp(torch.randn(16))
+    with torch.no_grad():
+        rescaled.conv.weight *= by[:, None, None, None]
+        rescaled.norm.running_mean *= by
+        rescaled.norm.running_var.mul_(by**2).add_((by**2 - 1) * rescaled.norm.eps)
+    moved = 0.5 + torch.rand(16)
+    (scores, values, answers), (again, same, answered) = (
+        as_inserted(one, start, moved, images) for one in (module, rescaled)
+    )
+    assert torch.allclose(answers, answered, atol=1e-6)
+    assert torch.allclose(values, same, rtol=1e-4)
+    assert np.allclose(scores, again, rtol=1e-4)
+
+
+@pytest.mark.parametrize("start", FROM_DATA)
+def test_a_start_that_the_network_is_divided_by_does_not_enter_the_ranking(start):
+    """Before anything is learned the norm of the filter decides, as from weights of one."""
+    torch.manual_seed(0)
+    module, images = Normed().eval(), torch.randn(8, 3, 8, 8)
+    scores, values, answers = as_inserted(module, start, 1.0, images)
+    plain, ones, expected = as_inserted(module, "ones", 1.0, images)
+    assert not torch.allclose(values, ones, atol=0.01)
+    assert torch.allclose(answers, expected, atol=1e-6), "nothing changes at first"
+    assert np.allclose(scores, plain)
+
+
+# --- told how much
+
+
+def test_a_class_is_known_by_name_or_number():
+    """A name that looks like a number is a name."""
+    assert numbered("sw", ("ne", "nw", "sw")) == 2
+    assert numbered("1", ("ne", "nw", "sw")) == 1
+    assert numbered("1", ("1", "0")) == 0
+    for wrong in ("3", "north", "-1"):
+        with pytest.raises(ValueError, match=rf"must be a class \(ne, nw, sw\) or its number below 3, got '{wrong}'"):
+            numbered(wrong, ("ne", "nw", "sw"))
+
+
+def test_the_exponent_is_that_of_the_formula(finished):
+    """Nothing is calibrated: rates are entropies by the largest of them."""
+    task, candidates = finished("layer-entropy:exponent=1,tuning=labels")
+    network = trace(task.model, task.example)
+    tensors = network.module.state_dict()
+    entropies = {group.name: entropy(tensors[group.name].numpy()) for group in network.prunable}
+    expected = {name: round(16 * value / max(entropies.values())) for name, value in entropies.items()}
+    keep = candidates[-1].plan.keep()
+    assert {name: int(keep[name].sum()) if name in keep else 16 for name in expected} == expected
+
+
+def test_told_multiply_adds_hardly_more_goes_than_must(finished):
+    for recipe in ("importance-weights:macs=0.6,images=512", "adversarial-selection:macs=0.6,tuning=adversarial"):
+        _, candidates = finished(recipe)
+        assert len(candidates) == 2
+        assert candidates[-1].macs > 0.45 * candidates[0].macs
+
+
+def test_what_a_method_costs_is_in_its_record(finished):
+    """Of copies each epoch counts; greedy removal asks once for each filter that it tries."""
+
+    def counts(recipe):
+        _, candidates = finished(recipe)
+        return read_json(candidates[0].folder.parents[2] / "counts.json")
+
+    plain, copies = counts("filter-pruning:macs=0.5"), counts("information-richness:macs=0.6,copies=3")
+    assert plain["epochs_trained"] == 2
+    assert copies["epochs_trained"] == 6
+    assert counts("greedy-car:macs=0.5,images=256,shortlist=4")["evaluations"] > plain["evaluations"] + 8

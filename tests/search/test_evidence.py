@@ -35,6 +35,7 @@ def run(trained, user_task):
         watch=Watch(),
         has_time_for=lambda seconds: True,
         stage=lambda name, compute: compute(),
+        count=lambda what: None,
     )
 
 
@@ -284,3 +285,16 @@ def test_activity_of_features_that_come_last():
     with torch.no_grad():
         expected = torch.relu(batch @ network.tensors["0.weight"].T + network.tensors["0.bias"])
     assert activity(network, [group], batch)[group.name] == pytest.approx(expected.mean((0, 1, 2)).numpy(), rel=1e-4)
+
+
+def test_what_is_asked_of_a_network_is_counted(run):
+    counted = []
+    own = SimpleNamespace(**{**vars(run), "count": counted.append})
+    group = run.network.prunable[-1]
+    asked = asked_of(own, run.network, group, 128)
+    error = error_without(own, run.network, [group], 128)
+    assert counted == []
+    for _ in range(2):
+        asked(np.arange(group.size) < 11)
+    error({})
+    assert counted == 3 * ["evaluations"]

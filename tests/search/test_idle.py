@@ -10,7 +10,7 @@ from torch import nn
 
 from gossamer.graph import trace
 from gossamer.quantize.folding import fold_factors
-from gossamer.search.idle import cut_beside, in_original, keep_busy
+from gossamer.search.idle import cut_beside, in_original, keep_busy, without_idle
 from gossamer.zoo.cifar_resnet import CifarResNet
 
 INNER = "layer2.1.conv1.weight"  # read by layer2.1.conv2 alone
@@ -90,3 +90,115 @@ def test_a_second_cut_is_known_in_the_channels_of_the_original(network):
     twice = parent.cut(second).tensors
     for name, tensor in network.cut(kept).tensors.items():
         assert twice[name].shape == tensor.shape
+
+
+# --- filters of zeros, and what their biases still say
+
+
+def plain(padding: int) -> nn.Module:
+    return nn.Sequential(
+        nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 4, 3, padding=padding), nn.ReLU(), nn.Flatten(), nn.LazyLinear(2)
+    )
+
+
+def mlp() -> nn.Module:
+    return nn.Sequential(nn.Flatten(), nn.Linear(108, 16), nn.ReLU(), nn.Linear(16, 6), nn.Tanh(), nn.Linear(6, 2))
+
+
+def flattened() -> nn.Module:
+    """Each channel is read in four places, behind pooling that adds it up."""
+    return nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.AvgPool2d(2), nn.Flatten(), nn.Linear(32, 2))
+
+
+def grouped() -> nn.Module:
+    return nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 4, 3, groups=2), nn.Flatten(), nn.LazyLinear(2))
+
+
+class OnlyScaled(nn.Module):
+    """A batch norm behind the reader, which has no bias of its own."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.reads, self.norm = nn.Conv2d(3, 8, 3), nn.Conv2d(8, 4, 3, bias=False), nn.BatchNorm2d(4)
+
+    def forward(self, x):
+        return self.norm(self.reads(torch.relu(self.conv(x)))).mean((2, 3))
+
+
+def made(module: nn.Module, biases: float):
+    """The network, of whose first layer the filters 0 and 5 (each part has one) are zero and all biases the same."""
+    torch.manual_seed(0)
+    module.eval()(torch.zeros(1, 3, 6, 6))
+    network = trace(module, torch.zeros(1, 3, 6, 6))
+    weight = network.layers[0].name
+    silence(network, weight, 0, [0, 5])
+    with torch.no_grad():
+        network.tensors[weight.replace("weight", "bias")].fill_(biases)
+    return network, weight
+
+
+@pytest.mark.parametrize("biases", [0.5, -0.5, 0.0])
+@pytest.mark.parametrize("make", [mlp, lambda: plain(0), flattened, grouped, OnlyScaled])
+def test_the_constant_of_filters_of_zeros_goes_into_the_biases_behind_them(make, biases):
+    network, name = made(make(), biases)
+    images, keep = torch.randn(4, 3, 6, 6), keep_busy(network)
+    assert np.flatnonzero(~keep[name]).tolist() == [0, 5]
+    with torch.no_grad():
+        expected = network.module.eval()(images)
+        torch.testing.assert_close(without_idle(network, keep).module.eval()(images), expected, rtol=0, atol=1e-6)
+        torch.testing.assert_close(cut_beside(network, keep, {})[0].module(images), expected, rtol=0, atol=1e-6)
+        torch.testing.assert_close(network.module.eval()(images), expected, rtol=0, atol=0)
+
+
+class ReadTwice(nn.Module):
+    """One layer reads two others."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second, self.reads = nn.Linear(108, 8), nn.Linear(108, 8), nn.Linear(8, 2)
+
+    def forward(self, x):
+        x = x.flatten(1)
+        return self.reads(torch.relu(self.first(x))) + 2 * self.reads(torch.relu(self.second(x)))
+
+
+class NoBias(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first, self.reads = nn.Linear(108, 8), nn.Linear(8, 2, bias=False)
+
+    def forward(self, x):
+        return self.reads(torch.relu(self.first(x.flatten(1))))
+
+
+@pytest.mark.parametrize("make", [lambda: plain(1), NoBias, ReadTwice])
+def test_where_no_bias_can_say_it_the_channel_is_busy(make):
+    """At the borders of a padded map its reader sees less of it."""
+    module = make()
+    network, name = made(module, 0.5)
+    if make is ReadTwice:
+        silence(network, "second.weight", 0, [0, 5])
+    assert keep_busy(network) == {}
+    with torch.no_grad():
+        for bias in ("0.bias", "first.bias", "second.bias"):
+            if bias in network.tensors:
+                network.tensors[bias].fill_(-0.5)  # behind the ReLU: nothing
+    images, keep = torch.randn(4, 3, 6, 6), keep_busy(network)
+    assert np.flatnonzero(~keep[name]).tolist() == [0, 5]
+    with torch.no_grad():
+        expected = network.module.eval()(images)
+        torch.testing.assert_close(without_idle(network, keep).module.eval()(images), expected, rtol=0, atol=1e-6)
+
+
+def test_behind_a_padded_layer_a_batch_norm_takes_the_constant_over_away_from_the_borders(network):
+    silence(network, INNER, 0, [0, 5])
+    with torch.no_grad():
+        network.tensors[INNER.replace("conv1.weight", "bn1.bias")].fill_(0.7)
+    keep = keep_busy(network)
+    assert np.flatnonzero(~keep[INNER]).tolist() == [0, 5]
+    images = torch.randn(4, 3, 32, 32)
+    with torch.no_grad():
+        expected, folded, bare = (
+            one.module.eval()(images) for one in (network, without_idle(network, keep), network.cut(keep))
+        )
+    assert (folded - expected).abs().mean() < 0.3 * (bare - expected).abs().mean()

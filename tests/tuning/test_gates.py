@@ -94,6 +94,19 @@ def test_the_discriminator_judges_pixels_and_anchors_one_by_one():
         assert AdversarialAlignment((), width).loss(outputs, torch.randn(shape), batch) > 0
 
 
+def test_with_labels_and_without_groups_it_tunes_what_was_chosen():
+    """The outputs are aligned, the task's own loss is added, and nothing is switched off."""
+    torch.manual_seed(0)
+    targets = torch.tensor([1, 3])
+    batch = Batch(torch.zeros(2, 3, 4, 4), targets, torch.nn.functional.cross_entropy, divergence)
+    outputs, wanted = torch.randn(2, 5), torch.randn(2, 5)
+    plain, labelled = AdversarialAlignment((), 5), AdversarialAlignment((), 5, labelled=True)
+    added = labelled.loss(outputs, wanted, batch) - plain.loss(outputs, wanted, batch)
+    assert added == pytest.approx(float(torch.nn.functional.cross_entropy(outputs, targets)), rel=1e-5)
+    assert labelled.transform({}) == {}
+    assert labelled.words() == ""
+
+
 def aligned(network, task, settings=SETTINGS, **options):
     plug = AdversarialAlignment(network.prunable, 4, **options)
     module = copy.deepcopy(network.module)

@@ -33,6 +33,18 @@ def test_blocks_are_a_convolution_and_what_follows_it():
     ]
 
 
+def test_without_convolutions_blocks_start_at_linear_layers_and_are_exchanged():
+    """A silent exchange of nothing would leave the copies as they were."""
+    layers = [nn.Sequential(nn.Flatten(), nn.Linear(6, 4), nn.BatchNorm1d(4), nn.Linear(4, 2)) for _ in range(2)]
+    norm = [f"2.{name}" for name in nn.BatchNorm1d(1).state_dict()]
+    states = [one.state_dict() for one in layers]
+    assert blocks(states[0]) == [["1.weight", "1.bias", *norm], ["3.weight", "3.bias"]]
+    assert not torch.equal(states[0]["1.weight"], states[1]["1.weight"])
+    shares = Grafting().exchange(states)
+    assert shares[0].keys() == {"1.weight", "3.weight"}
+    assert torch.allclose(states[0]["1.weight"], states[1]["1.weight"], atol=1e-6)
+
+
 def test_alpha_by_hand():
     own, other = (
         torch.linspace(0, 1, 101)[:, None, None],
@@ -41,10 +53,14 @@ def test_alpha_by_hand():
     difference = entropy(own.numpy()) - entropy(other.numpy())
     assert difference > 0.1
     expected = 0.4 / math.pi * math.atan(2 * difference) + 0.5
-    assert Grafting(steepness=2).alpha([own], [other]) == round(expected, 2)
-    assert Grafting().alpha([own], [other]) == 0.7
-    assert Grafting().alpha([other], [own]) == 0.3
-    assert Grafting().alpha([own], [own]) == 0.5
+    plain = Grafting(joint=False)
+    assert Grafting(steepness=2, joint=False).alpha([own], [other]) == round(expected, 2)
+    assert plain.alpha([own], [other]) == 0.7
+    assert plain.alpha([other], [own]) == 0.3
+    assert plain.alpha([own], [own]) == 0.5
+    assert Grafting(steepness=2).alpha([own], [other]) == pytest.approx(expected, abs=1e-12), (
+        "joint: nothing is rounded"
+    )
 
 
 def test_joint_grafting_hears_the_batch_norm_too():
@@ -54,7 +70,8 @@ def test_joint_grafting_hears_the_batch_norm_too():
     second[0].bias.data = torch.linspace(0, 1, 8)
     first[0].bias.data = torch.ones(8)
     states = [copy.deepcopy(one.state_dict()) for one in (first, second)]
-    assert [share["0.weight"] for share in Grafting(joint=True).exchange(copy.deepcopy(states))] == [0.7, 0.3]
+    heard = [share["0.weight"] for share in Grafting(joint=True).exchange(copy.deepcopy(states))]
+    assert heard == pytest.approx([0.7, 0.3], abs=0.005)
     assert [share["0.weight"] for share in Grafting(joint=False).exchange(copy.deepcopy(states))] == [0.5, 0.5]
 
 
