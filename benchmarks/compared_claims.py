@@ -47,6 +47,8 @@ STRUCTURED = {
     "car": Compared("greedy CAR, a shortlist of 8", "greedy-car:shortlist=8,images=512"),
     "entropy": Compared("layer entropy, grafted", "layer-entropy:joint=true", 2),
     "richness": Compared("information richness, grafted", "information-richness:joint=true", 2),
+    "importance": Compared("importance weights", "importance-weights"),
+    "adversarial": Compared("adversarial selection", "adversarial-selection"),
     "auto": Compared("auto, learning from the original", "auto", fitted=True),
 }
 #: Methods of zeroing weights on equal terms.

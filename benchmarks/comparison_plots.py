@@ -22,6 +22,8 @@ LINES = ("#0550ae", "#1a7f37", "#9a6700", "#cf222e", "#8250df", "#57606a", "#bf3
 LINE_WIDTH, LEGEND, TALL = 960.0, 330.0, 480.0
 ALIKE = 0.5  # CKA that is as pale as none
 
+Attributes = dict[str, str | float | None]
+
 
 def lost(every: Sequence[Row]) -> Html:
     """Points lost by each method of a comparison, with their intervals; both shares in one row."""
@@ -83,11 +85,11 @@ def remaining(every: Sequence[Row]) -> Html:
                 at = plane.across(100 * share_left(report, comparison)), plane.down(100 * report.compressed.quality)
                 parts.append(tag("circle", cx=at[0], cy=at[1], r=2.0, fill="none", stroke=colour, stroke_width=0.7))
         means = [(100 * row.left, row.mean(lambda report: 100 * report.compressed.quality)) for row in rows]
-        look = {"stroke": colour, "stroke_width": 1.5, "stroke_dasharray": dashes}
+        look: Attributes = {"stroke": colour, "stroke_width": 1.5, "stroke_dasharray": dashes}
         parts.append(tag("path", d=plane.line(means), fill="none", **look))
         for row, (left, quality) in zip(rows, means, strict=True):
             words = f"{row.shows}: {quality:.2f} % with {left:.2f} % left, seeds: {len(row.reports)}"
-            circle = {"cx": plane.across(left), "cy": plane.down(quality), "r": 3.5, "fill": colour}
+            circle: Attributes = {"cx": plane.across(left), "cy": plane.down(quality), "r": 3.5, "fill": colour}
             parts.append(tag("circle", tag("title", words), **circle))
         top, edge = 56.0 + 20 * place, LINE_WIDTH - LEGEND + 16
         parts.append(tag("line", x1=edge, x2=edge + 26, y1=top, y2=top, **look))

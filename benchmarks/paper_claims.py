@@ -100,6 +100,9 @@ ROWS = {
     "papers-entropy-resnet110": PaperRow(
         "layer entropy", "resnet110", "layer-entropy:joint=true", 52.4, "+1.42", grafted=True
     ),
+    "papers-adversarial-resnet110": PaperRow(
+        "adversarial selection", "resnet110", "adversarial-selection", 56.9, "+0.49", parameters_cut=59.2
+    ),
 }
 PAPERS: dict[str, Claim] = {"resnet110-baseline": baseline("resnet110", "ResNet-110", 30, "channels_last bfloat16")} | {
     name: claim for row_name, row in ROWS.items() for name, claim in row.claims(row_name).items()
