@@ -8,24 +8,20 @@ first one trained; claims that compress it take it from results/.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from benchmarks.claim import MOBILENETV2, RESNET20, RESNET56, STORED, TAUGHT, TEACHER, VGG16, Claim
+from benchmarks.compared_claims import COMPARED
 from benchmarks.data_free_claims import DATA_FREE
 from benchmarks.detection_claims import DETECTION
 from benchmarks.hour_claims import HOURS
+from benchmarks.paper_claims import PAPERS
 from benchmarks.segmentation_claims import SEGMENTATION
 from benchmarks.staircase_claims import STAIRCASES
+from benchmarks.weight_level_claims import WEIGHTS
 
 _LENET = (
     "compress --model {name} --weights examples/mnist/{name}.safetensors --data mnist:{{data}}/mnist --preset mnist "
     "--no-augment --recipe deep-compression:rates={name}{bits} --tolerance 1 --observed {observed} --epochs {epochs} "
     "--learning-rate {rate} --numerics 'plain float32'"
-)
-_STEPWISE = (
-    "compress --model {name} --weights examples/mnist/{name}.safetensors --data mnist:{{data}}/mnist --preset mnist "
-    "--no-augment --recipe active-stepwise --tolerance 1 --observed 0.05 --epochs {epochs} --learning-rate {rate} "
-    "--numerics 'plain float32'"
 )
 _LENET_BN = "--data mnist:{data}/mnist --preset mnist --no-augment --numerics 'plain float32' "
 _GESTURES = "--data emg:{data}/emg_myo --preset emg --no-augment "
@@ -213,95 +209,10 @@ CLAIMS: dict[str, Claim] = {
         + "--recipe deep-compression --tolerance 1 --observed 0.4 --epochs 5 --learning-rate 0.02 --hours 4",
         4.0,
     ),
-    "lenet300100-active-stepwise": Claim(
-        "LeNet-300-100 by active stepwise pruning, at most 2 of 5,000 answers lost on the selection split",
-        _STEPWISE.format(name="lenet300100", epochs=30, rate=0.1),
-        0.7,
-    ),
-    "lenet5-active-stepwise": Claim(
-        "LeNet-5 by active stepwise pruning, at most 2 of 5,000 answers lost on the selection split",
-        _STEPWISE.format(name="lenet5", epochs=16, rate=0.05),
-        1.5,
-    ),
     "vgg16-deep-compression": Claim(
         "VGG-16 with batch norm on CIFAR-10 by the paper's pipeline",
         VGG16 + "--recipe deep-compression --tolerance 1 --observed 0.3 --epochs 4 --learning-rate 0.02 --hours 8",
         8.0,
     ),
 }
-CLAIMS |= DATA_FREE | STAIRCASES | HOURS | SEGMENTATION | DETECTION
-
-
-@dataclass(frozen=True)
-class Compared:
-    """A method of a comparison: what it is, its recipe without the share, how many networks it trains at a time."""
-
-    shows: str
-    recipe: str
-    copies: int = 1
-    controlled: bool = False
-
-
-#: Structured methods on equal terms.
-_UNTIED = "filter-pruning:tied=false"
-STRUCTURED = {
-    "l1-uniform": Compared("L1 norm, the same share of every layer", _UNTIED, controlled=True),
-    "random-uniform": Compared("filters at random", f"{_UNTIED},criterion=at-random"),
-    "scratch": Compared("the same widths, trained from random weights", f"{_UNTIED},scratch=true"),
-    "l2-uniform": Compared("L2 norm", f"{_UNTIED},criterion=l2-norm"),
-    "median-uniform": Compared("geometric median", f"{_UNTIED},criterion=geometric-median"),
-    "taylor-uniform": Compared("Taylor, the same share", f"{_UNTIED},criterion=taylor"),
-    "taylor-global": Compared("Taylor, one threshold", f"{_UNTIED},criterion=taylor,rate=global"),
-    "l1-three-steps": Compared("L1 norm, in three cuts", f"{_UNTIED},steps=3"),
-    "l1-distilled": Compared("L1 norm, learning from the original", f"{_UNTIED},tuning=distillation", controlled=True),
-    "l1-grafted": Compared("L1 norm, grafted", f"{_UNTIED},tuning=grafting", 2, controlled=True),
-    "slimming": Compared("network slimming", "network-slimming:penalty=1e-4"),
-    "car": Compared("greedy CAR, a shortlist of 8", "greedy-car:shortlist=8,images=512"),
-    "entropy": Compared("layer entropy, grafted", "layer-entropy:joint=true", 2),
-    "richness": Compared("information richness, grafted", "information-richness:joint=true", 2),
-}
-#: Methods of zeroing weights on equal terms.
-WEIGHT_LEVEL = {
-    "stepwise": Compared("active stepwise pruning", "active-stepwise", controlled=True),
-    "no-recovery": Compared("the same, nothing comes back", "active-stepwise:recovery=false"),
-    "linear": Compared("the same, linear schedule", "active-stepwise:schedule=linear"),
-    "cubic": Compared("the same, cubic schedule", "active-stepwise:schedule=cubic"),
-    "thresholds": Compared("the same, thresholds along the logarithm", "active-stepwise:reading=threshold"),
-    "one-threshold": Compared("the same, one threshold for all layers", "active-stepwise:scope=scaled"),
-    "learned": Compared("learned thresholds", "learned-thresholds"),
-    "learned-two-sides": Compared("learned thresholds, one on each side", "learned-thresholds:symmetric=false"),
-    "surgery": Compared("dynamic network surgery", "weight-pruning:way=surgery"),
-    "gradual": Compared("gradual, cubic, one threshold", "weight-pruning:way=gradual"),
-    "one-shot": Compared("magnitude, at once", "weight-pruning:scope=layer"),
-    "one-shot-scaled": Compared("magnitude, at once, one threshold", "weight-pruning"),
-    "second-order": Compared("second order, at once", "weight-pruning:method=second-order"),
-    "untrained": Compared("second order, untrained", "weight-pruning:method=second-order,way=untrained", 0),
-}
-COMPARED_EPOCHS, RESNET56_HOURS, RESNET20_HOURS = 15, 0.035, 0.018
-
-
-def _with(recipe: str, option: str) -> str:
-    return f"{recipe}{',' if ':' in recipe else ':'}{option}"
-
-
-def _compared(network: str, kind: str, left: int, name: str, minimise: str, option: str, hours: float) -> None:
-    """A claim of a comparison; dense controls stand beside the larger share only."""
-    method = (STRUCTURED if kind == "structured" else WEIGHT_LEVEL)[name]
-    control = method.controlled and left in (50, 10)
-    of, words = ("multiply-adds", "ResNet-56") if kind == "structured" else ("weights", "ResNet-20")
-    CLAIMS[f"{kind}-{left}-{name}"] = Claim(
-        f"{words} with {left} % of its {of}: {method.shows}",
-        network.replace("--tolerance 1 ", "--tolerance 20 ")
-        + f"--minimise {minimise} --epochs {COMPARED_EPOCHS} --recipe {_with(method.recipe, option)}"
-        + (" --control" if control else ""),
-        round((2 if control else 1) * method.copies * COMPARED_EPOCHS * hours, 1),
-        compared=True,
-    )
-
-
-for _left in (50, 30):
-    for _name in STRUCTURED:
-        _compared(RESNET56, "structured", _left, _name, "macs", f"macs={_left / 100}", RESNET56_HOURS)
-for _left in (10, 5):
-    for _name in WEIGHT_LEVEL:
-        _compared(RESNET20, "weight-level", _left, _name, "bytes", f"kept={_left / 100}", RESNET20_HOURS)
+CLAIMS |= DATA_FREE | STAIRCASES | HOURS | SEGMENTATION | DETECTION | WEIGHTS | PAPERS | COMPARED

@@ -6,7 +6,9 @@
 
 The setting of Abbasi-Asl and Yu (2021), of whom half of AlexNet's first and second layer leaves accuracy 26 and 20
 points above the next best method. Orders are found on images of the selection split, accuracies are of other images.
-What CAR has asked lies in GOSSAMER_RUNS (default: runs/), and a measurement that was killed goes on from there.
+Of a first layer CAR tries every filter that is left; where a layer is too wide for that, a shortlist of those with the
+smallest Taylor scores. What CAR has asked lies in GOSSAMER_RUNS (default: runs/), and a measurement that was killed
+goes on from there.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
@@ -44,7 +46,7 @@ from gossamer.search.widths import matrices_of
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "structured.md"
 BEGIN, END = "<!-- one layer: python -m benchmarks.one_layer -->", "<!-- end of one layer -->"
-SHORTLIST, POINTS, CHANCES, SAVED_AFTER = 16, 8, 3, 20
+POINTS, CHANCES, SAVED_AFTER = 8, 3, 20
 MOST_PIXELS = 200  # of a filter, in all its colours, that is filed and drawn
 
 Batches = list[tuple[Tensor, Tensor]]
@@ -61,11 +63,11 @@ class Subject:
     bgr: bool = False  #: its first layer reads blue first
 
 
-def vgg16() -> Subject:
-    """Our VGG-16 on CIFAR-10; 1,000 images of the selection split decide, 2,000 test images count."""
+def vgg16(asking: int) -> Subject:
+    """Our VGG-16 on CIFAR-10; `asking` images of the selection split decide, 5,000 test images count."""
     task = task_of(arguments(CLAIMS["vgg16-bytes"]))
-    asked = list(task.batches(task.selection.subset(np.arange(1000), "selection"), 100))
-    tested = list(task.batches(task.test.subset(np.arange(2000), "test"), 100))
+    asked = list(task.batches(task.selection.subset(np.arange(asking), "selection"), 100))
+    tested = list(task.batches(task.test.subset(np.arange(5000), "test"), 100))
     return Subject(trace(task.model.eval(), task.example), asked, tested, len(task.classes))
 
 
@@ -81,17 +83,33 @@ def squeezenet_published() -> Subject:
     return Subject(network, batches[:10], batches[10:], len(CLASSES), PREPROCESS.bgr)
 
 
-SUBJECTS: dict[str, tuple[str, str, Callable[[], Subject]]] = {
-    "vgg16-first": ("VGG-16, the first of 13 convolutions", "features.0.weight", vgg16),
-    "vgg16-last": ("VGG-16, the last of 13 convolutions", "features.40.weight", vgg16),
-    "squeezenet-first": ("SqueezeNet of ImageNet, the first convolution", "features.0.weight", squeezenet_published),
+@dataclass(frozen=True)
+class Asked:
+    """A layer of a subject, how many filters CAR tries at a step, 0 for all, and the hours of that on two cores.
+
+    The hours are estimated: sets of filters that are asked about, times what the network takes for the images.
+    """
+
+    shows: str
+    layer: str
+    make: Callable[[], Subject]
+    shortlist: int
+    hours: float
+
+
+SUBJECTS = {
+    "vgg16-first": Asked("VGG-16, the first of 13 convolutions", "features.0.weight", lambda: vgg16(2000), 0, 2.0),
+    "vgg16-last": Asked("VGG-16, the last of 13 convolutions", "features.40.weight", lambda: vgg16(3000), 16, 0.5),
+    "squeezenet-first": Asked(
+        "SqueezeNet of ImageNet, the first convolution", "features.0.weight", squeezenet_published, 0, 4.0
+    ),
 }
 
 
 def measure(name: str) -> None:
     """Write the result of one subject."""
-    _, layer, make = SUBJECTS[name]
-    subject = make()
+    asks = SUBJECTS[name]
+    subject, layer = asks.make(), asks.layer
     network = subject.network
     group = next(group for group in network.groups if group.name == layer)
     asked, tested = (
@@ -100,7 +118,7 @@ def measure(name: str) -> None:
     matrices = matrices_of(group, network.module.state_dict())
     matrices = replace(matrices, changes=loss_changes(network, subject.asked, F.cross_entropy)[layer])
     cached = Remembered(asked, runs_folder() / f"one-layer-{name}.json", digest(subject))
-    orders = orders_of(replace(matrices, asked=cached))
+    orders = orders_of(replace(matrices, asked=cached), asks.shortlist)
     half, rows = group.size // 2, matrices.rows[0]
     removed = sorted({round(half * point / POINTS) for point in range(POINTS + 1)})
     curves = {
@@ -113,7 +131,7 @@ def measure(name: str) -> None:
             "filters": group.size,
             "images_asked": asked.images,
             "images_tested": tested.images,
-            "shortlist": SHORTLIST,
+            "shortlist": asks.shortlist,
             "bgr": subject.bgr,
             "curves": curves,
             "orders": {way: order[:half] for way, order in orders.items()},
@@ -129,13 +147,12 @@ def right(outputs: NDArray[np.float32], labels: NDArray[np.int64]) -> NDArray[np
     return outputs.argmax(axis=1) == labels
 
 
-def orders_of(matrices: GroupMatrices) -> dict[str, list[int]]:
+def orders_of(matrices: GroupMatrices, shortlist: int) -> dict[str, list[int]]:
     """The filters in the order in which each way removes them, by its name."""
     half = matrices.size // 2
+    car = Car(share=0.5, shortlist=shortlist, suspects="taylor")
     orders = {
-        "CAR": [channel for channel, _ in Car(share=0.5, shortlist=SHORTLIST, suspects="taylor").removals(matrices)][
-            :half
-        ],
+        "CAR": [channel for channel, _ in car.removals(matrices)][:half],
         "L1 norm": np.argsort(L1Norm().score(matrices), kind="stable").tolist(),
         "Taylor": np.argsort(Taylor().score(matrices), kind="stable").tolist(),
     }
@@ -195,20 +212,28 @@ def filed() -> dict[str, dict[str, Any]]:
 def text(results: Mapping[str, dict[str, Any]]) -> str:
     """What stands between the marks."""
     if not results:
-        return "Not measured yet."
-    head = ["network and layer", "filters", "whole", "CAR", "L1 norm", "Taylor", "at random", "images", ""]
+        return f"Not measured yet.\n\n{not_measured(SUBJECTS)}"
+    head = ["network and layer", "filters", "whole", "CAR", "tried", "L1 norm", "Taylor", "at random", "images", ""]
     lines = [head, ["---", *["---:"] * (len(head) - 2), "---"]]
     shown = []
     for name, result in results.items():
         curves = averaged(result["curves"])
         ends = [f"{100 * curves[way][-1][1]:.1f} %" for way in ("CAR", "L1 norm", "Taylor", "at random")]
+        ends.insert(1, f"{result['shortlist']} a step" if result["shortlist"] else "all")
         whole = f"{100 * curves['CAR'][0][1]:.1f} %"
         filters = f"{result['filters']} → {result['filters'] - curves['CAR'][-1][0]}"
         link = f"[results](../results/one-layer-{name}/)"
-        lines.append([SUBJECTS[name][0], filters, whole, *ends, f"{result['images_tested']:,}", link])
-        shown.append(f"![{SUBJECTS[name][0]}](curves/one-layer-{name}.svg)")
+        lines.append([SUBJECTS[name].shows, filters, whole, *ends, f"{result['images_tested']:,}", link])
+        shown.append(f"![{SUBJECTS[name].shows}](curves/one-layer-{name}.svg)")
     table = "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
-    return "\n\n".join([table, *shown])
+    missing = [name for name in SUBJECTS if name not in results]
+    return "\n\n".join([table, *shown, *([not_measured(missing)] if missing else [])])
+
+
+def not_measured(names: Iterable[str]) -> str:
+    """The commands that are still to be run."""
+    calls = [f"python -m benchmarks.one_layer measure {name:<17} # about {SUBJECTS[name].hours:g} h" for name in names]
+    return "\n".join(["```shell", *calls, "```"])
 
 
 def averaged(curves: Mapping[str, list[list[float]]]) -> dict[str, list[list[float]]]:
@@ -220,7 +245,7 @@ def averaged(curves: Mapping[str, list[list[float]]]) -> dict[str, list[list[flo
 
 def drawing(name: str, result: Mapping[str, Any]) -> str:
     """The picture of one subject."""
-    return f"{one_layer_plot.plot(SUBJECTS[name][0], averaged(result['curves']), result)}\n"
+    return f"{one_layer_plot.plot(SUBJECTS[name].shows, averaged(result['curves']), result)}\n"
 
 
 def main() -> int:

@@ -1,5 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How alike a pruned network and its original see images, layer by layer, filed beside the result of a comparison."""
+"""How alike a pruned network and its original see images, filed beside the result of a comparison.
+
+layers          CKA of each layer, of some images of the selection split
+same_answers    the share of the test images, or of their pixels, that both networks give the same class:
+                two wrong answers are the same only where they name the same class
+"""
 
 from __future__ import annotations
 
@@ -11,6 +16,7 @@ from gossamer.cli import build_parser
 from gossamer.cli_work import described
 from gossamer.described_task import task_from
 from gossamer.files import write_json
+from gossamer.measure.answers import Answers, answers
 from gossamer.measure.cka import similarities
 from gossamer.task import Task
 
@@ -24,9 +30,21 @@ def task_of(arguments: list[str]) -> Task:
 
 
 def file_similarities(arguments: list[str], run: Path, filed: Path) -> None:
-    """CKA of each layer of a finished run; its arguments say on which images."""
+    """File both for a finished run; its arguments say on which images."""
     task = task_of(arguments)
     few = task.selection.subset(np.arange(min(IMAGES, len(task.selection))), "selection")
     images, _ = next(task.numpy_batches(few, len(few)))
-    networks = ((run / name).read_bytes() for name in ("original.onnx", "model.onnx"))
-    write_json(filed / FILE, similarities(*networks, images))
+    original, compressed = ((run / name).read_bytes() for name in ("original.onnx", "model.onnx"))
+    alike = similarities(original, compressed, images)
+    found = {
+        "layers": {name: value for name, value in alike.items() if value == value},  # NaN: it sees all images alike
+        "layers_images": len(few),
+        "same_answers": same(*(answers(model, task.test, task.preprocess) for model in (original, compressed))),
+        "same_answers_images": len(task.test),
+    }
+    write_json(filed / FILE, found)
+
+
+def same(first: Answers, second: Answers) -> float:
+    """The share of equal classes, of images (N,) or pixels (N, H, W)."""
+    return float((first == second).mean())

@@ -96,6 +96,13 @@ def _goal_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--epochs", type=cli_values.epochs, help="of tuning per rung; chosen from --hours if not given")
     parser.add_argument("--learning-rate", type=cli_values.learning_rate, default=0.04)
     parser.add_argument(
+        "--epoch-quality",
+        type=cli_values.images,
+        default=0,
+        metavar="IMAGES",
+        help="ask so many images of the selection split after each epoch of tuning; the report shows it, nothing more",
+    )
+    parser.add_argument(
         "--ledger", type=Path, help="where looks at test splits are counted; default: one file per user"
     )
 
@@ -247,6 +254,7 @@ def settings_of(options: argparse.Namespace) -> Settings:
         latency_table=options.latency_table,
         protect=tuple(options.protect),
         coding=options.coding,
+        epoch_quality=options.epoch_quality,
     )
 
 

@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 
 from benchmarks import (
-    comparison_tables,
     coverage_page,
     curves,
     deep_compression_table,
@@ -31,6 +30,7 @@ from benchmarks.table import BEGIN, END, _row, results_table
 from gossamer import container
 from gossamer.certify import Certificate, recheck
 from gossamer.cli import build_parser
+from gossamer.filters import Answers, GroupMatrices
 from gossamer.recipes import recipe_named
 from gossamer.report.record import read_reports
 
@@ -139,37 +139,6 @@ def test_the_table_beside_nncodec_is_made_from_results():
     assert shown == rate_curves.table(), "run `python -m benchmarks.rate_curves`"
 
 
-@pytest.mark.parametrize("comparison", comparison_tables.COMPARISONS, ids=lambda comparison: comparison.name)
-def test_methods_beside_each_other_are_shown_as_filed(comparison):
-    begin, end = comparison.marks
-    shown = comparison.page.read_text(encoding="utf-8").partition(begin)[2].partition(end)[0].strip()
-    rows = comparison.filed()
-    assert shown == comparison.text(rows), "run `python -m benchmarks.comparison_tables`"
-    for path, picture in comparison_tables.pictures(comparison, rows).items():
-        assert path.read_text(encoding="utf-8") == f"{picture}\n"
-
-
-def test_a_point_lost_is_a_point_to_the_left_and_shares_have_tables_of_their_own():
-    report = read_reports(ROOT / "results" / "resnet56-latency" / "report.json")[0]
-    structured, weight_level = comparison_tables.COMPARISONS
-
-    def row(comparison, name, share, drop):
-        certificate = {**report.certificate, "observed_drop": drop}
-        return comparison_tables.Row(comparison, name, share, replace(report, certificate=certificate))
-
-    rows = [row(structured, *of) for of in (("l1-uniform", 50, 0.01), ("scratch", 50, 0.03), ("l1-uniform", 30, 0.05))]
-    table = structured.text(rows)
-    assert "-1.00 ± " in table
-    assert table.index("50 % of the multiply-adds") < table.index("30 % of the multiply-adds")
-    drawn = str(comparison_tables.plot(rows))
-    places = {words: float(x) for x, words in re.findall(r'cx="([\d.]+)"[^>]*><title>([^<]*)</title>', drawn)}
-    order = sorted(places, key=places.__getitem__)
-    assert [words.rpartition(": ")[2] for words in order] == ["-5.00 points", "-3.00 points", "-1.00 points"]
-    table = weight_level.text([row(weight_level, "stepwise", 10, 0.0)])
-    assert "| method | not zero | parameters | file |" in table
-    assert table.count(" | ---:") == 8
-
-
 def test_what_is_left_of_each_layer_is_counted_in_the_file():
     sizes = survivors.sizes_of("lenet5")
     left = survivors.left_in(ROOT / "results" / "lenet5-deep-compression" / "model.gossamer", sizes)
@@ -193,6 +162,21 @@ def test_one_layer_s_filters_are_shown_as_filed():
         assert drawn == one_layer.drawing(name, result)
 
 
+@pytest.mark.parametrize(("shortlist", "first"), [(0, 1), (2, 3)])
+def test_of_a_first_layer_every_filter_is_tried(shortlist, first):
+    """The filter that costs nothing has the largest Taylor score: a shortlist never sees it."""
+    worth, asked = np.array([0.3, 0.0, 0.2, 0.1]), []
+
+    def ask(keep):
+        asked.append(keep)
+        return Answers(float(worth[keep].sum()), 0.0, np.zeros(0))
+
+    rows, changes = (np.ones((4, 3)),), np.array([[0.2, 0.9, 0.3, 0.1]])
+    matrices = GroupMatrices("conv", size=4, rows=rows, asked=ask, changes=changes)
+    assert one_layer.orders_of(matrices, shortlist)["CAR"][0] == first
+    assert len(asked) == (4 + 3 if shortlist == 0 else 2 + 2)
+
+
 def test_filters_are_colourful_where_colours_cancel_each_other():
     grey, red_against_green = np.ones((3, 2, 2)), np.array([1.0, -1.0, 0.0])[:, None, None] * np.ones((3, 2, 2))
     red = np.array([1.0, 0.0, 0.0])[:, None, None] * np.ones((3, 2, 2))
@@ -208,12 +192,17 @@ def test_the_filters_that_go_first_are_drawn_in_their_colours(bgr):
     result = {
         "filters": 4,
         "images_tested": 1000,
+        "shortlist": 0,
         "bgr": bgr,
         "curves": {way: [[0, 0.9], [2, 0.5]] for way in ways} | {"CAR": [[0, 0.9], [2, 0.8]]},
         "orders": {way: [2, 0] for way in ways},
         "weights": weights.reshape(4, -1).tolist(),
     }
-    assert "| 4 → 2 | 90.0 % | 80.0 % | 50.0 % | 50.0 % | 50.0 % | 1,000 |" in one_layer.text({"vgg16-first": result})
+    shown = one_layer.text({"vgg16-first": result})
+    assert "| 4 → 2 | 90.0 % | 80.0 % | all | 50.0 % | 50.0 % | 50.0 % | 1,000 |" in shown
+    assert "| 80.0 % | 16 a step |" in one_layer.text({"vgg16-last": result | {"shortlist": 16}})
+    assert "measure vgg16-last " in shown
+    assert "measure vgg16-first " not in shown
     drawn = one_layer.drawing("vgg16-first", result)
     assert "The first 2 filters that go" in drawn
     assert "CAR: 1 colourful" in drawn

@@ -28,6 +28,7 @@ from gossamer.report.record import (
     Side,
     SpeedRow,
     SplitRow,
+    Watched,
 )
 from gossamer.report.units import human_ratio
 from gossamer.runtime.latency import interleaved, thread_counts
@@ -110,12 +111,8 @@ def assemble(run: Run, candidates: Sequence[Finished], proof: Proof, name: str, 
             for split in (task.train, task.calibration, task.selection, task.test)
         },
         notes=tuple(run.notes),
-        history=tuple(
-            Epoch(epoch + 1, loss, None)
-            for epoch, loss in enumerate(
-                loss for stage, row in stages.items() if stage.endswith(" losses") for loss in row["value"]
-            )
-        ),
+        history=tuple(_history(stages)),
+        watched=None if (asked := run.watched_original()) is None else Watched(*asked),
         speed=tuple(SpeedRow(**row) for row in timings["speed"]),
         classes=tuple(_by_class(task, proof)),
         by_area=by_known_areas(difference(proof.original.quality, proof.compressed.quality), task.test.areas),
@@ -124,6 +121,19 @@ def assemble(run: Run, candidates: Sequence[Finished], proof: Proof, name: str, 
         epochs_trained=run.counts[EPOCHS],
         evaluations=run.counts[EVALUATIONS],
     )
+
+
+def _history(stages: Mapping[str, Any]) -> Iterator[Epoch]:
+    """Every epoch of tuning, training after training."""
+    losses = [
+        (stage.removesuffix("losses"), row["value"]) for stage, row in stages.items() if stage.endswith(" losses")
+    ]
+    number = 0
+    for training, (name, values) in enumerate(losses, start=1):
+        qualities = stages[f"{name}qualities"]["value"] if f"{name}qualities" in stages else [None] * len(values)
+        for loss, quality in zip(values, qualities, strict=True):
+            number += 1
+            yield Epoch(number, loss, quality, training)
 
 
 def _by_class(task: Task, proof: Proof) -> Iterator[ClassRow]:

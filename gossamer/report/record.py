@@ -159,11 +159,23 @@ class LayerRow:
 
 @dataclass(frozen=True)
 class Epoch:
-    """One epoch of tuning; `loss` is None where training stopped at a loss that is not a number."""
+    """One epoch of tuning; `loss` is None where training stopped at a loss that is not a number.
+
+    `quality`: on the images of `Watched`, None where it was not asked. `training`: which of the run's, from 1 on.
+    """
 
     epoch: int
     loss: float | None
     quality: float | None
+    training: int = 1
+
+
+@dataclass(frozen=True)
+class Watched:
+    """How many images of the selection split were asked after each epoch, and the original's quality on them."""
+
+    images: int
+    original: float
 
 
 @dataclass(frozen=True)
@@ -279,6 +291,7 @@ class Report:
     splits: Mapping[str, SplitRow] | None = None
     notes: tuple[str, ...] = ()
     history: tuple[Epoch, ...] = ()
+    watched: Watched | None = None
     speed: tuple[SpeedRow, ...] = ()
     parts: Mapping[str, int] | None = None
     classes: tuple[ClassRow, ...] = ()

@@ -46,6 +46,7 @@ from gossamer.task import Task
 from gossamer.tuning import Grafting, Numerics, Plug
 from gossamer.tuning.limits import check_device, check_training
 from gossamer.tuning.remembered import Answers, Remembering
+from gossamer.tuning.watched import Watched
 
 if TYPE_CHECKING:
     from gossamer.search.workers import Workers
@@ -66,7 +67,8 @@ class Settings:
     the run choose, by what this machine does fastest. `latency_table`: the folder of a bundle that came back from
     another machine, whose milliseconds then count (`search.board`), or of a run on this one, whose table is taken over
     (`search.measured_table`). `coding`: of `gossamer.coding.CHOICES`, by how the files of candidates are coded, where
-    the recipe has no coder of its own.
+    the recipe has no coder of its own. `epoch_quality`: on so many images of the selection split the quality is asked
+    after each epoch of tuning, to be seen in the report; it decides nothing.
     """
 
     seed: int = 0
@@ -81,8 +83,11 @@ class Settings:
     latency_table: str | None = None
     protect: tuple[str, ...] = ()
     coding: str = "small"
+    epoch_quality: int = 0
 
     def __post_init__(self) -> None:
+        if self.epoch_quality < 0:
+            raise ValueError(f"epoch_quality must be a number of images, or 0 for none, got {self.epoch_quality}")
         if self.numerics is not None:
             Numerics.parse(self.numerics)
         if self.coding not in CHOICES:
@@ -111,7 +116,7 @@ class Run:
     ) -> None:
         self.folder, self.task, self.goal, self.recipe, self.name = folder, task, goal, recipe, name
         self.network, self.settings, self.watch, self.workers = network, settings, watch, workers
-        asked = {"version": RUN_VERSION, "recipe": recipe, "goal": goal.to_json(), "settings": asdict(settings)}
+        asked = {"version": RUN_VERSION, "recipe": recipe, "goal": goal.to_json(), "settings": _decisive(settings)}
         claim_folder(folder, asked | identity(task, network), watch)
         self.notes: list[str] = self._read("notes.json", list(task.notes))
         self._spent_before: float = self._read("seconds.json", 0.0)
@@ -323,6 +328,8 @@ class Run:
         )
         taught = any(plug.taught for plug in plugs)
         marks: list[float] = []
+        in_a_step = folder.parent.name == "steps"
+        watched = self._watched() if in_a_step and not preparing else None
         with background_work(), self.watch.bar(f"tuning: {name}") as step:
 
             def progress(done: int, total: int, words: str) -> None:
@@ -340,6 +347,7 @@ class Run:
                 "checkpoint": folder / CHECKPOINT.format(f"-{phase}" if phase else ""),
                 "device": self.settings.device,
                 "progress": progress,
+                "watched": watched,
             }
             if grafting is None:
                 losses = tuning.tune(module, self.task, settings, plugs, **how)
@@ -351,15 +359,37 @@ class Run:
             self.tick()
         if len(marks) >= FEWEST_MARKS:  # the median step: some have waited for whoever measures
             self.epoch_seconds = float(np.median(np.diff(marks))) * max(1, len(self.task.train) // settings.batch_size)
-        if folder.parent.name == "steps":
+        if in_a_step:
             grafted = None if grafting is None else asdict(grafting)
             manner = {"taught": taught, "weight_decay": weight_decay, "grafted": grafted}
             if not preparing:
                 self.stage("manner of tuning", lambda: manner)
-            self.stage(f"{folder.name} {phase} losses".replace("  ", " "), lambda: losses)
+            words = f"{folder.name} {phase}".rstrip()
+            if watched:
+                self.stage(f"{words} qualities", lambda: watched.qualities)
+            self.stage(f"{words} losses", lambda: losses)
         effective = {name: value.cpu() for name, value in tuning.effective_weights(module, plugs).items()}
         module.to("cpu")
         return effective
+
+    def _watched(self) -> Watched | None:
+        """What is asked after each epoch, where it was asked for."""
+        count, selection = min(self.settings.epoch_quality, len(self.task.selection)), self.task.selection
+        if not count:
+            return None
+        spread = np.arange(count) * len(selection) // count  # a split may be in the order of its classes
+        return Watched(self.task, selection.subset(spread, selection.name))
+
+    def watched_original(self) -> tuple[int, float] | None:
+        """How many images the network in training was asked about, and the original's quality on them."""
+        if (watched := self._watched()) is None:
+            return None
+
+        def compute() -> float:
+            module = self.network.copy().module
+            return watched.quality(module, dict(module.state_dict()))
+
+        return min(self.settings.epoch_quality, len(self.task.selection)), self.stage("original watched", compute)
 
     def _teacher(self, numerics: Numerics) -> nn.Module:
         """A copy of the original; what one training has asked it, it answers the next from memory."""
@@ -370,3 +400,11 @@ class Run:
         model = export_onnx(module.cpu(), self.network.example)
         self.count(EVALUATIONS)
         return float(qualities(self.task, self.task.selection, model, self.goal.runtime).mean())
+
+
+def _decisive(settings: Settings) -> dict[str, Any]:
+    """The settings that a run depends on: a question that decides nothing belongs to it only where it is asked."""
+    found = asdict(settings)
+    if not settings.epoch_quality:
+        del found["epoch_quality"]
+    return found

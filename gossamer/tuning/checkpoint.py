@@ -3,7 +3,7 @@
 
 Keys are prefixed by what they belong to: `weights/NAME`, `momentum/NAME` (of what a plug learns
 `momentum/plug0/NAME`), `plug0/NAME`, those of a second network trained beside the first `copy1/...`; the histories are
-JSON in the file's metadata.
+JSON in the file's metadata, and so are the qualities of a training that is watched.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from gossamer.files import write_atomically
 from gossamer.tuning.plug import Plug, learned_by
+from gossamer.tuning.watched import Watched
 
 
 def save_weights(path: Path, module: nn.Module) -> None:
@@ -41,17 +42,18 @@ class Trained(Protocol):
     history: list[float]
 
 
-def save_training(path: Path, *copies: Trained) -> None:
+def save_training(path: Path, *copies: Trained, watched: Watched | None = None) -> None:
     """Write everything that trainings beside each other need to go on to the same result, all or nothing."""
     tensors: dict[str, Tensor] = {}
     for number, training in enumerate(copies):
         tensors |= {f"{_copy(number)}{name}": value for name, value in _tensors(training).items()}
     contiguous = {name: value.detach().contiguous() for name, value in tensors.items()}
     histories = [list(training.history) for training in copies]
-    write_atomically(path, save(contiguous, metadata={"histories": json.dumps(histories)}))
+    metadata = {"histories": json.dumps(histories)} | ({"qualities": json.dumps(watched.qualities)} if watched else {})
+    write_atomically(path, save(contiguous, metadata=metadata))
 
 
-def load_training(path: Path, *copies: Trained) -> None:
+def load_training(path: Path, *copies: Trained, watched: Watched | None = None) -> None:
     """Take back what `save_training` wrote, histories too. A missing file is a start from nothing."""
     if not path.exists():
         return
@@ -74,6 +76,8 @@ def load_training(path: Path, *copies: Trained) -> None:
         for index, plug in enumerate(training.plugs):
             plug.load_state(_part(own, f"plug{index}/"))
         training.history[:] = [float(loss) for loss in history]
+    if watched:
+        watched.qualities[:] = [float(quality) for quality in json.loads(metadata.get("qualities", "[]"))]
 
 
 def _copy(number: int) -> str:

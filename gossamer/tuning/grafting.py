@@ -40,10 +40,11 @@ from torch import Tensor, nn
 from gossamer.measure.entropy import entropy
 from gossamer.task import Task
 from gossamer.tuning.checkpoint import load_training, save_training
-from gossamer.tuning.loop import Progress, Settings, Training, batch_size, begin, go_through
+from gossamer.tuning.loop import Progress, Settings, Training, batch_size, begin, effective_weights, go_through
 from gossamer.tuning.numerics import Numerics
 from gossamer.tuning.plug import Plug, learned_by
 from gossamer.tuning.processes import present
+from gossamer.tuning.watched import Watched
 
 OTHER_ORDER = 7_919  # between the seeds of two copies
 
@@ -128,10 +129,12 @@ def graft(
     checkpoint: Path | None = None,
     device: str = "cpu",
     progress: Progress | None = None,
+    watched: Watched | None = None,
 ) -> tuple[list[nn.Module], list[float]]:
     """Train copies of `module`, which is the last of them; returns all, and the mean loss of each epoch over them.
 
-    The arguments are those of `tune`. ValueError for plugs that learn something themselves: all copies share them.
+    The arguments are those of `tune`; `watched` is asked of the copies after their exchange. ValueError for plugs that
+    learn something themselves: all copies share them.
     """
     if learned_by(plugs) or any(list(plug.leaves()) for plug in plugs):
         raise ValueError(
@@ -148,14 +151,16 @@ def graft(
         )
         trainings.append(begin(network, task, own, plugs, teacher, numerics, device))
     if checkpoint:
-        load_training(checkpoint, *trainings)
+        load_training(checkpoint, *trainings, watched=watched)
     steps = grafting.copies * settings.epochs * (len(task.train) // batch_size(settings, task))
     for epoch in range(len(trainings[0].history), settings.epochs):
         for number, training in enumerate(trainings):
             _one_epoch(training, task, epoch, _share(progress, grafting.copies, number, epoch, settings, steps))
         grafting.exchange([training.module.state_dict() for training in trainings])
+        if watched:
+            watched.ask([(of.module, effective_weights(of.module, plugs)) for of in trainings], device)
         if checkpoint:
-            save_training(checkpoint, *trainings)
+            save_training(checkpoint, *trainings, watched=watched)
     for network in modules:
         network.eval()
     losses = [training.history for training in trainings]

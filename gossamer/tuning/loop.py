@@ -23,6 +23,7 @@ from gossamer.tuning.limits import check_training
 from gossamer.tuning.numerics import Numerics
 from gossamer.tuning.plug import Batch, Clock, Learned, Plug, learned_by
 from gossamer.tuning.processes import OneProcess, present
+from gossamer.tuning.watched import Watched
 
 Progress = Callable[[int, int, str], None]
 """Called with (steps done, all steps, a word on the loss)."""
@@ -85,18 +86,20 @@ def tune(
     checkpoint: Path | None = None,
     device: str = "cpu",
     progress: Progress | None = None,
+    watched: Watched | None = None,
 ) -> list[float]:
     """Train `module` in place on the task's training split; returns the mean loss of each epoch.
 
     With `checkpoint`, an interrupted call made again with the same arguments goes on after the last whole epoch.
-    Inside `data_parallel` all its processes take part. Raises Diverged when the loss is not finite.
+    `watched` is asked after each epoch. Inside `data_parallel` all its processes take part. Raises Diverged when the
+    loss is not finite.
     """
     training = begin(module, task, settings, plugs, teacher, numerics, device)
     if checkpoint:
-        load_training(checkpoint, training)
+        load_training(checkpoint, training, watched=watched)
     processes = present()
     with processes.sharing(training, task, batch_size(settings, task)):
-        go_through(training, task, processes, checkpoint, progress)
+        go_through(training, task, processes, checkpoint, progress, watched=watched)
     module.eval()
     return training.history
 
@@ -129,6 +132,7 @@ def go_through(
     checkpoint: Path | None = None,
     progress: Progress | None = None,
     until: int | None = None,
+    watched: Watched | None = None,
 ) -> None:
     """The epochs that a training still lacks, or those before epoch `until`; its history grows by each."""
     module, settings, plugs, optimizer = training.module, training.settings, training.plugs, training.optimizer
@@ -178,8 +182,10 @@ def go_through(
                 f"lower the learning rate (now {settings.learning_rate})"
             )
         training.history.append(total / steps_per_epoch)
+        if watched:
+            watched.ask([(module, effective_weights(module, plugs))], training.device)
         if checkpoint:
-            save_training(checkpoint, training)
+            save_training(checkpoint, training, watched=watched)
 
 
 def effective_weights(module: nn.Module, plugs: Sequence[Plug]) -> dict[str, Tensor]:
