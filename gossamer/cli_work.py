@@ -128,6 +128,7 @@ def add_task_options(parser: argparse.ArgumentParser) -> None:
         help="what counts of an image: the first three where pixels have classes, the others where objects have boxes",
     )
     parser.add_argument("--only", nargs="+", metavar="CLASS", help="of objects with boxes: those that count")
+    parser.add_argument("--drop-empty", action="store_true", help="leave out pictures without any object that counts")
     parser.add_argument(
         "--seen", choices=("train", "all", "none"), default="train", help="the data that the original was trained on"
     )
@@ -174,6 +175,7 @@ def described(options: argparse.Namespace) -> dict[str, Any]:
         "interpolation",
         "overlap",
         "only",
+        "drop_empty",
         "measure",
         "seen",
     )

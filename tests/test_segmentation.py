@@ -104,6 +104,11 @@ def test_masks_make_a_segmentation_of_it(task):
     assert inputs.shape == (8, 3, 16, 16)
     assert (masks.shape, masks.dtype) == ((8, 16, 16), torch.uint8)
     assert 0 < task.loss(task.model(inputs), masks) < 3
+    pixels = torch.arange(16).repeat(200, 3, 16, 1).to(torch.uint8)
+    _, columns = task.of_kind.augmented(pixels, pixels[:, 0], torch.Generator().manual_seed(0), 0)
+    whole = [sorted(set(column.flatten().tolist())) == list(range(16)) for column in columns]
+    assert 0.05 < np.mean(whole) < 0.7, "crops reach beyond the image, by up to an eighth of it"
+    assert all(len(set(column.flatten().tolist())) >= 14 for column in columns)
 
 
 BYTES = Goal(0.06)
