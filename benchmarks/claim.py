@@ -30,8 +30,8 @@ class Claim:
     """One job: the gossamer arguments without --out, what it shows, and the hours it takes on two cores.
 
     `then`: the arguments of a second call; `{run}` stands for the folder of the first. `also`: files of the run to be
-    kept beside what every claim keeps. `compared`: it is a row of a comparison, and none of README's table; neither is
-    one that is not `tabled`, which has a table elsewhere.
+    kept beside what every claim keeps. `compared`: it is a row of a comparison, and none of README's table. `page`: the
+    page of docs/ whose table shows it in place of README's.
     """
 
     shows: str
@@ -40,4 +40,4 @@ class Claim:
     then: str | None = None
     also: tuple[str, ...] = ()
     compared: bool = False
-    tabled: bool = True
+    page: str | None = None

@@ -19,6 +19,7 @@ import numpy as np
 import torch
 
 from benchmarks.filing import file_circumstances
+from benchmarks.segmentation_claims import NETWORKS
 from gossamer.files import read_json, write_json
 from gossamer.graph import Network, trace
 from gossamer.plan import Plan
@@ -26,10 +27,10 @@ from gossamer.quantize.static_int8 import quantize_int8
 from gossamer.runtime.export import export_onnx
 from gossamer.runtime.latency import interleaved
 from gossamer.runtime.session import open_session
-from gossamer.zoo import ZOO
+from gossamer.zoo import ZOO, zoo_network
 
 RESULTS = Path(__file__).resolve().parent.parent / "results"
-NARROW, WIDTH = ("unet16", "ternausnet11_bn_x0_25"), 64
+WIDTH = 64
 SIDE, ROUNDS, WARMUP = 256, 30, 3
 RUNTIMES = ("onnxruntime", "openvino")
 
@@ -37,10 +38,11 @@ RUNTIMES = ("onnxruntime", "openvino")
 def main() -> int:
     """Measure and file."""
     found = {}
-    for narrow in NARROW:
-        for folder in sorted(RESULTS.glob(f"{narrow}-importance-*")):
+    for name, narrow in NETWORKS.items():
+        plain, options = zoo_network(narrow.model)
+        for folder in sorted(RESULTS.glob(f"{name}-importance-*")):
             plan = Plan.from_json(read_json(folder / "plan.json"))
-            found[folder.name] = measured(ZOO[narrow](width=WIDTH), plan)
+            found[folder.name] = measured(ZOO[plain](**options | {"width": WIDTH}), plan)
             print(folder.name, found[folder.name], flush=True)
     if not found:
         print("expected results of a claim of importance weights, found none; run one first", file=sys.stderr)

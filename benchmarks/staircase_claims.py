@@ -29,14 +29,14 @@ STAIRCASES: dict[str, Claim] = {
         RESNET56.replace("--tolerance 1 ", "--tolerance 3 ") + _DROPS,
         3.0,
         also=("grid.json",),
-        tabled=False,
+        page="methods/slim-then-sparsify",
     ),
     "vgg16-staircase": Claim(
         "VGG-16 with batch norm: the staircase within 0, 0.5, 1 and 2 points",
         VGG16 + "--tolerance 3 " + _DROPS,
         6.0,
         also=("grid.json",),
-        tabled=False,
+        page="methods/slim-then-sparsify",
     ),
     "vgg19-baseline": Claim(
         "VGG-19 with batch norm, trained here on 50,000 images by ResNet-56",
@@ -55,13 +55,13 @@ STAIRCASES: dict[str, Claim] = {
         _of("vgg19_bn", "vgg19-baseline"),
         7.0,
         also=("grid.json",),
-        tabled=False,
+        page="methods/slim-then-sparsify",
     ),
     "densenet40-staircase": Claim(
         "DenseNet-40: the staircase within 0, 0.5, 1 and 2 points",
         _of("densenet40", "densenet40-baseline"),
         9.0,
         also=("grid.json",),
-        tabled=False,
+        page="methods/slim-then-sparsify",
     ),
 }

@@ -9,31 +9,28 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.claim import Claim
 from benchmarks.claims import CLAIMS
 from benchmarks.filing import put_between
 from gossamer.report.record import Report, read_reports
 from gossamer.report.units import human_bytes, points_up
+from gossamer.report.words import measured
 
 ROOT = Path(__file__).resolve().parent.parent
 BEGIN, END = "<!-- results: python -m benchmarks table -->", "<!-- end of results -->"
 DEPENDENT = {"gestures-bytes": "windows of a recording follow each other, so the bound counts too many of them"}
 HEAD = (
-    "| network, data | minimised | accuracy | proven drop | file | smaller | batch 1 | faster | result |\n"
+    "| network, data | minimised | quality | proven drop | file | smaller | batch 1 | faster | result |\n"
     "|---|---|---|---|---|---|---|---|---|\n"
 )
 
 
 def results_table() -> str:
     """One row a finished claim, and what the numbers mean."""
-    paths = {name: ROOT / "results" / name / "report.json" for name, claim in CLAIMS.items() if _listed(claim)}
+    mine = [name for name, claim in CLAIMS.items() if not claim.compared and claim.page is None]
+    paths = {name: ROOT / "results" / name / "report.json" for name in mine}
     found = [(name, report) for name, path in paths.items() if path.exists() for report in read_reports(path)]
     marked = "".join(f" \\* {why}." for name, why in DEPENDENT.items() if paths[name].exists())
     return HEAD + "".join(_row(name, report) for name, report in found) + f"\n{_words([r for _, r in found])}{marked}\n"
-
-
-def _listed(claim: Claim) -> bool:
-    return claim.tabled and not claim.compared
 
 
 def _row(name: str, report: Report) -> str:
@@ -47,7 +44,7 @@ def _row(name: str, report: Report) -> str:
     cells = [
         f"{report.network}, {report.data}",
         report.minimise,
-        f"{100 * before.quality:.2f} → {100 * after.quality:.2f} %",
+        f"{measured(certificate)} {100 * before.quality:.2f} → {100 * after.quality:.2f} %",
         proven,
         f"{human_bytes(before.bytes.fp32)} → {human_bytes(after.bytes.coded)}",
         f"{before.bytes.fp32 / after.bytes.coded:.1f}x",
@@ -65,7 +62,7 @@ def _words(reports: Sequence[Report]) -> str:
     threads = {str(next(iter(report.compressed.latency_ms.values())).threads) for report in reports}
     processors = sorted({str(report.environment.get("cpu", "an unknown processor")) for report in reports})
     return (
-        f"Accuracy on {_either([f'{n:,}' for n in images])} test images that nothing was chosen on; the drop is "
+        f"Quality on {_either([f'{n:,}' for n in images])} test images that nothing was chosen on; the drop is "
         f"excluded at {' or '.join(confidence)} % confidence; times are medians of interleaved runs on "
         f"{' or '.join(threads)} thread, float32 original against the delivered file in the same runtime; sizes are "
         "whole files against 4 bytes a parameter. Each folder's environment.json names versions and machine "

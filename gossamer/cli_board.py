@@ -7,11 +7,9 @@ It needs numpy, Pillow and ONNX Runtime. `gossamer bundle` copies this module an
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,10 +20,7 @@ if TYPE_CHECKING:
     from gossamer.device.board_check import Difference
     from gossamer.device.board_latency import Turns
     from gossamer.device.deployed import Deployed
-    from gossamer.device.stored import Session
-    from gossamer.runtime.session import Array
 
-PROVIDERS = {"tensorrt": "TensorrtExecutionProvider", "cuda": "CUDAExecutionProvider", "cpu": "CPUExecutionProvider"}
 BEST, ROUNDS = 3, 50
 
 
@@ -53,8 +48,7 @@ def build_parser() -> argparse.ArgumentParser:
     classify.add_argument("network", type=Path, help="a .gossamer file")
     classify.add_argument("images", type=Path, help="an image or a folder of images: PNG, JPEG, TIFF or WebP")
     classify.add_argument("--best", type=cli_values.whole(1, "classes"), default=BEST, metavar="N", help="to be shown")
-    classify.add_argument("--runtime", choices=("onnxruntime", "openvino"), default="onnxruntime")
-    classify.add_argument("--threads", type=cli_values.threads, help="default: all of this machine")
+    cli_values.add_runtime(classify)
     classify.set_defaults(run=run_classify)
 
     decode = verbs.add_parser("decode", help=".gossamer to ONNX")
@@ -71,9 +65,7 @@ def build_parser() -> argparse.ArgumentParser:
     latency.set_defaults(run=run_latency)
     for verb in (check, latency):
         verb.add_argument("folder", type=Path, help="the bundle")
-        verb.add_argument(
-            "--provider", choices=PROVIDERS, default="cpu", help="of ONNX Runtime, where it was built with it"
-        )
+        cli_values.add_provider(verb)
     return parser
 
 
@@ -81,10 +73,9 @@ def run_classify(options: argparse.Namespace) -> int:
     """`classify`: exit status 1 if an image could not be read."""
     from gossamer.device.classifier import classify, open_classifier
     from gossamer.device.deployed import find_pictures, read_frame
-    from gossamer.runtime.session import open_session
 
-    threads, failed = options.threads or os.cpu_count() or 1, 0
-    classifier = open_classifier(options.network, lambda model: open_session(model, options.runtime, threads))
+    failed = 0
+    classifier = open_classifier(options.network, cli_values.opener(options))
     for path in find_pictures(options.images):
         try:
             shares, _ = classify(classifier, read_frame(path))
@@ -167,42 +158,10 @@ def _open_bundle(
 ) -> tuple[Deployed, Turns]:
     from gossamer.device.board_latency import Turns
     from gossamer.device.deployed import open_deployed
+    from gossamer.runtime.providers import open_on
 
-    turns = Turns(partial(_session, options.provider), threads)
+    turns = Turns(lambda model, count: open_on(options.provider, model, threads=count), threads)
     return open_deployed(options.folder / expected["network"], expected["kind"], turns.open), turns
-
-
-def _session(provider: str, model: bytes, threads: int) -> Session:
-    """The network in ONNX Runtime; ValueError where it was built without the provider, or the provider fails here."""
-    from gossamer.runtime.session import open_session
-
-    if provider == "cpu":
-        return open_session(model, "onnxruntime", threads)
-    import onnxruntime
-
-    wanted = PROVIDERS[provider]
-    there = onnxruntime.get_available_providers()
-    if wanted not in there:
-        raise ValueError(f"expected an ONNX Runtime with {wanted}, this one has {', '.join(there)}; see README.md")
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    order = list(PROVIDERS.values())  # what one cannot do the next does
-    session = onnxruntime.InferenceSession(
-        model, options, providers=[name for name in order[order.index(wanted) :] if name in there]
-    )
-    if session.get_providers()[0] != wanted:  # ONNX Runtime goes on without one that does not start
-        raise ValueError(f"expected {wanted} to start, and it does not; see what ONNX Runtime says above")
-    return _Accelerated(session)
-
-
-class _Accelerated:
-    """A session of ONNX Runtime on an accelerator."""
-
-    def __init__(self, session: Any) -> None:
-        self._session, self._entry = session, session.get_inputs()[0].name
-
-    def run(self, *inputs: Array) -> list[Array]:
-        return list(self._session.run(None, {self._entry: inputs[0]}))
 
 
 def _about(options: argparse.Namespace, kind: str) -> dict[str, Any]:

@@ -71,6 +71,11 @@ def run_certify(options: argparse.Namespace) -> int:
     file = container.read(options.compressed)
     if not file.payload.classes:
         raise ValueError(f"expected the names of the classes in {options.compressed}, it has none; compress it again")
+    if "head" in file.payload.plan:
+        raise ValueError(
+            f"expected a network for classes or masks, got the detector {options.compressed}, whose boxes `gossamer "
+            "certify` does not compare; `gossamer compress` certifies detectors"
+        )
     open_questions = 0
     if options.data is not None and has_masks(options.data):
         certificate = _by_masks(options, file)

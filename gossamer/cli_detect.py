@@ -7,7 +7,6 @@ It needs numpy, Pillow and a runtime; neither torch nor ONNX, and OpenCV only fo
 from __future__ import annotations
 
 import argparse
-import os
 import shutil
 import signal
 import sys
@@ -72,8 +71,7 @@ def add_verbs(verbs: Any) -> None:
         help=f"show it on a page, for this machine alone; default {PORT}",
     )
     detect.add_argument("--web-host", metavar="ADDRESS", help="show the page to others too; 0.0.0.0 is everybody")
-    detect.add_argument("--runtime", choices=("onnxruntime", "openvino"), default="onnxruntime")
-    detect.add_argument("--threads", type=cli_values.threads, help="default: all of this machine")
+    cli_values.add_runtime(detect)
     detect.add_argument("--head", type=Path, metavar="FILE", help="of an .onnx file: what its output means, as JSON")
     detect.add_argument("--mean", type=cli_values.any_number, nargs="+", metavar="M", help="of an .onnx file, in 0..1")
     detect.add_argument("--std", type=cli_values.any_number, nargs="+", metavar="S", help="of an .onnx file, in 0..1")
@@ -88,14 +86,12 @@ def run_detect(options: argparse.Namespace) -> int:
     from gossamer.device.sources import open_source
     from gossamer.device.web import LOOPBACK, LivePage
     from gossamer.files import read_json
-    from gossamer.runtime.session import open_session
 
     source = open_source(options.source, options.every)
     _check(options, source)
-    threads = options.threads or os.cpu_count() or 1
     detector = open_detector(
         options.network,
-        lambda model: open_session(model, options.runtime, threads),
+        cli_values.opener(options),
         head=None if options.head is None else read_json(options.head),
         mean=options.mean,
         std=options.std,

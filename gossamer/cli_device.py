@@ -7,7 +7,6 @@ It needs numpy, Pillow and a runtime; neither torch nor ONNX. Where rich is not 
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 import time
 from pathlib import Path
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
 
 PATIENCE = 2.0  # seconds without a bar
 NAMES_SHOWN = 24
+NAMES = "classes.json"  # beside the masks
 
 
 def add_verbs(verbs: Any) -> None:
@@ -47,8 +47,7 @@ def add_verbs(verbs: Any) -> None:
         metavar="P",
         help="above which a pixel is class 1, of networks with one score a pixel; default 0.5",
     )
-    predict.add_argument("--runtime", choices=("onnxruntime", "openvino"), default="onnxruntime")
-    predict.add_argument("--threads", type=cli_values.threads, help="default: all of this machine")
+    cli_values.add_runtime(predict)
     predict.add_argument("--mean", type=cli_values.any_number, nargs="+", metavar="M", help="of an .onnx file, in 0..1")
     predict.add_argument("--std", type=cli_values.any_number, nargs="+", metavar="S", help="of an .onnx file, in 0..1")
     predict.set_defaults(run=run_predict)
@@ -58,13 +57,12 @@ def run_predict(options: argparse.Namespace) -> int:
     """`gossamer predict`: exit status 1 if an image has no mask; the others have theirs."""
     from gossamer.device import find_jobs, open_network, usual_overlap
     from gossamer.device.tiles import Axis
-    from gossamer.runtime.session import open_session
+    from gossamer.files import write_json
 
     jobs = find_jobs(options.images, options.out, options.overlay)
-    threads = options.threads or os.cpu_count() or 1
     network = open_network(
         options.network,
-        lambda model: open_session(model, options.runtime, threads),
+        cli_values.opener(options),
         tile=options.tile,
         mean=options.mean,
         std=options.std,
@@ -77,6 +75,8 @@ def run_predict(options: argparse.Namespace) -> int:
     overlap = usual_overlap(network) if options.overlap is None else options.overlap
     for side in (network.preprocess.height, network.preprocess.width):
         Axis(side, side, overlap)  # refuses, before any image is read
+    if network.classes:
+        write_json(options.out / NAMES, list(network.classes))
     try:
         with _Bar(len(jobs)) as bar:
             failed = sum(not _one(job, network, overlap, options.threshold or 0.5, bar) for job in jobs)

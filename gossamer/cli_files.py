@@ -80,7 +80,7 @@ def run_inspect(options: argparse.Namespace) -> int:
 
         print(container.describe(container.read(path)))
         return 0
-    if options.what not in ZOO and (path.exists() or path.suffix == ".onnx"):
+    if options.what.partition(":")[0] not in ZOO and (path.exists() or path.suffix == ".onnx"):
         raise ValueError(f"expected a .gossamer file or the name of a network, got {path}; {_instead_of(path)}")
     from gossamer.graph import explain
 

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from gossamer import cli_values
 
+BARE = 2  # classes of pixels that one output tells apart
+
 if TYPE_CHECKING:
     from torch import nn
 
@@ -22,6 +24,7 @@ def add_verbs(verbs: Any) -> None:
     store.add_argument("what", help="a network (zoo name, torchvision:NAME, file.py:callable, ...) or a file .onnx")
     store.add_argument("--weights", type=Path, help="of a network: safetensors, .npz, or a state dict saved by torch")
     store.add_argument("--classes", type=cli_values.classes, help="of a network; default: those of its paper")
+    store.add_argument("--class-names", nargs="+", default=(), metavar="NAME", help="what they are called, in order")
     store.add_argument(
         "--error",
         type=cli_values.error,
@@ -63,15 +66,38 @@ def run_store(options: argparse.Namespace) -> int:
         graph=graph,
         tensors=near_lossless(weights, options.error),
         preprocess=preprocess.to_json(),
-        classes=(),
+        classes=_class_names(options),
         plan=Plan().in_file() | {"error": options.error} | ({"trainable": True} if options.trainable else {}) | head,
     )
-    out = options.out or Path(f"{path.stem if path.suffix == '.onnx' else options.what.rpartition(':')[2]}.gossamer")
+    out = options.out or Path(f"{path.stem if path.suffix == '.onnx' else _short(options.what)}.gossamer")
     container.write(out, payload, {}, CHOICES[options.coding])
     floats = 4 * sum(value.size for value in weights.values())
     size = out.stat().st_size
     print(f"{out}: {size:,} bytes for {floats:,} of numbers in float32, {floats / size:.2f}x; {kept(options.error)}")
     return 0
+
+
+def _short(network: str) -> str:
+    """The name of a network's file: without family, options and folders."""
+    from gossamer.zoo import ZOO, split_name
+
+    name = split_name(network)[1]
+    return name.partition(":")[0] if name.partition(":")[0] in ZOO else name.replace("/", "-")
+
+
+def _class_names(options: argparse.Namespace) -> tuple[str, ...]:
+    """Those that are given, or those in the .gossamer file of the weights; ValueError where their number is another."""
+    from gossamer import container
+    from gossamer.zoo.models import usual_classes
+
+    names = tuple(options.class_names)
+    if not names and options.weights is not None and options.weights.suffix == ".gossamer":
+        names = container.read(options.weights).payload.classes
+    if names and not options.what.endswith(".onnx"):
+        classes = options.classes or usual_classes(options.what)
+        if len(names) != classes and not (classes == 1 and len(names) == BARE):
+            raise ValueError(f"expected a name for each of {classes} classes, got {len(names)}: {', '.join(names)}")
+    return names
 
 
 def _preprocess(options: argparse.Namespace) -> Preprocess:

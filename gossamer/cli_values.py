@@ -9,6 +9,12 @@ import os
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gossamer.runtime.providers import PROVIDERS
+
+if TYPE_CHECKING:
+    from gossamer.runtime.session import Session
 
 SEEDS = 2**32
 
@@ -111,3 +117,23 @@ def new_folder(text: str) -> Path:
     if not os.access(there, os.W_OK | os.X_OK):
         raise argparse.ArgumentTypeError(f"expected a folder to write into, got {text}, but {there} is read-only")
     return path
+
+
+def add_runtime(parser: argparse.ArgumentParser) -> None:
+    """Where a network runs that is used: runtime, provider and threads."""
+    parser.add_argument("--runtime", choices=("onnxruntime", "openvino"), default="onnxruntime")
+    add_provider(parser)
+    parser.add_argument("--threads", type=threads, help="default: all of this machine")
+
+
+def add_provider(parser: argparse.ArgumentParser) -> None:
+    """The provider of ONNX Runtime."""
+    parser.add_argument("--provider", choices=PROVIDERS, default="cpu", help="of ONNX Runtime, where it was built so")
+
+
+def opener(options: argparse.Namespace) -> Callable[[bytes], Session]:
+    """Opens a network where the options of `add_runtime` say."""
+    from gossamer.runtime.providers import open_on
+
+    count = options.threads or os.cpu_count() or 1
+    return lambda model: open_on(options.provider, model, options.runtime, count)

@@ -121,7 +121,11 @@ def _search_options(parser: argparse.ArgumentParser) -> None:
 def add_task_options(parser: argparse.ArgumentParser) -> None:
     """Network, data and how images are read."""
     parser.add_argument("--settings", metavar="FILE.toml", help="a file with these options; the command line wins")
-    parser.add_argument("--model", help="zoo name, torchvision:NAME, timm:NAME or file.py:callable")
+    parser.add_argument(
+        "--model",
+        help="zoo name (or NAME:OPTION=VALUE,...), torchvision:NAME, timm:NAME, smp:ARCHITECTURE/ENCODER, or "
+        "file.py:callable",
+    )
     parser.add_argument("--weights", type=Path, help="safetensors, .npz, or a state dict saved by torch")
     parser.add_argument(
         "--data",
@@ -153,6 +157,7 @@ def add_task_options(parser: argparse.ArgumentParser) -> None:
         help="what counts of an image: the first three where pixels have classes, the others where objects have boxes",
     )
     parser.add_argument("--only", nargs="+", metavar="CLASS", help="of objects with boxes: those that count")
+    parser.add_argument("--drop-empty", action="store_true", help="leave out pictures without any object that counts")
     parser.add_argument(
         "--seen", choices=("train", "all", "none"), default="train", help="the data that the original was trained on"
     )
@@ -202,6 +207,7 @@ def described(options: argparse.Namespace) -> dict[str, Any]:
         "interpolation",
         "overlap",
         "only",
+        "drop_empty",
         "measure",
         "seen",
     )

@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from gossamer.data import (
     arrays,
     box_arrays,
@@ -20,6 +22,7 @@ from gossamer.data import (
     mask_folders,
     mnist,
 )
+from gossamer.data.images import Split
 from gossamer.data.preprocess import PRESETS, Preprocess
 from gossamer.data.preprocess import preset as preset_named
 from gossamer.data.splits import Splits
@@ -88,20 +91,26 @@ def load_data(
     *,
     overlap: int | None,
     only: Sequence[str] | None,
+    drop_empty: bool,
     progress: folder.Progress | None,
 ) -> tuple[Splits, Preprocess]:
     """Splits as a network of this name reads them; ValueError for words that do not fit what is there.
 
-    `overlap`: of tiles, for folders of images with masks. `only`: the classes whose objects are kept, for boxes.
+    `overlap`: of tiles, for folders of images with masks. `only`: the classes whose objects are kept, for boxes;
+    `drop_empty` leaves out the pictures on which none is left.
     """
     form = next((form for form in NAMED_FORMS if data.startswith(f"{form}:")), None)
     path = Path(data.removeprefix(f"{form}:"))
     boxes = None if form else _boxes(path)
     tiled = form is None and boxes is None and mask_folders.is_mask_folder(path)
-    _check_used({"--overlap": (overlap, tiled), "--only": (only, boxes is not None)}, data)
+    there = boxes is not None
+    _check_used(
+        {"--overlap": (overlap, tiled), "--only": (only, there), "--drop-empty": (drop_empty or None, there)}, data
+    )
     if boxes is not None:
         preprocess = pixels.preprocess(model)
         splits = boxes(path, preprocess, tuple(only) if only else None, progress)
+        splits = _with_objects(splits) if drop_empty else splits
     elif tiled:
         preprocess = pixels.preprocess(model)
         tile = (preprocess.height, preprocess.width)
@@ -125,6 +134,21 @@ def _boxes(path: Path) -> Boxes | None:
     return box_folders.load if box_folders.is_box_folder(path) else None
 
 
+def _with_objects(splits: Splits) -> Splits:
+    """Without the pictures on which there is no object, difficult ones counted, and a note on how many these were."""
+    counted = []
+
+    def kept(split: Split) -> Split:
+        assert split.boxes is not None
+        full = np.flatnonzero(split.boxes.counts)
+        counted.append(f"{len(split) - len(full):,} of {len(split):,} in {split.name}")
+        return split.subset(full, split.name)
+
+    train, selection, test = map(kept, (splits.train, splits.selection, splits.test))
+    note = f"pictures without any object that counts were left out: {', '.join(counted)}"
+    return replace(splits, train=train, selection=selection, test=test, notes=(*splits.notes, note))
+
+
 def _in_memory(path: Path) -> Splits | None:
     """Images with labels or with masks from arrays; None for folders of pictures."""
     if mask_arrays.is_mask_pack(path) or mask_arrays.is_mask_file(path):
@@ -135,6 +159,7 @@ def _in_memory(path: Path) -> Splits | None:
 def _check_used(options: Mapping[str, tuple[object, bool]], data: str) -> None:
     """ValueError for an option that is given, not None, but not used."""
     what = {"--overlap": "folders of images with masks", "--only": "images with boxes"}
+    what["--drop-empty"] = what["--only"]
     for name, (value, used) in options.items():
         if value is not None and not used:
             raise ValueError(f"expected {name} for {what[name]} alone, got it with {data}; leave it out")

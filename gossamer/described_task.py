@@ -39,6 +39,7 @@ def task_from(
     interpolation: str | None = None,
     overlap: int | None = None,
     only: Sequence[str] | None = None,
+    drop_empty: bool = False,
     measure: str | None = None,
     seen: Seen = "train",
     progress: folder.Progress | None = None,
@@ -52,9 +53,9 @@ def task_from(
     interpolation come from `preset`, or from the published weights of a network; what is given explicitly overrides
     them, and arrays know their own size. `measure` says what counts of an image: "iou", "dice" or "accuracy" where
     pixels have classes, "ap" or "f1" where objects have boxes. Larger pictures with masks are cut into tiles that share
-    `overlap` pixels; of objects `only` those of some classes count. Beside pictures without labels, `labelled` names
-    class folders in val/ and test/, or .npz files, that decide and prove. `progress` is called while pictures are
-    decoded.
+    `overlap` pixels; of objects `only` those of some classes count, and `drop_empty` leaves out pictures without any.
+    Beside pictures without labels, `labelled` names class folders in val/ and test/, or .npz files, that decide and
+    prove. `progress` is called while pictures are decoded.
     """
     if model is not None:
         check_model(model)
@@ -63,18 +64,24 @@ def task_from(
         raise ValueError(f"expected --labelled beside {PICTURES}FOLDER alone, got it with {data}; leave it out")
     if ".py:" in data:
         given = {**pixels.given, "overlap": overlap, "only": only, "measure": measure}
+        given["drop-empty"] = drop_empty or None
         if unused := [f"--{name}" for name, value in given.items() if value is not None]:
             raise ValueError(f"{data} says itself how images are read and judged; leave out {', '.join(unused)}")
         return _own_task(data, model, weights)
     if model is None:
-        raise ValueError("no network given; --model is a zoo name, torchvision:NAME, timm:NAME or file.py:callable")
+        raise ValueError(
+            "no network given; --model is a zoo name, torchvision:NAME, timm:NAME, smp:ARCHITECTURE/ENCODER or "
+            "file.py:callable"
+        )
     if data.startswith(PICTURES):
         _no_measure(measure)
         pictures = Path(data.removeprefix(PICTURES))
         if labelled is not None:
             return _partly_labelled(pictures, Path(labelled), model, weights, pixels, seen, progress)
         return _unlabelled(pictures, model, weights, pixels, progress)
-    splits, preprocess = load_data(data, model, pixels, overlap=overlap, only=only, progress=progress)
+    splits, preprocess = load_data(
+        data, model, pixels, overlap=overlap, only=only, drop_empty=drop_empty, progress=progress
+    )
     kind = "classification"
     if splits.train.boxes is not None or splits.train.masks is not None:
         kind = "segmentation" if splits.train.boxes is None else "detection"

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A task: the network, its data in four splits, and what "right" means.
+"""A task: the network, its data in splits, and what "right" means.
 
 The splits keep each other honest. Weights are tuned on `train`; statistics are gathered on `calibration`, a
 part of train; every decision is taken on `selection`; `test` is opened once, for the certificate. Selection
 and test must be unseen by the original network's training too, or its drop means nothing; `seen` says what
-it has seen.
+it has seen. A second test, of other places, may be reported beside it.
 """
 
 from __future__ import annotations
@@ -45,6 +45,7 @@ class Task:
     seen: Seen = "train"
     notes: tuple[str, ...] = ()
     of_kind: Kind = field(default_factory=Classification)
+    second_test: Split | None = None
 
     @property
     def kind(self) -> str:
@@ -74,14 +75,15 @@ class Task:
             raise ValueError(f"seen must be one of {', '.join(get_args(Seen))}, got '{seen}'")
         if preprocess.turned and not isinstance(of_kind, Classification):
             raise ValueError(f"expected images as they are for {of_kind.name}, got {name} with turned ones")
-        for split in (splits.train, splits.selection, splits.test):
+        second = () if splits.second_test is None else (splits.second_test,)
+        for split in (splits.train, splits.selection, splits.test, *second):
             _check_split(split, preprocess, name)
             of_kind.check_split(split, len(splits.classes), name)
-        check_disjoint(splits.train, splits.selection, splits.test)
+        check_disjoint(splits.train, splits.selection, splits.test, *second)
         if calibration is None:
             calibration = hold_out(splits.train, min(CALIBRATION, len(splits.train)))[1]
         calibration = calibration.renamed("calibration")
-        check_disjoint(calibration, splits.selection, splits.test)
+        check_disjoint(calibration, splits.selection, splits.test, *second)
         notes = splits.notes + tuple(of_kind.remarks(splits))
         if seen == "all":
             notes += ("the original network was trained on selection or test images: its quality looks too high",)
@@ -97,9 +99,16 @@ class Task:
             seen=seen,
             notes=notes,
             of_kind=of_kind,
+            second_test=splits.second_test,
         )
         check_outputs(task)
         return task
+
+    @property
+    def splits(self) -> tuple[Split, ...]:
+        """Train, calibration, selection and test; and the second test, where there is one."""
+        second = () if self.second_test is None else (self.second_test,)
+        return (self.train, self.calibration, self.selection, self.test, *second)
 
     @property
     def example(self) -> torch.Tensor:
@@ -157,7 +166,7 @@ class Task:
             yield self.preprocess.apply(split.images.take(positions)), self.of_kind.targets(split, positions)
 
     def __str__(self) -> str:
-        splits = "\n".join(f"  {split}" for split in (self.train, self.calibration, self.selection, self.test))
+        splits = "\n".join(f"  {split}" for split in self.splits)
         return f"{self.name}: {self.kind}, {len(self.classes)} classes, seen: {self.seen}\n{splits}"
 
 

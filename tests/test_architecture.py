@@ -16,7 +16,7 @@ PACKAGE = ROOT / "gossamer"
 
 #: From the ground up; a package may import those of earlier rows, and those beside it.
 LAYERS = [
-    {"files", "near", "plan", "coding", "detection"},
+    {"files", "near", "options", "plan", "coding", "detection"},
     {"container"},
     {
         "device",

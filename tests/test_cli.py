@@ -174,6 +174,20 @@ def test_what_a_detector_of_the_zoo_reads_is_known(tmp_path):
     assert stored.preprocess["size"] == [352, 352]
     assert stored.preprocess["bgr"]
     assert "head" in stored.plan
+    assert len(stored.classes) == 0
+
+
+def test_a_stored_network_knows_what_its_classes_are_called(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    line = ["store", "ssdlite224:width=0.25", "--error", "0.3", "--classes", "2"]
+    assert main([*line, "--class-names", "person", "car"]) == 0
+    assert container.read(tmp_path / "ssdlite224.gossamer").payload.classes == ("person", "car")
+    assert main([*line, "--trainable", "--class-names", "person", "car"]) == 0
+    assert main([*line, "--weights", "ssdlite224.gossamer", "--out", "again.gossamer"]) == 0
+    assert container.read(tmp_path / "again.gossamer").payload.classes == ("person", "car"), "as in the file of weights"
+    capsys.readouterr()
+    assert main([*line, "--class-names", "person", "car", "dog"]) == 1
+    assert "expected a name for each of 2 classes, got 3: person, car, dog" in capsys.readouterr().err
 
 
 def test_a_network_is_stored_to_be_trained_further(trained, tmp_path, capsys):

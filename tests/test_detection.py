@@ -218,6 +218,29 @@ def test_detectors_need_boxes_and_labels_need_no_measure(tmp_path):
         task_from(model="resnet20", measure="iou", **words)
     with pytest.raises(ValueError, match="expected --only for images with boxes alone"):
         task_from(model="resnet20", only=("cat",), **words)
+    with pytest.raises(ValueError, match="expected --drop-empty for images with boxes alone"):
+        task_from(model="resnet20", drop_empty=True, **words)
+
+
+def test_pictures_without_objects_can_be_left_out(tmp_path, folder):
+    images, boxes = squares(60, 3)
+    without = np.arange(60) % 3 == 0
+    boxes = boxes[~without[boxes[:, 0].astype(int)]]
+    np.savez(tmp_path / "data.npz", images=images, boxes=boxes, test=np.arange(60) >= 40)
+    words = {"data": str(tmp_path / "data.npz"), "model": f"{folder / 'net.py'}:Net", **WORDS}
+    every, full = task_from(**words), task_from(**words, drop_empty=True)
+    assert len(every.test) == 20
+    for one, other in ((every.train, full.train), (every.selection, full.selection), (every.test, full.test)):
+        assert len(other) == np.count_nonzero(one.boxes.counts)
+        assert (other.boxes.counts > 0).all()
+    assert f"{20 - len(full.test)} of 20 in test" in next(note for note in full.notes if "without any object" in note)
+
+
+def test_certify_says_that_it_does_not_compare_boxes(compressed, tmp_path, capsys):
+    folder = compressed(BYTES).folder
+    line = ["certify", str(folder / "original.onnx"), str(folder / "model.gossamer"), "--data", str(tmp_path)]
+    assert main([*line, "--out", str(tmp_path / "out"), "--tolerance", "5"]) == 1
+    assert "expected a network for classes or masks, got the detector" in capsys.readouterr().err
 
 
 def test_a_detector_that_is_stored_as_it_is_keeps_its_head(folder, tmp_path):

@@ -17,9 +17,11 @@ from benchmarks import (
     coverage_page,
     curves,
     deep_compression_table,
+    detection_table,
     one_layer,
     one_layer_plot,
     rate_curves,
+    segmentation_table,
     staircase_table,
     survivors,
 )
@@ -32,7 +34,7 @@ from gossamer.certify import Certificate, recheck
 from gossamer.cli import build_parser
 from gossamer.filters import Answers, GroupMatrices
 from gossamer.recipes import recipe_named
-from gossamer.report.record import read_reports
+from gossamer.report.record import SecondTest, read_reports
 
 ROOT = Path(__file__).resolve().parent.parent
 FINISHED = sorted(path.parent for path in (ROOT / "results").glob("*/report.json"))
@@ -137,6 +139,88 @@ def test_the_table_beside_nncodec_is_made_from_results():
     page = rate_curves.PAGE.read_text(encoding="utf-8")
     shown = page.partition(rate_curves.BEGIN)[2].partition(rate_curves.END)[0].strip()
     assert shown == rate_curves.table(), "run `python -m benchmarks.rate_curves`"
+
+
+@pytest.mark.parametrize("of", [segmentation_table, detection_table], ids=["segmentation", "detection"])
+def test_the_tables_of_segmentation_and_detection_are_made_from_results(of):
+    shown = of.DOCS_PAGE.read_text(encoding="utf-8").partition(of.BEGIN)[2].partition(of.END)[0].strip()
+    assert shown == of.text(of.filed()), f"run `python -m {of.__name__}`"
+
+
+def test_every_claim_of_a_page_of_its_own_has_a_row_there():
+    rows = {
+        "segmentation": {name for claims in segmentation_table.sections().values() for name in claims},
+        "detection": {name for network in detection_table.NETWORKS for name in detection_table.claims_of(network)},
+    }
+    for name, claim in CLAIMS.items():
+        assert claim.page not in rows or name in rows[claim.page], name
+    assert set.union(*rows.values()) <= set(CLAIMS)
+    controlled = [name for name in rows["segmentation"] if re.search(r"-importance-[\d.]+$", name)]
+    assert len(controlled) == 10
+    assert all("--control" in CLAIMS[name].arguments for name in controlled)
+
+
+def side(report, **changed):
+    """One of a report's networks, with what a kind of task adds."""
+    return replace(report.original, **changed)
+
+
+def test_a_row_of_segmentation_has_both_tests_the_control_and_both_runtimes():
+    report = read_reports(ROOT / "results" / "resnet56-latency" / "report.json")[0]
+    accuracy = segmentation_table.ACCURACY
+    before = side(report, quality=0.5, figures={accuracy: 0.9}, second_test=SecondTest(0.4, {accuracy: 0.8}))
+    after = replace(
+        report.compressed,
+        quality=0.49,
+        macs=report.original.macs // 10,
+        figures={accuracy: 0.895},
+        second_test=SecondTest(0.37, {accuracy: 0.79}),
+    )
+    control = side(report, quality=0.51, second_test=SecondTest(0.42))
+    certificate = {**report.certificate, "proven": False, "look": 3}
+    report = replace(report, original=before, compressed=after, control=control, certificate=certificate)
+    made = segmentation_table.text({"unet-importance-0.5": report, "unet-importance-ones": report})
+    assert made.index("### U-Net on buildings") < made.index("### What the paper varies")
+    row = next(line for line in made.splitlines() if line.startswith("| 0.5 points |")).split(" | ")
+    assert row[1].endswith("(-90.0 %)")
+    assert row[3:8] == [
+        "90.00 → 89.50 % (-0.50)",
+        "50.00 → 49.00 % (-1.00)",
+        "80.00 → 79.00 % (-1.00)",
+        "40.00 → 37.00 % (-3.00)",
+        "51.00 %, 42.00 %",
+    ]
+    assert row[8] == "2.37 → 0.99 ms (2.39x)"
+    assert row[9].startswith("2.51 → 1.0")
+    assert row[-2:] == ["not proven, look 3", "[results](../results/unet-importance-0.5/) |"]
+    assert len(row) == len(segmentation_table.HEAD)
+    assert "| weights that start at 1 |" in made
+    assert segmentation_table.text({}) == "Not measured yet."
+
+
+def test_a_row_of_detection_has_both_average_precisions_and_the_look():
+    report = read_reports(ROOT / "results" / "resnet56-latency" / "report.json")[0]
+    names = (detection_table.AP50, detection_table.AP)
+    before, control = (side(report, figures=dict(zip(names, of, strict=True))) for of in ((0.9, 0.6), (0.91, 0.62)))
+    after = replace(report.compressed, figures=dict(zip(names, (0.88, 0.57), strict=True)))
+    report = replace(report, original=before, compressed=after, control=control)
+    made = detection_table.text({"pedestrians-entropy": report, "pedestrians-v2-richness": report})
+    assert made.count("### ") == 2
+    row = next(line for line in made.splitlines() if line.startswith("| layer entropy")).split(" | ")
+    assert row[1:3] == ["90.00 → 88.00 % (-2.00)", "60.00 → 57.00 % (-3.00)"]
+    assert row[4] == "91.00 %, 62.00 %"
+    assert row[7] == "3.43 MB → 759 kB (4.5x)"
+    assert re.fullmatch(r"drop < [\d.]+ points?, look \d+", row[-2])
+    assert len(row) == len(detection_table.HEAD)
+
+
+def test_readme_s_table_names_the_measure_and_leaves_tables_of_pages_to_them():
+    report = read_reports(ROOT / "results" / "resnet56-latency" / "report.json")[0]
+    assert "| accuracy 93.18 → 93.14 % |" in _row("resnet56-latency", report)
+    iou = replace(report, certificate={**report.certificate, "measure": "IoU"})
+    assert "| IoU 93.18 → 93.14 % |" in _row("unet-bytes", iou)
+    assert CLAIMS["unet-bytes"].page is None
+    assert CLAIMS["unet-importance-1"].page == "segmentation"
 
 
 def test_what_is_left_of_each_layer_is_counted_in_the_file():

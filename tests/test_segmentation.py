@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -22,7 +23,9 @@ from gossamer.graph import trace
 from gossamer.kinds.segmentation import Segmentation
 from gossamer.measure.quality import answered, qualities
 from gossamer.report.record import Report
+from gossamer.runtime.export import export_onnx
 from gossamer.search.claims import claims_bound
+from gossamer.search.control import dense_control
 from gossamer.search.run import Settings
 from gossamer.task import Task
 from gossamer.train import train
@@ -73,7 +76,7 @@ def folder(tmp_path_factory) -> Path:
     place = tmp_path_factory.mktemp("user")
     (place / "net.py").write_text(NET)
     arrays = {}
-    for seed, (name, n) in enumerate({"train": 240, "val": 200, "test": 400}.items()):
+    for seed, (name, n) in enumerate({"train": 240, "val": 200, "test": 400, "second": 60}.items()):
         arrays[f"{name}_images"], arrays[f"{name}_masks"] = rectangles(n, seed)
         arrays[f"{name}_areas"] = np.arange(n) // 10
     np.savez(place / "data.npz", **arrays)
@@ -101,6 +104,11 @@ def test_masks_make_a_segmentation_of_it(task):
     assert inputs.shape == (8, 3, 16, 16)
     assert (masks.shape, masks.dtype) == ((8, 16, 16), torch.uint8)
     assert 0 < task.loss(task.model(inputs), masks) < 3
+    pixels = torch.arange(16).repeat(200, 3, 16, 1).to(torch.uint8)
+    _, columns = task.of_kind.augmented(pixels, pixels[:, 0], torch.Generator().manual_seed(0), 0)
+    whole = [sorted(set(column.flatten().tolist())) == list(range(16)) for column in columns]
+    assert 0.05 < np.mean(whole) < 0.7, "crops reach beyond the image, by up to an eighth of it"
+    assert all(len(set(column.flatten().tolist())) >= 14 for column in columns)
 
 
 BYTES = Goal(0.06)
@@ -147,6 +155,31 @@ def test_the_certificate_is_about_what_the_file_answers(task, compressed):
     assert stored_claims(result)["measure"] == "IoU"
 
 
+def test_the_dense_control_is_asked_the_second_test_too(task, monkeypatch):
+    class Asked:
+        """What `dense_control` needs of a run whose tuning changes nothing."""
+
+        goal, network, folder = BYTES, trace(task.model, task.example), Path("nowhere")
+
+        def stages(self):
+            manner = {"taught": False, "weight_decay": 0.0, "grafted": None}
+            return {"manner of tuning": {"value": manner}, "1 losses": {"value": [0.1]}}
+
+        def stage(self, name, compute):
+            return compute()
+
+        tune = forget_training = note = lambda *_, **__: None
+
+    monkeypatch.setattr("gossamer.search.control.measure_pace", lambda run: SimpleNamespace(numerics=None))
+    run = Asked()
+    run.task = task
+    control = dense_control(run)
+    model = export_onnx(run.network.module, task.example)
+    assert control.quality == pytest.approx(float(qualities(task, task.test, model).mean()))
+    assert control.second["quality"] == pytest.approx(float(qualities(task, task.second_test, model).mean()))
+    assert "IoU of all pixels" in control.second["figures"]
+
+
 def stored_claims(result):
     return container.read(result.folder / "model.gossamer").claims["certificate"]
 
@@ -175,6 +208,13 @@ def test_the_report_has_figures_areas_and_pictures(task, compressed):
     assert best.compressed - best.original == pytest.approx(changes.max())
     page = (result.folder / "report.html").read_text()
     assert page.count('<img src="data:image/png;base64,') == 15
+    elsewhere = answered(task.of_kind, task.preprocess, task.second_test, model)
+    assert report.compressed.second_test.quality == pytest.approx(float(elsewhere.quality.mean()))
+    assert report.compressed.second_test.figures == pytest.approx(elsewhere.figures)
+    assert report.original.second_test.quality != report.original.quality
+    assert report.splits["second test"].n == 60
+    assert "quality (IoU, second test)" in page
+    assert "IoU of all pixels, second test" in page
     assert "10,000 resamples of 40 areas" in page
     assert Report.from_json(json.loads((result.folder / "report.json").read_text())) == report
 

@@ -3,8 +3,9 @@
 
     image'[n, :, i, j] = image[n, :, y(n, i, j), x(n, i, j)]     mask'[n, i, j] = mask[n, y(n, i, j), x(n, i, j)]
 
-with one pair of maps y, x for both: a window at random, mirrored and turned about its centre. With mirrors both ways
-and quarter turns, all eight ways to lay a square are equally likely. Nothing is interpolated, so classes stay classes.
+with one pair of maps y, x for both: a window at random, mirrored and turned about its centre, which may reach beyond
+the image by a margin, where the image goes on mirrored. With mirrors both ways and quarter turns, all eight ways to lay
+a square are equally likely. Nothing is interpolated, so classes stay classes.
 
 Random numbers are drawn on the generator's device and then moved, so that a seed gives the same on a CPU and on an
 accelerator.
@@ -21,11 +22,14 @@ def crop_and_turn(
     generator: torch.Generator,
     *,
     size: int | tuple[int, int] | None = None,
+    margin: int = 0,
     mirror: bool = True,
     flip: bool = True,
     turn: bool = True,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """uint8 (N, C, H, W) and (N, H, W) -> the same of `size`, (N, C, h, w) and (N, h, w); None keeps H and W.
+
+    Windows reach at most `margin` pixels beyond the image, fewer than its sides have.
 
     `mirror` exchanges left and right, `flip` up and down, half the time each; `turn` turns by 0 to 3 quarters, in
     windows that are not square by 0 or 2. Without `flip` and `turn`, the sky stays above.
@@ -35,9 +39,11 @@ def crop_and_turn(
     height, width = (high, wide) if size is None else (size, size) if isinstance(size, int) else size
     if not (0 < height <= high and 0 < width <= wide):
         raise ValueError(f"crops must fit into images of {high}x{wide} pixels, got {height}x{width}; ask for less")
+    if not 0 <= margin < min(high, wide):
+        raise ValueError(f"margin must be at least 0 and below the sides of images, {high}x{wide}, got {margin}")
     top, left, mirrored, flipped, quarters = (
         torch.randint(0, stop, (count,), generator=generator, device=generator.device).to(images.device)[:, None, None]
-        for stop in (high - height + 1, wide - width + 1, 2, 2, 4)
+        for stop in (high - height + 1 + 2 * margin, wide - width + 1 + 2 * margin, 2, 2, 4)
     )
     i = torch.arange(height, device=images.device)[None, :, None].expand(count, height, width)
     j = torch.arange(width, device=images.device)[None, None].expand(count, height, width)
@@ -50,7 +56,8 @@ def crop_and_turn(
         i, j = (torch.where(quarters >= 2, side - 1 - at, at) for side, at in ((height, i), (width, j)))
     i = torch.where(flipped == 1, height - 1 - i, i) if flip else i
     j = torch.where(mirrored == 1, width - 1 - j, j) if mirror else j
-    where = ((top + i) * wide + left + j).flatten(1)  # (N, h * w), in the flattened image
+    y, x = (_mirrored_back(at - margin, side) for at, side in ((top + i, high), (left + j, wide)))
+    where = (y * wide + x).flatten(1)  # (N, h * w), in the flattened image
     crops = images.flatten(2).gather(2, where[:, None].expand(-1, channels, -1))
     return crops.view(count, channels, height, width), masks.flatten(1).gather(1, where).view(count, height, width)
 
@@ -81,6 +88,11 @@ def change_light(
     values = (values - mean) * (1 + contrast * drawn[:, :1]) + mean
     values = values * (1 + colour * drawn[:, 2:]) + 255 * brightness * drawn[:, 1:2]
     return values.round_().clamp_(0, 255).to(torch.uint8)
+
+
+def _mirrored_back(at: torch.Tensor, side: int) -> torch.Tensor:
+    """Places beyond an image, by less than its side: those within that are as far from its border."""
+    return (side - 1) - ((side - 1) - at.abs()).abs()
 
 
 def _check(images: torch.Tensor, masks: torch.Tensor) -> None:

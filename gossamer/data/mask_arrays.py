@@ -3,13 +3,13 @@
 
 Plain: `images` (N, H, W, 3) or (N, H, W), uint8, and `masks` (N, H, W), class numbers or 0 and 255; `areas` (N,), whole
 numbers, may say which images belong together, and `classes` names the classes. Or the same for each split:
-`train_images`, `train_masks`, `val_images`, ...
+`train_images`, `train_masks`, `val_images`, ...; and `second_images`, ... for a second test, of other places.
 
 Packed: a folder with tiles.npz and masks.npz. tiles.npz: `jpeg`, the bytes of all tiles, tile i from `offsets[i]` to
 `offsets[i + 1]`; `region` of each tile, `test` for the tiles of held-out areas, `test_in_area` for held-out rows or
 columns at the edge of every area. masks.npz: `mask_bits`, the rows of a tile's mask one after the other, eight pixels
-a byte. Training has neither; decisions and the test are made on the held-out edges, half of these tiles each; the rest
-of the held-out areas are a second test, of places that nothing was trained on.
+a byte. Training has neither; decisions and the test are made on the held-out edges of the other areas, half of these
+tiles each; the held-out areas are a second test, of places that nothing was trained on.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from __future__ import annotations
 import io
 import zipfile
 from collections.abc import Mapping
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -31,6 +32,7 @@ from gossamer.data.mask_values import BINARY, WHITE, as_classes
 from gossamer.data.splits import Splits, arrange, halves
 
 SPLITS = ("train", "val", "test")
+SECOND, SECOND_TEST = "second", "second test"  # in names of arrays, and as a split
 TILES, MASKS = "tiles.npz", "masks.npz"
 Arrays = Mapping[str, NDArray[np.generic]]
 
@@ -57,27 +59,18 @@ def load(path: Path) -> Splits:
     return _load_packed(path) if path.is_dir() else _load_plain(path)
 
 
-def held_out_areas(folder: Path) -> Split:
-    """The second test of a packed folder: tiles of held-out areas that are neither trained, decided nor tested on."""
-    return _packed_parts(folder)["held-out areas"]
-
-
 def _load_packed(folder: Path) -> Splits:
-    parts = _packed_parts(folder)
-    selection, test = halves(parts["edges"])
-    notes = (
-        f"selection and test are {len(selection)} and {len(test)} tiles of the held-out edges in {folder}, halved by "
-        f"content hash: tiles of one area are in both; {len(parts['held-out areas'])} tiles of held-out areas are a "
-        "second test",
-    )
-    return Splits(parts["train"], selection, test, BUILDINGS, notes)
-
-
-def _packed_parts(folder: Path) -> dict[str, Split]:
-    """The tiles of a packed folder in three parts that share none: "train", "edges", "held-out areas"."""
     tiles, held_out, edge = _packed(folder)
-    chosen = {"train": ~held_out & ~edge, "edges": edge, "held-out areas": held_out & ~edge}
-    return {name: tiles.subset(np.flatnonzero(of), name) for name, of in chosen.items()}
+    train = tiles.subset(np.flatnonzero(~held_out & ~edge), "train")
+    selection, test = halves(tiles.subset(np.flatnonzero(edge & ~held_out), "edges"))
+    second = tiles.subset(np.flatnonzero(held_out), SECOND_TEST) if held_out.any() else None
+    notes: tuple[str, ...] = (
+        f"selection and test are {len(selection)} and {len(test)} tiles of the held-out edges in {folder}, halved by "
+        "content hash: tiles of one area are in both",
+    )
+    if second is not None:
+        notes += (f"the second test is {len(second)} tiles of areas that nothing was trained, decided or proven on",)
+    return Splits(train, selection, test, BUILDINGS, notes, second)
 
 
 def _packed(folder: Path) -> tuple[Split, NDArray[np.bool_], NDArray[np.bool_]]:
@@ -130,14 +123,16 @@ def _decoded(jpeg: bytes, offsets: list[int], where: Path) -> NDArray[np.uint8]:
 
 def _load_plain(path: Path) -> Splits:
     given, names = as_given(path)
+    second = given.pop(SECOND, None)
     by_area = all(split.areas is not None for split in given.values())
-    return (arrange_by_area if by_area else arrange)(given, names, str(path))
+    splits = (arrange_by_area if by_area else arrange)(given, names, str(path))
+    return splits if second is None else replace(splits, second_test=second.renamed(SECOND_TEST))
 
 
 def as_given(path: Path) -> tuple[dict[str, Split], tuple[str, ...]]:
-    """The parts of an .npz file with masks that are there, "train", "val" and "test", or "all", and class names."""
+    """The parts of an .npz file with masks that are there, "train", "val", "test", "second", or "all"; class names."""
     arrays = read_npz(path)
-    keys = {"all": "", **{split: f"{split}_" for split in SPLITS}}
+    keys = {"all": "", **{split: f"{split}_" for split in (*SPLITS, SECOND)}}
     there = {name: prefix for name, prefix in keys.items() if f"{prefix}images" in arrays}
     if not there:
         raise ValueError(

@@ -21,16 +21,21 @@ TRAIN_SHARE, SELECTION_SHARE = 0.8, 0.1  # of data that come unsplit; the rest i
 
 @dataclass(frozen=True, eq=False)
 class Splits:
-    """Data as a task needs them: what may be trained on, what is decided on, what is tested on once."""
+    """Data as a task needs them: what may be trained on, what is decided on, what is tested on once.
+
+    `second_test`, where there is one: images of other places, say. Reported, and never decided or proven on.
+    """
 
     train: Split
     selection: Split
     test: Split
     classes: tuple[str, ...]
     notes: tuple[str, ...] = field(default=())
+    second_test: Split | None = None
 
     def __str__(self) -> str:
-        lines = [str(self.train), str(self.selection), str(self.test), f"{len(self.classes)} classes"]
+        second = () if self.second_test is None else (self.second_test,)
+        lines = [*map(str, (self.train, self.selection, self.test, *second)), f"{len(self.classes)} classes"]
         return "\n".join([*lines, *self.notes])
 
 

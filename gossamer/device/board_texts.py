@@ -118,6 +118,7 @@ builds are, install that build instead of the line `onnxruntime`, for the Python
 
     ./check.sh --provider tensorrt
     ./latency.sh --provider tensorrt
+    ./run.sh test.png --provider tensorrt
 
 TensorRT rounds otherwise, so look at the differences. Without such a build TensorRT reads the decoded network itself,
 from version 10 on (JetPack 6.1), which knows its operator set, 20:

@@ -20,7 +20,8 @@ is difficult; rows beyond its objects have class -1. Detections are taken by fal
 
 Neither ignored detections nor difficult objects count. Differs from the sources: boxes are relative, so VOC's one pixel
 more in width and height is not added; recall is compared with r in integers, where the sources' floating point may miss
-an equality; COCO's limit of 100 detections of an image and class is left to the head.
+an equality; COCO's limit of 100 detections of an image and class is left to the head. COCO's own tools, through
+torchmetrics, are what tests compare with: were they asked in a report, its figures would hang on what is installed.
 """
 
 from __future__ import annotations
@@ -140,34 +141,6 @@ def image_quality(found: Detections, truth: Truth, measure: str) -> float:
     """Quality of an image by itself, from 0 to 1: `measure` of `MEASURES`, truth (L, 6)."""
     check_measure(measure, MEASURES)
     return MEASURES[measure](outcome(found, truth))
-
-
-def coco_figures(found: Sequence[Detections], truths: Sequence[Truth]) -> dict[str, float]:
-    """AP, AP50 and AP75 of a split as COCO's own tools compute them, by torchmetrics; NaN where there are no objects.
-
-    Difficult objects are handed over as crowds. There are no figures by size: boxes are relative, sizes in pixels.
-    ValueError where torchmetrics or pycocotools is missing.
-    """
-    import torch
-
-    try:
-        from torchmetrics.detection import MeanAveragePrecision
-
-        metric = MeanAveragePrecision(box_format="xyxy", iou_type="bbox", backend="pycocotools")
-    except ImportError as error:
-        raise ValueError(
-            'COCO\'s figures need torchmetrics and pycocotools; pip install "gossamer-cnn[detection]"'
-        ) from error
-    metric.warn_on_many_detections = False
-    for image, truth in zip(found, truths, strict=True):
-        objects = truth[truth[:, 4] >= 0]
-        labels, crowds = objects[:, 4].astype(np.int64), (objects[:, 5] != 0).astype(np.int64)
-        answers = {"boxes": image.boxes, "scores": image.scores, "labels": image.classes}
-        targets = {"boxes": objects[:, :4], "labels": labels, "iscrowd": crowds}
-        metric.update(*([{key: torch.tensor(array) for key, array in each.items()}] for each in (answers, targets)))
-    values = metric.compute()
-    names = {"AP": "map", "AP50": "map_50", "AP75": "map_75"}
-    return {name: value if (value := float(values[key])) >= 0 else float("nan") for name, key in names.items()}
 
 
 def _voc(

@@ -31,6 +31,7 @@ from gossamer.kinds.segmentation_quality import (
 MEASURES: dict[str, Callable[[Counts], NDArray[np.float64]]] = {"iou": iou, "dice": dice, "accuracy": pixel_accuracy}
 CALLED = {"iou": "IoU", "dice": "Dice", "accuracy": "pixel accuracy"}
 MASKS_AT_ONCE = 64  # looked at while splits are checked
+BEYOND = 8  # of a side, the part that a crop may reach beyond an image
 BARE = 2  # classes that one logit tells apart
 
 
@@ -62,8 +63,12 @@ class Segmentation:
     def augmented(
         self, pixels: torch.Tensor, targets: torch.Tensor, generator: torch.Generator, cutout: int
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Mirrored, turned, and in another light; nothing is cut out."""
-        pixels, targets = crop_and_turn(pixels, targets, generator)
+        """Cropped at a random place, mirrored, turned, and in another light; nothing is cut out.
+
+        Crops are as large as the image: up to an eighth of a side they reach beyond it, where it goes on mirrored.
+        """
+        margin = min(pixels.shape[2:]) // BEYOND
+        pixels, targets = crop_and_turn(pixels, targets, generator, margin=margin)
         return change_light(pixels, generator), targets
 
     def loss(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:

@@ -10,6 +10,7 @@ from dataclasses import fields
 from typing import Any, Protocol
 
 from gossamer.near import meant
+from gossamer.options import read_options
 from gossamer.recipes.active_stepwise import ActiveStepwise as ActiveStepwise
 from gossamer.recipes.adversarial_selection import AdversarialSelection as AdversarialSelection
 from gossamer.recipes.auto import Auto as Auto
@@ -65,23 +66,4 @@ def recipe_named(text: str) -> Recipe:
         raise ValueError(f"expected a recipe of {', '.join(RECIPES)}, got '{name}'{meant(name, RECIPES)}")
     recipe: Any = RECIPES[name]
     defaults = {field.name: field.default for field in fields(recipe)}
-    options = {}
-    for part in given.split(",") if given else ():
-        option, _, value = part.partition("=")
-        if option not in defaults:
-            known = ", ".join(defaults) or "none"
-            raise ValueError(f"expected an option of {name} ({known}), got '{option}'{meant(option, defaults)}")
-        options[option] = _read(value, type(defaults[option]), f"{option} of {name}")
-    return recipe(**options)  # type: ignore[no-any-return]
-
-
-def _read(value: str, kind: type, what: str) -> Any:
-    """The value of an option, of the type of its default."""
-    if kind is bool:
-        if value not in ("true", "false"):
-            raise ValueError(f"{what} must be true or false, got '{value}'")
-        return value == "true"
-    try:
-        return kind(value)
-    except ValueError as error:
-        raise ValueError(f"{what} must be of type {kind.__name__}, got '{value}'") from error
+    return recipe(**read_options(given, defaults, name))  # type: ignore[no-any-return]

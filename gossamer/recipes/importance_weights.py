@@ -8,7 +8,8 @@ Paper: S. S. Sawant et al., Applied Sciences 12(21), 2022, 11184.
     cut     the filters of the smallest weights; the weights of the others are folded in
     tune    with labels; again, from learning on, until the tolerance is used up or hardly anything goes
 
-Told a share of the multiply-adds, there is one round, and as much error is tolerated as that takes.
+After a round that is refused, the same round is made again with half the error tolerated before tuning. Told a share of
+the multiply-adds, there is one round, and as much error is tolerated as that takes.
 
 Cost: a training of `--epochs` for each round, the weights' part within it; log2 K evaluations a layer,
 ten times as many with `macs`.
@@ -21,6 +22,7 @@ Differs from the paper: reconstructed from its abstract; what is read into it is
 4. Filters start and are scored with their batch norms folded in: beside a batch norm the norm of the bare filter says
    nothing. What a start divided by is taken out of the score again, as ||W / start|| does it where W itself is divided.
 5. Only layers that no sum ties to others are cut.
+6. A refused round is repeated more carefully, up to `retries` times in all: slack that is left is not thrown away.
 """
 
 from __future__ import annotations
@@ -42,7 +44,7 @@ from gossamer.rates import Energy, ErrorTolerance, Uniform, counts_within
 from gossamer.recipes.cut_filters import IMAGES, uncut_first, without
 from gossamer.recipes.fewer_bytes import on_fine_grid
 from gossamer.recipes.fewer_channels import Demand
-from gossamer.search.candidate import Candidate, reopened
+from gossamer.search.candidate import Candidate, finish, reopened
 from gossamer.search.evidence import Scores, activity, error_without, untied
 from gossamer.search.pace import measure_pace
 from gossamer.search.run import Run
@@ -66,7 +68,8 @@ class ImportanceWeights:
     learns none, and filters go by their norm alone. `tolerance`: points of error before tuning, 0 for the goal's;
     `mode` "energy" or "uniform" drops a share instead, `dropped`, of each layer's importance or filters. `macs`: the
     share of multiply-adds that is left after one round, whatever `tolerance` or `dropped` that takes; 0 goes round
-    after round. `images`: that the error is asked on.
+    after round. `images`: that the error is asked on. `retries`: how often a refused round is made again, each time
+    with half of what the last was allowed. `int8`: the best network is also tried in int8 arithmetic.
     """
 
     start: str = "l1"
@@ -78,6 +81,8 @@ class ImportanceWeights:
     macs: float = 0.0
     dropped: float = 0.05
     images: int = IMAGES
+    retries: int = 2
+    int8: bool = False
 
     def __post_init__(self) -> None:
         for name, known in (("start", tuple(STARTS)), ("mode", MODES)):
@@ -94,35 +99,44 @@ class ImportanceWeights:
             raise ValueError("expected macs or tolerance of importance-weights, got both; leave one out")
         if not 0 <= self.tolerance < 100:
             raise ValueError(f"tolerance of importance-weights must be in [0, 100) points, got {self.tolerance}")
+        if not 0 <= self.retries <= ROUNDS:
+            raise ValueError(f"retries of importance-weights must be in 0..{ROUNDS}, got {self.retries}")
 
     def search(self, run: Run) -> list[Candidate]:
-        """The uncut network, then one round after the other."""
+        """The uncut network, then one round after the other, and the best of them in int8 where that is asked for."""
         run.goal.must_be_a_tolerance("importance-weights")
         tried, epochs_for = uncut_first(run)
         if self.macs:
-            return tried + self._told(run, epochs_for)
+            told = self._told(run, epochs_for)
+            return [*tried, *told, *self._in_int8(run, [*tried, *told])]
         good, macs = None, run.network.macs
-        for number in range(1, ROUNDS + 1):
-            name = f"round {number}"
-            epochs = epochs_for(number, name)
+        number, share, least = 1, 1.0, 0.5**self.retries
+        for step in range(1, ROUNDS + self.retries + 1):
+            if number > ROUNDS:
+                break
+            name = f"round {number}" if share == 1 else f"round {number}, {share:g} of the tolerance"
+            epochs = epochs_for(step, name)
             if epochs == 0:
                 break
             if epochs == 1 and self.learning:
                 run.note(f"'{name}' was left out: it needs an epoch before the cut and one after it, and has one")
                 break
             try:
-                candidate = self._round(run, number, name, good, epochs)
+                candidate = self._round(run, step, name, good, epochs, share)
             except Diverged as error:
                 run.note(f"'{name}' was given up: {error}")
                 break
             tried.append(candidate)
             if not candidate.verdict.accepted:
-                break
+                if share == least:
+                    break
+                share /= 2
+                continue
             if macs - candidate.macs < LEAST * run.network.macs:
                 run.note(f"'{name}' was the last: hardly any filter went")
                 break
-            good, macs = candidate, candidate.macs
-        return tried
+            good, macs, number = candidate, candidate.macs, number + 1
+        return [*tried, *self._in_int8(run, tried)]
 
     def _told(self, run: Run, epochs_for: Callable[[int, str], int]) -> list[Candidate]:
         """One round, down to the share of multiply-adds that was asked for."""
@@ -132,7 +146,7 @@ class ImportanceWeights:
             run.note(f"'{name}' was left out: there was time for {epochs} epochs, and cutting takes one before it")
             return []
         try:
-            candidate = self._round(run, 1, name, None, epochs)
+            candidate = self._round(run, 1, name, None, epochs, 1.0)
         except Diverged as error:
             run.note(f"'{name}' was given up: {error}")
             return []
@@ -140,9 +154,21 @@ class ImportanceWeights:
             run.note(f"'{name}' keeps {100 * candidate.macs / run.network.macs:.1f} %: no fewer filters may stay")
         return [candidate]
 
-    def _round(self, run: Run, number: int, name: str, previous: Candidate | None, epochs: int) -> Candidate:
-        """Learn weights, cut by them, tune."""
-        folder, numerics = run.step_folder(number, name), measure_pace(run).numerics
+    def _in_int8(self, run: Run, tried: Sequence[Candidate]) -> list[Candidate]:
+        """The best of what was accepted with its channels as they are, in int8 arithmetic; none if nobody asked."""
+        accepted = [candidate for candidate in tried if candidate.verdict.accepted]
+        if not self.int8 or not accepted:
+            return []
+        best = min(accepted, key=lambda candidate: candidate.macs)
+        folder, plan = best.folder / "int8", Plan(int8=True).with_channels(best.plan.keep())
+        done = Candidate.load(folder)
+        return [done or finish(run, folder, f"{best.name}, int8", reopened(run, best), plan)]
+
+    def _round(
+        self, run: Run, step: int, name: str, previous: Candidate | None, epochs: int, share: float
+    ) -> Candidate:
+        """Learn weights, cut by them as far as a share of the tolerance allows, tune."""
+        folder, numerics = run.step_folder(step, name), measure_pace(run).numerics
         if done := Candidate.load(folder):
             run.forget_training(folder)
             return done
@@ -159,7 +185,8 @@ class ImportanceWeights:
                 learned[group.name] = (value / divided[group.name]).numpy()
                 fold_in(network.tensors, reading(group), value)
             reestimate_batch_norms(network.module, run.calibration_batches())
-        network = without(run, network, self._keep(run, network, groups, self._scores(network, groups, learned)))
+        scores = self._scores(network, groups, learned)
+        network = without(run, network, self._keep(run, network, groups, scores, share))
         reestimate_batch_norms(network.module, run.calibration_batches())
         run.tune(network.module, (), numerics, epochs - learning, folder, name)
         reestimate_batch_norms(network.module, run.calibration_batches())
@@ -198,14 +225,14 @@ class ImportanceWeights:
         return {name: Criterion().score(replace(of, learned=learned[name])) for name, of in matrices.items()}
 
     def _keep(
-        self, run: Run, network: Network, groups: Sequence[Group], scores: Scores
+        self, run: Run, network: Network, groups: Sequence[Group], scores: Scores, share: float
     ) -> dict[str, NDArray[np.bool_]]:
         if self.macs:
             return self._keep_within(run, network, groups, scores, self.macs * run.network.macs)
         if self.mode in SHARES:
-            counts = SHARES[self.mode].counts(scores, 1 - self.dropped)
+            counts = SHARES[self.mode].counts(scores, 1 - share * self.dropped)
             return {group.name: group.best(scores[group.name], group.whole(counts[group.name])) for group in groups}
-        allowed = self.tolerance / 100 or run.goal.wanted
+        allowed = share * (self.tolerance / 100 or run.goal.wanted)
         rule = ErrorTolerance(max(allowed, 1 / self.images))
         parts = {group.name: group.part for group in groups}
         return rule.keep(scores, error_without(run, network, groups, self.images), parts)

@@ -11,6 +11,7 @@ from typing import Any
 from gossamer import container
 from gossamer.certify import Certificate, by_known_areas
 from gossamer.certify.betting import difference
+from gossamer.files import sha256
 from gossamer.graph import Network
 from gossamer.measure.cold_start import cold_starts
 from gossamer.measure.environment import environment
@@ -25,6 +26,7 @@ from gossamer.report.record import (
     LayerRow,
     Opened,
     Report,
+    SecondTest,
     Side,
     SpeedRow,
     SplitRow,
@@ -62,6 +64,7 @@ def assemble(run: Run, candidates: Sequence[Finished], proof: Proof, name: str, 
         starts["original"],
         ram_bytes_of(run, original_onnx),
         proof.original.figures,
+        _on_second_test(run, original_onnx),
     )
     compressed = _side(
         proof.compressed_quality,
@@ -73,12 +76,14 @@ def assemble(run: Run, candidates: Sequence[Finished], proof: Proof, name: str, 
         starts["compressed"],
         ram_bytes_of(run, chosen.onnx()),
         proof.compressed.figures,
+        _on_second_test(run, chosen.onnx()),
     )
     control = None
     if run.settings.control and tuned_epochs(run):
         tuned = dense_control(run)
         if tuned is not None:
-            control = replace(original, quality=tuned.quality, figures=tuned.figures or None)
+            second = None if tuned.second is None else SecondTest(**tuned.second)
+            control = replace(original, quality=tuned.quality, figures=tuned.figures or None, second_test=second)
     elif tuned_epochs(run):
         run.note("no dense control was tuned beside it (--control does): compare with the original as it was given")
     if not run.goal.fit and (gained := _too_little(run, original, compressed, chosen.speedup)):
@@ -106,10 +111,7 @@ def assemble(run: Run, candidates: Sequence[Finished], proof: Proof, name: str, 
         layers=_layers(run.network, chosen),
         times={stage: row["seconds"] for stage, row in stages.items()},
         goal=run.goal.to_json(),
-        splits={
-            split.name: SplitRow(len(split), split.sha256)
-            for split in (task.train, task.calibration, task.selection, task.test)
-        },
+        splits={split.name: SplitRow(len(split), split.sha256) for split in task.splits},
         notes=tuple(run.notes),
         history=tuple(_history(stages)),
         watched=None if (asked := run.watched_original()) is None else Watched(*asked),
@@ -178,6 +180,7 @@ def _side(
     start: Mapping[str, Any],
     ram_bytes: int | None,
     figures: Mapping[str, float],
+    second_test: SecondTest | None,
 ) -> Side:
     return Side(
         quality=quality,
@@ -190,7 +193,17 @@ def _side(
         peak_memory=start["peak_bytes"],
         ram_bytes=ram_bytes,
         figures=figures or None,
+        second_test=second_test,
     )
+
+
+def _on_second_test(run: Run, model: bytes) -> SecondTest | None:
+    """What the second test says of a network, remembered by its hash; it is opened when all is decided."""
+    split = run.task.second_test
+    if split is None:
+        return None
+    found = run.answered_on(f"second test of {sha256(model)[:16]}", split, lambda: model)
+    return SecondTest(float(found.quality.mean()), dict(found.figures) or None)
 
 
 def _cold_starts(run: Run, chosen: Finished) -> dict[str, Any]:

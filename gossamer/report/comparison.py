@@ -57,6 +57,7 @@ def comparison_rows(report: Report) -> list[Row]:
     return [
         share(f"quality ({measured(report.certificate)}, test split)", lambda side: side.quality),
         *(share(f"{name}, test split", partial(_figure, name)) for name in report.original.figures or {}),
+        *_second_test_rows(report, share),
         row("size as fp32", lambda side: side.bytes.fp32, human_bytes),
         row("zip of fp32", lambda side: side.bytes.zip, human_bytes),
         row("what the runtime loads", lambda side: side.bytes.runtime, human_bytes),
@@ -79,6 +80,23 @@ def comparison_rows(report: Report) -> list[Row]:
 
 def _figure(name: str, side: Side) -> float | None:
     return (side.figures or {}).get(name)
+
+
+def _second_test_rows(report: Report, share: Callable[..., Row]) -> list[Row]:
+    """The same on the second test, where there is one."""
+    if report.original.second_test is None:
+        return []
+
+    def quality(side: Side) -> float | None:
+        return None if side.second_test is None else side.second_test.quality
+
+    def figure(name: str, side: Side) -> float | None:
+        return None if side.second_test is None else (side.second_test.figures or {}).get(name)
+
+    return [
+        share(f"quality ({measured(report.certificate)}, second test)", quality),
+        *(share(f"{name}, second test", partial(figure, name)) for name in report.original.second_test.figures or {}),
+    ]
 
 
 def _memory_rows(report: Report, row: Callable[..., Row]) -> list[Row]:

@@ -80,12 +80,24 @@ class Latency:
 
 
 @dataclass(frozen=True)
+class SecondTest:
+    """A network on the second test split: its mean quality there, and the figures of all of it, fractions."""
+
+    quality: float
+    figures: Mapping[str, float] | None = None
+
+    def __post_init__(self) -> None:
+        _check_range("second_test.quality", self.quality, 0, 1)
+
+
+@dataclass(frozen=True)
 class Side:
     """One network, measured: the original, the compressed, or the dense control that was tuned as long.
 
     `figures`: numbers of the whole test split by name, fractions, that are no mean over its images.
     `first_answer_ms`: from its file to its first answer; `peak_memory`: bytes that a process which does that has held.
     `ram_bytes`: the working memory of its activations on a device (`measure.working_memory`), in records since it is.
+    `second_test`: on images of other places, where the data have them; nothing is decided or proven there.
     """
 
     quality: float
@@ -98,6 +110,7 @@ class Side:
     peak_memory: int | None = None
     ram_bytes: int | None = None
     figures: Mapping[str, float] | None = None
+    second_test: SecondTest | None = None
 
     def __post_init__(self) -> None:
         _check_range("quality", self.quality, 0, 1)

@@ -47,12 +47,11 @@ def claim_folder(folder: Path, asked: Mapping[str, Any], watch: Watch) -> None:
 
 def identity(task: Task, network: Network) -> dict[str, Any]:
     """What a run is about, by hash: this version of Gossamer, the network's code and weights, the data."""
-    splits = (task.train, task.calibration, task.selection, task.test)
     return {
         "gossamer": gossamer.__version__,
         "architecture": architecture_sha256(network),
         "network": weights_sha256(task.model),
-        "data": {split.name: split.sha256 for split in splits},
+        "data": {split.name: split.sha256 for split in task.splits},
         "preprocess": task.preprocess.to_json(),
         "seen": task.seen,
         "kind": repr(task.of_kind),

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from gossamer.data.images import Split
 from gossamer.measure.quality import answered
 from gossamer.runtime.export import export_onnx
 from gossamer.search.pace import measure_pace
@@ -25,10 +26,14 @@ def tuned_epochs(run: Run) -> int:
 
 @dataclass(frozen=True)
 class Control:
-    """Quality on the test split, and the figures of all of it, of the original tuned as long as the candidates."""
+    """Quality on the test split, and the figures of all of it, of the original tuned as long as the candidates.
+
+    `second`: both on the second test, where there is one.
+    """
 
     quality: float
     figures: Mapping[str, float]
+    second: Mapping[str, Any] | None = None
 
 
 def dense_control(run: Run) -> Control | None:
@@ -53,8 +58,12 @@ def dense_control(run: Run) -> Control | None:
             return None
         model = export_onnx(network.module, network.example)
         task = run.task
-        found = answered(task.of_kind, task.preprocess, task.test, model, run.goal.runtime)
-        return {"quality": float(found.quality.mean()), "figures": dict(found.figures)}
+
+        def on(split: Split) -> dict[str, Any]:
+            found = answered(task.of_kind, task.preprocess, split, model, run.goal.runtime)
+            return {"quality": float(found.quality.mean()), "figures": dict(found.figures)}
+
+        return on(task.test) | ({} if task.second_test is None else {"second": on(task.second_test)})
 
     found = run.stage(f"control, {epochs} epochs", compute)
     run.forget_training(folder)

@@ -111,12 +111,13 @@ def epochs_in_time(
 def seconds_needed(run: Run, number: int, epochs: int, epoch_seconds: float, candidate_seconds: float) -> float:
     """Seconds that rung number n and all that must still come after it take.
 
-    At the end the test split is asked about each candidate as the selection split was, and the dense control is
-    tuned as long as all rungs.
+    At the end the test split is asked about each candidate as the selection split was, a second one about two networks,
+    and the dense control is tuned as long as all rungs.
     """
     training = epochs * epoch_seconds * (1 + number if run.settings.control else 1)
-    asked = len(run.task.test) / len(run.task.selection)
-    return training + candidate_seconds * (1 + asked * (1 + number))
+    second = 0 if run.task.second_test is None else 2 * len(run.task.second_test)
+    asked = (len(run.task.test) * (1 + number) + second) / len(run.task.selection)
+    return training + candidate_seconds * (1 + asked)
 
 
 def epoch_time(

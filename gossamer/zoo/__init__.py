@@ -1,13 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """The architectures of the papers, one a file, by the names that the literature gives them.
 
-`ZOO[name](classes)` builds one, untrained; torch is imported only then.
+`ZOO[name](classes)` builds one, untrained; torch is imported only then. On the command line some have options, as
+recipes have: `unet:width=16,batch_norm=true`.
 """
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
+
+from gossamer.options import read_options
 
 if TYPE_CHECKING:
     from torch import nn
@@ -94,8 +98,8 @@ def _emg_cnn(classes: int = 8) -> nn.Module:
     return EmgCNN(classes)
 
 
-def _ternausnet(depth: int, width: int = 64, batch_norm: bool = False) -> Callable[..., nn.Module]:
-    def build(classes: int = 1, width: int = width, batch_norm: bool = batch_norm) -> nn.Module:
+def _ternausnet(depth: int) -> Callable[..., nn.Module]:
+    def build(classes: int = 1, width: int = 64, batch_norm: bool = False) -> nn.Module:
         from gossamer.zoo.ternausnet import TernausNet
 
         return TernausNet(depth, classes, width, batch_norm)
@@ -103,13 +107,10 @@ def _ternausnet(depth: int, width: int = 64, batch_norm: bool = False) -> Callab
     return build
 
 
-def _unet(width: int = 64, batch_norm: bool = False) -> Callable[..., nn.Module]:
-    def build(classes: int = 1, width: int = width, batch_norm: bool = batch_norm) -> nn.Module:
-        from gossamer.zoo.unet import UNet
+def _unet(classes: int = 1, width: int = 64, batch_norm: bool = False) -> nn.Module:
+    from gossamer.zoo.unet import UNet
 
-        return UNet(classes, width, batch_norm)
-
-    return build
+    return UNet(classes, width, batch_norm)
 
 
 def _ssdlite(size: int, backbone: str = "mobilenetv2", width: float = 1.0) -> Callable[..., nn.Module]:
@@ -149,11 +150,30 @@ ZOO: dict[str, Callable[..., nn.Module]] = {
     "emg_cnn": _emg_cnn,
     "ternausnet11": _ternausnet(11),
     "ternausnet16": _ternausnet(16),
-    "ternausnet11_bn_x0_25": _ternausnet(11, width=16, batch_norm=True),
-    "unet": _unet(),
-    "unet16": _unet(width=16, batch_norm=True),
+    "unet": _unet,
     "ssdlite320": _ssdlite(320),
     "ssdlite224": _ssdlite(224),
     "ssdlite224_mobilenetv1_025": _ssdlite(224, "mobilenetv1", width=0.25),
     "fastestdet": _fastestdet,
 }
+OF_THE_TASK = ("classes", "size")  # arguments of builders that data and --size give
+
+
+def split_name(spec: str) -> tuple[str, str]:
+    """What `--model` names in two parts: family (or file) and name; the zoo's have no family, and keep their options.
+
+    >>> split_name("timm:resnet18"), split_name("unet:width=16")
+    (('timm', 'resnet18'), ('', 'unet:width=16'))
+    """
+    if spec.partition(":")[0] in ZOO:
+        return "", spec
+    family, _, name = spec.rpartition(":")
+    return family, name
+
+
+def zoo_network(name: str) -> tuple[str, dict[str, Any]]:
+    """The name of a zoo network alone, and the options behind it; ValueError for options that it does not have."""
+    plain, _, given = name.partition(":")
+    taken = inspect.signature(ZOO[plain]).parameters.values()
+    usual = {p.name: p.default for p in taken if p.default is not p.empty and p.name not in OF_THE_TASK}
+    return plain, read_options(given, usual, plain)

@@ -20,7 +20,7 @@ from gossamer.data.preprocess import Preprocess
 from gossamer.detection import Head
 from gossamer.kinds.detection_loss import Criterion
 from gossamer.near import meant
-from gossamer.zoo import ZOO
+from gossamer.zoo import ZOO, split_name, zoo_network
 from gossamer.zoo.models import load_model, usual_preprocess
 
 #: Those of the zoo, with the mean and the standard deviation that they are trained with, and whether they read BGR.
@@ -63,10 +63,10 @@ class Detector(Protocol):
 
 def is_detector(name: str) -> bool:
     """Whether a name of the zoo or of torchvision is that of a detector; what `file.py:callable` makes is not known."""
-    family, _, inner = name.rpartition(":")
+    family, inner = split_name(name)
     if family == "torchvision":
         return inner in OF_TORCHVISION or inner.startswith(WITH_MORE)
-    return not family and inner in OWN
+    return not family and inner.partition(":")[0] in OWN
 
 
 def load_detector(name: str, classes: int, size: Size | None = None) -> nn.Module:
@@ -76,7 +76,7 @@ def load_detector(name: str, classes: int, size: Size | None = None) -> nn.Modul
     theirs; of Faster R-CNN it is the first stage, for one class. The network of `file.py:callable` has a size of its
     own.
     """
-    family, _, inner = name.rpartition(":")
+    family, inner = split_name(name)
     if family.endswith(".py"):
         if size is not None:
             raise ValueError(f"{name} decides on the size of its images itself, got {size[0]}x{size[1]}; leave it out")
@@ -90,8 +90,8 @@ def load_detector(name: str, classes: int, size: Size | None = None) -> nn.Modul
         from gossamer.zoo.torchvision_detectors import torchvision_detector
 
         network = torchvision_detector(inner, classes, size)
-    elif not family and inner in OWN:
-        network = ZOO[inner](classes, **({} if size is None else {"size": size}))
+    elif is_detector(name):
+        network = load_model(name, classes, **({} if size is None else {"size": size}))
     else:
         known = [*OWN, *(f"torchvision:{other}" for other in OF_TORCHVISION)]
         raise ValueError(
@@ -131,14 +131,15 @@ def published_preprocess(name: str, size: Size | None = None) -> Preprocess | No
 
 def detector_preprocess(name: str, size: Size | None = None) -> Preprocess | None:
     """What a detector of this name reads, whole pictures squeezed to its size; None for a network of the user's own."""
-    family, _, inner = name.rpartition(":")
+    family, inner = split_name(name)
     if not is_detector(name) or inner.startswith(WITH_MORE):
         return None
     if family == "torchvision":
         from gossamer.zoo.torchvision_detectors import torchvision_preprocess
 
         return torchvision_preprocess(inner, size)
-    mean, deviation, bgr = OWN[inner]
+    plain, options = zoo_network(inner)
+    mean, deviation, bgr = OWN[plain]
     with torch.device("meta"):  # its size, without numbers
-        shape: Any = ZOO[inner]().input_shape
+        shape: Any = ZOO[plain](**options).input_shape
     return Preprocess((mean,) * 3, (deviation,) * 3, size or (shape[1], shape[2]), bgr=bgr, crop=1.0)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Networks by name, and the preprocessing that their published weights were trained with.
 
-`--model` is a name of the zoo, `torchvision:NAME`, `timm:NAME`, `smp:ARCHITECTURE/ENCODER` or
-`file.py:callable`.
+`--model` is a name of the zoo, with options behind it (`unet:width=16`), `torchvision:NAME`, `timm:NAME`,
+`smp:ARCHITECTURE/ENCODER` or `file.py:callable`.
 """
 
 from __future__ import annotations
@@ -18,11 +18,12 @@ from torch import nn
 
 from gossamer.data.preprocess import INTERPOLATIONS, Preprocess
 from gossamer.near import meant
-from gossamer.zoo import ZOO
+from gossamer.zoo import ZOO, split_name, zoo_network
 from gossamer.zoo.own_code import call, load_callable
 
 FAMILIES = ("torchvision", "timm", "smp")
 LISTED = {"torchvision": "torchvision.models.list_models()", "timm": "timm.list_models()"}
+SMP_ENCODER = "resnet34"  # where none is named
 USUAL_CLASSES = 1000  # of the networks of torchvision and timm
 
 
@@ -33,14 +34,15 @@ def load_model(spec: str, classes: int, **options: Any) -> nn.Module:
     so named.
     """
     check_model(spec)
-    family, _, name = spec.rpartition(":")
+    family, name = split_name(spec)
     if family.endswith(".py"):
         build = load_callable(spec)
         if "classes" in inspect.signature(build).parameters:
             options["classes"] = classes
         model = call(spec, build, **options)
     elif not family:
-        model = ZOO[name](classes, **options)
+        plain, given = zoo_network(name)
+        model = ZOO[plain](classes, **given, **options)
     else:
         model = {"torchvision": _torchvision, "timm": _timm, "smp": _smp}[family](name, classes, options)
     if not isinstance(model, nn.Module):
@@ -50,7 +52,7 @@ def load_model(spec: str, classes: int, **options: Any) -> nn.Module:
 
 def check_model(spec: str) -> None:
     """Raise if no network is called `spec`, and say which names are near; the user's own files must be there."""
-    family, _, name = spec.rpartition(":")
+    family, name = split_name(spec)
     if family.endswith(".py"):
         if not Path(family).is_file():
             raise ValueError(f"there is no file {family}, named in '{spec}'")
@@ -63,7 +65,9 @@ def check_model(spec: str) -> None:
         tags = [other.partition(".")[2] for other in _package("timm").list_pretrained(f"{plain}.*")] if tag else []
         if tag and tag not in tags:
             raise ValueError(f"timm:{plain} has no weights '{tag}', only {', '.join(tags) or 'untagged ones'}")
-    elif family != "smp" and (family or name not in ZOO):
+    elif not family and name.partition(":")[0] in ZOO:
+        zoo_network(name)
+    elif family != "smp":
         near = _near(family, name)
         raise ValueError(
             f"no model is called '{spec}'{f'{near} Use' if near else '; use'} one of {', '.join(ZOO)}, or "
@@ -73,8 +77,8 @@ def check_model(spec: str) -> None:
 
 def usual_classes(spec: str) -> int:
     """How many classes the network has if nobody says it: those of its paper."""
-    family, _, name = spec.rpartition(":")
-    build = load_callable(spec) if family.endswith(".py") else ZOO.get(name) if not family else None
+    family, name = split_name(spec)
+    build = load_callable(spec) if family.endswith(".py") else ZOO.get(name.partition(":")[0]) if not family else None
     asked = inspect.signature(build).parameters.get("classes") if build is not None else None
     return USUAL_CLASSES if asked is None or asked.default is asked.empty else int(asked.default)
 
@@ -110,8 +114,12 @@ def _torchvision(name: str, classes: int, options: dict[str, Any]) -> nn.Module:
         return load_detector(f"torchvision:{name}", classes, **options)
     if name in ("googlenet", "inception_v3"):  # their second heads are for training from nothing
         options = {"aux_logits": False, "init_weights": True, **options}
+    from gossamer.zoo.torchvision_pixelwise import Pixelwise, builds_on_backbone, is_pixelwise
+
+    if builds_on_backbone(name):
+        options = {"weights_backbone": None, **options}
     model: nn.Module = torchvision.models.get_model(name, weights=None, num_classes=classes, **options)
-    return model
+    return Pixelwise(model) if is_pixelwise(name) else model
 
 
 def _timm(name: str, classes: int, options: dict[str, Any]) -> nn.Module:
@@ -125,7 +133,7 @@ def _smp(name: str, classes: int, options: dict[str, Any]) -> nn.Module:
     architecture, _, encoder = name.partition("/")
     try:
         model: nn.Module = smp.create_model(
-            architecture, encoder or "resnet34", encoder_weights=None, classes=classes, **options
+            architecture, encoder or SMP_ENCODER, encoder_weights=None, classes=classes, **options
         )
     except KeyError as error:
         raise ValueError(f"segmentation_models_pytorch has no '{name}': {error}; use e.g. unet/resnet18") from error
@@ -133,8 +141,12 @@ def _smp(name: str, classes: int, options: dict[str, Any]) -> nn.Module:
 
 
 def usual_preprocess(spec: str) -> Preprocess | None:
-    """What the published weights of a torchvision or timm classifier read; None where it is not known."""
-    family, _, name = spec.rpartition(":")
+    """What the published weights of a torchvision or timm classifier read; None where it is not known.
+
+    Of segmentation_models_pytorch those of the encoder, where they are torchvision's (resnet18) or timm's
+    (tu-resnet18): what the package knows of others, it would have to download.
+    """
+    family, name = split_name(spec)
     if family == "torchvision":
         torchvision = _package("torchvision")
         if name not in torchvision.models.list_models(module=torchvision.models):
@@ -152,6 +164,10 @@ def usual_preprocess(spec: str) -> Preprocess | None:
         size = height if height == width else (height, width)
         way = _interpolation(published.interpolation)
         return Preprocess(published.mean, published.std, size, channels, crop=published.crop_pct, interpolation=way)
+    if family == "smp":
+        encoder = name.partition("/")[2] or SMP_ENCODER
+        timm_s = encoder.startswith("tu-")
+        return usual_preprocess(f"timm:{encoder.removeprefix('tu-')}" if timm_s else f"torchvision:{encoder}")
     return None
 
 

@@ -42,6 +42,29 @@ def test_image_and_mask_stay_aligned_and_are_a_window_of_their_own_image(size):
         assert len(image.flatten(1).unique(dim=1).T) == height * width, "each pixel once"
 
 
+@pytest.mark.parametrize(("size", "margin"), [(None, 3), (5, 3), ((6, 9), 8)])
+def test_windows_may_reach_beyond_the_image_where_it_goes_on_mirrored(size, margin):
+    images, masks = numbered(300, 9, 11)
+    still = {"mirror": False, "flip": False, "turn": False}
+    out, maps = crop_and_turn(images, masks, seeded(), size=size, margin=margin, **still)
+    height, width = out.shape[2:]
+    assert torch.equal(maps, (7 * out[:, 0] + 3 * out[:, 1] + out[:, 2]).to(torch.uint8))
+    wider = np.pad(images[0, :2].numpy(), ((0, 0), (margin, margin), (margin, margin)), mode="reflect")
+    places = {
+        wider[:, y : y + height, x : x + width].tobytes()
+        for y in range(wider.shape[1] - height + 1)
+        for x in range(wider.shape[2] - width + 1)
+    }
+    found = {image[:2].numpy().tobytes() for image in out}
+    assert found <= places
+    assert len(found) > 0.7 * min(len(places), 100), "at random"
+
+
+def test_a_margin_that_is_as_wide_as_the_image_is_refused():
+    with pytest.raises(ValueError, match="margin must be at least 0 and below the sides of images, 9x11, got 9"):
+        crop_and_turn(*numbered(2, 9, 11), seeded(), margin=9)
+
+
 def test_all_eight_ways_are_equally_likely():
     """4,000 draws: each expected 500 times, standard deviation 21."""
     image = np.arange(3 * 5 * 5, dtype=np.uint8).reshape(3, 5, 5)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gossamer.data.mask_arrays import held_out_areas, is_mask_pack, load
+from gossamer.data.mask_arrays import is_mask_pack, load
 from gossamer.data.splits import check_disjoint
 
 SIDE = 12  # 18 bytes of mask
@@ -126,16 +126,37 @@ def number_of(split):
 def test_a_pack_has_training_held_out_edges_and_a_second_test(tmp_path):
     write(tmp_path, *packed())
     assert is_mask_pack(tmp_path)
-    splits, second = load(tmp_path), held_out_areas(tmp_path)
+    splits = load(tmp_path)
+    second = splits.second_test
     assert number_of(splits.train) == [n for n in range(24) if n % 3 and n % 4]
-    assert sorted(number_of(splits.selection) + number_of(splits.test)) == [0, 4, 8, 12, 16, 20]
-    assert (len(splits.selection), len(splits.test)) == (3, 3)
-    assert number_of(second) == [n for n in range(24) if n % 3 == 0 and n % 4]
+    assert sorted(number_of(splits.selection) + number_of(splits.test)) == [4, 8, 16, 20], "none in a held-out area"
+    assert (len(splits.selection), len(splits.test)) == (2, 2)
+    assert number_of(second) == [n for n in range(24) if n % 3 == 0], "all of the held-out areas"
     check_disjoint(splits.train, splits.selection, splits.test, second)
     assert splits.classes == ("background", "building")
     assert set(second.areas.tolist()) == {3, 5}
     assert set(splits.train.areas.tolist()) == {2, 4}
-    assert "6 tiles of held-out areas are a second test" in splits.notes[0]
+    assert "the second test is 8 tiles of areas that nothing was trained" in splits.notes[1]
+    assert "second test: 8 images" in str(splits)
+
+
+def test_a_pack_without_held_out_areas_has_no_second_test(tmp_path):
+    tiles, bits = packed()
+    splits = load(write(tmp_path, tiles | {"test": np.zeros(24, bool)}, bits))
+    assert splits.second_test is None
+    assert len(splits.notes) == 1
+
+
+def test_arrays_may_have_a_second_test(tmp_path):
+    named = {
+        f"{part}_{name}": array
+        for seed, part in enumerate(("train", "val", "test", "second"))
+        for name, array in arrays(3 + seed, seed).items()
+    }
+    np.savez(tmp_path / "all.npz", **named)
+    second = load(tmp_path / "all.npz").second_test
+    assert (second.name, len(second)) == ("second test", 6)
+    assert fits(second)
 
 
 def test_tiles_of_a_pack_are_its_pictures(tmp_path):

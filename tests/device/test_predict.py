@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -74,7 +75,9 @@ def test_a_folder_with_names_of_classes(write_gossamer, tmp_path, capsys):
         with Image.open((out / name).with_suffix(".overlay.png")) as image:
             assert (image.mode, image.size) == ("RGB", (70, len(pixels)))
     assert capsys.readouterr().out == f"2 of 2 masks are in {out}\nclasses: 0 soil, 1 leaf, 2 water\n"
-    assert {path.name for path in out.iterdir()} == {"a.png", "a.overlay.png", "b.png", "b.overlay.png"}
+    named = {"a.png", "a.overlay.png", "b.png", "b.overlay.png"}
+    assert {path.name for path in out.iterdir()} == {*named, "classes.json"}
+    assert json.loads((out / "classes.json").read_text()) == ["soil", "leaf", "water"]
 
 
 @pytest.mark.parametrize("runtime", list(available()))

@@ -163,6 +163,22 @@ def test_a_video_gives_its_frames_in_order(tmp_path, cv2):
     assert cv2.captures[-1].released
 
 
+def test_a_video_that_opencv_itself_has_written(tmp_path):
+    cv2 = pytest.importorskip("cv2")
+    path = tmp_path / "way.avi"
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"MJPG"), 10.0, (64, 48))
+    assert writer.isOpened()
+    for level in (0, 80, 160, 240):
+        writer.write(np.full((48, 64, 3), (0, 0, level), np.uint8))  # BGR
+    writer.release()
+    found, said = take(open_source(str(path)))
+    assert said == []
+    assert [frame.index for frame in found] == [0, 1, 2, 3]
+    assert all(frame.size == (64, 48) for frame in found)
+    for frame, level in zip(found, (0, 80, 160, 240), strict=True):
+        assert frame.picture.getpixel((32, 24)) == pytest.approx((level, 0, 0), abs=12), "RGB"
+
+
 def test_of_a_video_each_third_frame_is_decoded(tmp_path, cv2):
     (tmp_path / "way.mp4").touch()
     cv2.films["way.mp4"] = film(8)

@@ -6,9 +6,12 @@ from __future__ import annotations
 import base64
 import hashlib
 import http.client
+import io
 import json
 import re
+import shutil
 import socket
+import subprocess
 import time
 import tracemalloc
 from collections.abc import Callable
@@ -16,6 +19,7 @@ from contextlib import ExitStack, closing, contextmanager
 from urllib.parse import urlsplit
 
 import pytest
+from PIL import Image
 
 from gossamer.device import web
 from gossamer.device.motion_jpeg import read_parts
@@ -67,6 +71,37 @@ def test_the_page_needs_nothing_from_elsewhere(page):
     for name in ("style", "script"):
         (content,) = re.findall(rf"<{name}>(.*?)</{name}>", text, re.DOTALL)
         assert f"'sha256-{base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()}'" in policy
+
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+BROWSER = next((found for name in BROWSERS if (found := shutil.which(name))), None)
+
+
+@pytest.mark.skipif(BROWSER is None, reason="no Chromium on the PATH")
+def test_a_browser_shows_the_picture_and_the_figures(page, tmp_path):
+    """The policy of the page lets its own script and style run, the stream is an image, and figures come in."""
+    red = io.BytesIO()
+    Image.new("RGB", (320, 240), (255, 0, 0)).save(red, "JPEG")
+    page.show(red.getvalue())
+    figures = {"per_second": 12.5, "decode_ms": 1.0, "network_ms": 2.0, "boxes_ms": 3.0}
+    page.tell({"frames": 3, "source": "street", "network": "net", "counts": [["cat", 2]], "trouble": "", **figures})
+    options = ["--headless", "--no-sandbox", "--disable-gpu", "--timeout=5000", "--window-size=1000,800"]
+    options += [f"--user-data-dir={tmp_path / 'profile'}", "--hide-scrollbars"]
+
+    def browse(*words: str) -> str:
+        asked = [str(BROWSER), *options, *words, page.url]
+        return subprocess.run(asked, capture_output=True, text=True, check=True, timeout=120).stdout
+
+    shown = browse("--dump-dom")
+    assert re.search(r'id="state"[^>]*>running<', shown)
+    assert "<td>cat</td><td>2</td>" in shown
+    assert 'id="per_second">12.5<' in shown
+    browse(f"--screenshot={tmp_path / 'page.png'}")
+    with Image.open(tmp_path / "page.png") as picture:
+        red_ones = [
+            n for n, colour in picture.convert("RGB").getcolors(2**24) if colour[0] > 240 and max(colour[1:]) < 20
+        ]
+    assert sum(red_ones) > 10_000, "the stream is to be seen"
 
 
 def test_figures(page):

@@ -42,7 +42,7 @@ RECIPES = {
     "information-richness:macs=0.6,copies=3": 0.6,
     "greedy-car:macs=0.5,images=256,shortlist=4": 0.5,
     "importance-weights:start=dissimilarity,images=512": 0.95,
-    "importance-weights:mode=energy,dropped=0.6": 0.95,
+    "importance-weights:mode=energy,dropped=0.6,int8=true": 0.95,
     "importance-weights:mode=uniform,dropped=0.4,learning=0": 0.95,
     "importance-weights:macs=0.6,images=512": 0.6,
     "adversarial-selection:pull=1,tuning=distillation": 0.95,
@@ -209,6 +209,7 @@ def test_scratch_forgets(task):
         ("greedy-car:shortlist=-1", r"shortlist of car must not be negative, got -1"),
         ("importance-weights:start=l3", r"start of importance-weights must be one of ones, .*, got 'l3'"),
         ("importance-weights:learning=1", r"learning of importance-weights must be in \[0, 1\), got 1"),
+        ("importance-weights:retries=-1", r"retries of importance-weights must be in 0..2, got -1"),
         ("importance-weights:tolerance=-1", r"tolerance of importance-weights must be in \[0, 100\) points, got -1"),
         ("adversarial-selection:aligning=1", r"aligning of adversarial-selection must be in \(0, 1\), got 1"),
         ("adversarial-selection:pull=-1", r"pull of adversarial-selection must be positive, or 0 for a ladder"),
@@ -245,6 +246,44 @@ def test_limits_are_refused_in_one_sentence(recipe, user_task, trained, tmp_path
             settings=SETTINGS,
             ledger=tmp_path / "ledger.json",
         )
+
+
+@pytest.mark.parametrize(
+    ("retries", "refused", "made"),
+    [
+        (2, {(2, 1.0), (2, 0.25)}, [(1, 1.0), (2, 1.0), (2, 0.5)]),  # and the second round was the last that there is
+        (2, {(1, 1.0), (1, 0.5), (1, 0.25)}, [(1, 1.0), (1, 0.5), (1, 0.25)]),
+        (2, {(1, 1.0), (2, 0.5)}, [(1, 1.0), (1, 0.5), (2, 0.5), (2, 0.25)]),
+        (0, {(1, 1.0)}, [(1, 1.0)]),
+    ],
+)
+def test_a_refused_round_of_importance_weights_is_made_again_more_carefully(retries, refused, made, monkeypatch):
+    rounds = []
+
+    def made_round(self, run, step, name, previous, epochs, share):
+        number = int(re.match(r"round (\d+)", name)[1])
+        assert step == len(rounds) + 1, "each has a folder of its own"
+        rounds.append((number, share))
+        verdict = SimpleNamespace(accepted=(number, share) not in refused)
+        return SimpleNamespace(macs=100 - 10 * len(rounds), verdict=verdict)
+
+    monkeypatch.setattr("gossamer.recipes.importance_weights.uncut_first", lambda run: ([], lambda step, name: 5))
+    monkeypatch.setattr(ImportanceWeights, "_round", made_round)
+    run = SimpleNamespace(goal=Goal(0.1, minimise="macs"), network=SimpleNamespace(macs=100))
+    assert len(ImportanceWeights(retries=retries).search(run)) == len(made)
+    assert rounds == made
+
+
+def test_the_best_network_of_importance_weights_is_tried_in_int8(finished):
+    _task, candidates = finished("importance-weights:mode=energy,dropped=0.6,int8=true")
+    int8, floats = candidates[-1], [candidate for candidate in candidates[:-1] if candidate.verdict.accepted]
+    best = min(floats, key=lambda candidate: candidate.macs)
+    assert int8.plan.int8
+    assert int8.name == f"{best.name}, int8"
+    assert (int8.macs, int8.plan.channels) == (best.macs, best.plan.channels)
+    assert b"QLinear" in int8.onnx() or b"QuantizeLinear" in int8.onnx()
+    _task, without = finished("importance-weights:start=dissimilarity,images=512")
+    assert not any(candidate.plan.int8 for candidate in without), "only where somebody asks"
 
 
 class Grouped(torch.nn.Module):

@@ -56,6 +56,8 @@ def test_figures_measure_and_areas_are_told(masks: Report) -> None:
     rows = {line.split("  ")[1].strip(): line for line in shown.splitlines() if line.startswith("  ")}
     assert "-0.43 pt" in rows["quality (Dice, test split)"]
     assert "-0.79 pt" in rows["IoU of all pixels, test split"]
+    assert "-1.19 pt" in rows["quality (Dice, second test)"]
+    assert "-0.66 pt" in rows["IoU of all pixels, second test"]
     words = " ".join(shown.split())
     assert "a drop of 2 points or more in Dice is excluded" in words
     assert "By area, approximate: drop between -0.12 and 0.98 points" in words

@@ -68,9 +68,9 @@ def test_plugs_cost_per_step_and_images_per_image(task, monkeypatch):
 class TimedRun:
     """A run with so many seconds left, where a pace measured anew is `again` seconds an epoch."""
 
-    def __init__(self, left=0.0, control=False, epochs=None):
+    def __init__(self, left=0.0, control=False, epochs=None, second_test=None):
         self.left, self.settings = left, Settings(control=control, epochs=epochs)
-        self.task = SimpleNamespace(test=range(200), selection=range(100))
+        self.task = SimpleNamespace(test=range(200), selection=range(100), second_test=second_test)
         self.network = self.goal = None
         self.epoch_seconds = math.inf
         self.stages, self.notes = {}, []
@@ -91,6 +91,8 @@ def test_the_end_of_the_run_is_reserved():
     three = seconds_needed(TimedRun(), 3, epochs=5, epoch_seconds=10, candidate_seconds=4)
     assert three == 50 + 4 + 2 * 4 * 4
     assert seconds_needed(TimedRun(control=True), 3, 5, 10, 4) == three + 3 * 50
+    second = seconds_needed(TimedRun(second_test=range(50)), 3, 5, 10, 4)
+    assert second == three + 4 * 2 * 0.5, "original and delivered, on half as many images as in selection"
 
 
 @pytest.mark.parametrize(

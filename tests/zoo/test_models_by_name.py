@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from gossamer.zoo.detectors import is_detector, load_detector, published_preprocess
 from gossamer.zoo.models import check_model, load_model, usual_classes, usual_preprocess
 from gossamer.zoo.own_code import load_callable
 
@@ -41,6 +42,67 @@ def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 
 def test_zoo() -> None:
     assert load_model("lenet300100", 4)(torch.zeros(2, 1, 28, 28)).shape == (2, 4)
+
+
+def test_zoo_networks_have_options() -> None:
+    narrow = load_model("unet:width=16,batch_norm=true", 1)
+    assert sum(p.numel() for p in narrow.parameters()) == 1_942_577
+    assert usual_classes("unet:width=16") == 1
+    assert load_model("ternausnet11:width=16,batch_norm=true", 2)(torch.zeros(2, 3, 32, 32)).shape == (2, 2, 32, 32)
+    half = load_detector("ssdlite224:width=0.5", 1)
+    whole = load_detector("ssdlite224", 1)
+    assert sum(p.numel() for p in half.parameters()) < 0.5 * sum(p.numel() for p in whole.parameters())
+    assert is_detector("ssdlite224:width=0.5")
+    known = published_preprocess("ssdlite224:width=0.5")
+    assert known is not None
+    assert known.size == (224, 224)
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ("unet:widht=16", r"expected an option of unet \(width, batch_norm\), got 'widht'; did you mean width\?"),
+        ("unet:batch_norm=yes", r"batch_norm of unet must be true or false, got 'yes'"),
+        ("unet:width=wide", r"width of unet must be of type int, got 'wide'"),
+        ("resnet20:depth=3", r"expected an option of resnet20 \(none\), got 'depth'"),
+        ("ssdlite224:size=320", r"expected an option of ssdlite224 \(width\), got 'size'"),
+    ],
+)
+def test_options_that_a_network_does_not_have_are_refused(spec: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        check_model(spec)
+
+
+@pytest.mark.parametrize("name", ["deeplabv3_mobilenet_v3_large", "lraspp_mobilenet_v3_large", "fcn_resnet50"])
+def test_torchvision_for_pixels_downloads_nothing_and_gives_one_tensor(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("torchvision")
+
+    def download(*_: object, **__: object) -> None:
+        raise AssertionError("nothing may be downloaded")
+
+    monkeypatch.setattr("torch.hub.load_state_dict_from_url", download)
+    monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", download)
+    model = load_model(f"torchvision:{name}", 3).eval()
+    with torch.no_grad():
+        assert model(torch.zeros(1, 3, 32, 64)).shape == (1, 3, 32, 64)
+    fitted = model.fitted({"backbone.x": torch.zeros(1), "aux_classifier.0.weight": torch.zeros(1)})  # type: ignore
+    assert list(fitted) == ["backbone.x"]
+
+
+def test_encoders_of_segmentation_models_know_how_images_were_normalised() -> None:
+    pytest.importorskip("segmentation_models_pytorch")
+    of_torchvision, of_timm = (
+        usual_preprocess("smp:Unet/resnet18"),
+        usual_preprocess("smp:unet/tu-vit_base_patch16_224"),
+    )
+    assert of_torchvision is not None
+    assert of_timm is not None
+    assert (of_torchvision.mean, of_torchvision.std) == ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+    assert of_timm.mean == (0.5, 0.5, 0.5)
+    assert usual_preprocess("smp:unet") == usual_preprocess("torchvision:resnet34")
+    assert usual_preprocess("smp:unet/inceptionv4") is None, "not guessed"
 
 
 @pytest.mark.parametrize("name", ["squeezenet1_1", "googlenet"])

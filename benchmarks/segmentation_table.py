@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What segmentation networks bear at each tolerance, and the paper's ablations, from the files in results/.
+
+python -m benchmarks.segmentation_table     writes the tables into docs/segmentation.md
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from benchmarks import shown
+from benchmarks.filing import put_between
+from benchmarks.segmentation_claims import ABLATIONS, NETWORKS, TOLERANCES
+from gossamer.report.record import Report, Side
+
+DOCS_PAGE = Path(__file__).resolve().parent.parent / "docs" / "segmentation.md"
+BEGIN, END = "<!-- tolerances: python -m benchmarks.segmentation_table -->", "<!-- end of tolerances -->"
+ACCURACY = "accuracy of all pixels"
+HEAD = (
+    "",
+    "MACs",
+    "parameters",
+    "pixel accuracy",
+    "IoU, mean over images",
+    "pixel accuracy, second test",
+    "IoU, second test",
+    "dense control: IoU, second test",
+    *(f"batch 1, {runtime}" for runtime in shown.RUNTIMES),
+    "file",
+    "certificate on IoU",
+    "",
+)
+
+
+def rows_of(network: str) -> dict[str, str]:
+    """The claims about a network on buildings, and what each was allowed or asked for."""
+    return {
+        **{f"{network}-importance-{points:g}": f"{points:g} points" for points in TOLERANCES},
+        f"{network}-importance-1-int8": "1 point, in int8",
+        f"{network}-bytes": "auto: 1 point, smallest file",
+        f"{network}-latency": "auto: 1 point, fastest in OpenVINO",
+    }
+
+
+def sections() -> dict[str, dict[str, str]]:
+    """Headings, and under each the claims with the first cells of their rows."""
+    found = {f"{network.shows} on buildings": rows_of(name) for name, network in NETWORKS.items()}
+    found["Cells"] = {f"cells-{name}-importance-0": f"{of.shows}: no loss" for name, of in NETWORKS.items()}
+    varied = {"unet-importance-1": "all of it: weights start at the L1 norm, tolerance"}
+    varied |= {f"unet-importance-{name}": words for name, (words, _) in ABLATIONS.items()}
+    found["What the paper varies: U-Net on buildings, 1 point"] = varied
+    return found
+
+
+def cells(name: str, first: str, report: Report) -> list[str]:
+    """A row."""
+    before, after = report.original, report.compressed
+    return [
+        first,
+        shown.macs(report),
+        shown.parameters(report),
+        shown.change(shown.figure(before, ACCURACY), shown.figure(after, ACCURACY)),
+        shown.change(before.quality, after.quality),
+        shown.change(_second(before, ACCURACY), _second(after, ACCURACY)),
+        shown.change(_second(before), _second(after)),
+        _control(report.control),
+        *(shown.faster(report, runtime) for runtime in shown.RUNTIMES),
+        shown.size(report),
+        shown.proven(report),
+        shown.link(name),
+    ]
+
+
+def _second(side: Side | None, name: str | None = None) -> float | None:
+    """Quality on the second test, or a figure of it."""
+    second = None if side is None else side.second_test
+    return None if second is None else second.quality if name is None else (second.figures or {}).get(name)
+
+
+def _control(side: Side | None) -> str:
+    if side is None:
+        return ""
+    second = _second(side)
+    return f"{100 * side.quality:.2f} %" + ("" if second is None else f", {100 * second:.2f} %")
+
+
+def text(reports: Mapping[str, Report]) -> str:
+    """What stands between the marks."""
+    made = []
+    for heading, claims in sections().items():
+        rows = [cells(name, first, reports[name]) for name, first in claims.items() if name in reports]
+        if rows:
+            made.append(f"### {heading}\n\n{shown.table(HEAD, rows)}")
+    return "\n\n".join(made) or shown.NOTHING
+
+
+def filed() -> dict[str, Report]:
+    """All reports that there are."""
+    return shown.filed([name for claims in sections().values() for name in claims])
+
+
+def main() -> int:
+    """Write the page."""
+    put_between(DOCS_PAGE, BEGIN, END, text(filed()))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
