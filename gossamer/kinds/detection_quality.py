@@ -156,7 +156,7 @@ def coco_figures(found: Sequence[Detections], truths: Sequence[Truth]) -> dict[s
         metric = MeanAveragePrecision(box_format="xyxy", iou_type="bbox", backend="pycocotools")
     except ImportError as error:
         raise ValueError(
-            'COCO\'s figures need torchmetrics and pycocotools; pip install "gossamer-cnn[detection]"'
+            "COCO's figures need torchmetrics and pycocotools; pip install -e '.[detection]' in the clone of Gossamer"
         ) from error
     metric.warn_on_many_detections = False
     for image, truth in zip(found, truths, strict=True):

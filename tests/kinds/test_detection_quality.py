@@ -329,5 +329,5 @@ def test_without_cocos_tools_it_says_what_to_install(missing, monkeypatch):
             monkeypatch.setattr(f"torchmetrics.detection.{module}._PYCOCOTOOLS_AVAILABLE", False)
     else:
         monkeypatch.setitem(sys.modules, missing, None)
-    with pytest.raises(ValueError, match=r'need torchmetrics and pycocotools; pip install "gossamer-cnn\[detection\]"'):
+    with pytest.raises(ValueError, match=r"need torchmetrics and pycocotools; pip install -e '\.\[detection\]' in"):
         coco_figures([found()], [truth()])
