@@ -98,7 +98,9 @@ def _compress_options(parser: argparse.ArgumentParser) -> None:
 def add_task_options(parser: argparse.ArgumentParser) -> None:
     """Network, data and how images are read."""
     parser.add_argument("--settings", metavar="FILE.toml", help="a file with these options; the command line wins")
-    parser.add_argument("--model", help="zoo name, torchvision:NAME, timm:NAME, smp:ARCHITECTURE/ENCODER or file.py:callable")
+    parser.add_argument(
+        "--model", help="zoo name, torchvision:NAME, timm:NAME, smp:ARCHITECTURE/ENCODER or file.py:callable"
+    )
     parser.add_argument("--weights", type=Path, help="safetensors, .npz, or a state dict saved by torch")
     parser.add_argument(
         "--data",

@@ -62,7 +62,10 @@ def task_from(
             raise ValueError(f"{data} says itself how images are read and judged; leave out {', '.join(unused)}")
         return _own_task(data, model, weights)
     if model is None:
-        raise ValueError("no network given; --model is a zoo name, torchvision:NAME, timm:NAME or file.py:callable")
+        raise ValueError(
+            "no network given; --model is a zoo name, torchvision:NAME, timm:NAME, smp:ARCHITECTURE/ENCODER or "
+            "file.py:callable"
+        )
     if data.startswith(PICTURES):
         return _unlabelled(Path(data.removeprefix(PICTURES)), model, weights, pixels, measure, progress)
     splits, preprocess = load_data(data, model, pixels, overlap=overlap, only=only, progress=progress)
