@@ -19,8 +19,8 @@ ROOT = Path(__file__).resolve().parent.parent
 BEGIN, END = "<!-- results: python -m benchmarks table -->", "<!-- end of results -->"
 DEPENDENT = {"gestures-bytes": "windows of a recording follow each other, so the bound counts too many of them"}
 HEAD = (
-    "| network, data | minimised | quality | proven drop | file | smaller | batch 1 | faster | result |\n"
-    "|---|---|---|---|---|---|---|---|---|\n"
+    "| network, data | minimised | quality | proven drop | file | smaller | batch 1 | faster | minutes | result |\n"
+    "|---|---|---|---|---|---|---|---|---|---|\n"
 )
 
 
@@ -50,6 +50,7 @@ def _row(name: str, report: Report) -> str:
         f"{before.bytes.fp32 / after.bytes.coded:.1f}x",
         f"{old:.2f} → {new:.2f} ms ({runtime})",
         f"{old / new:.1f}x",
+        f"{report.seconds / 60:.0f}",
         f"[{name}](results/{name}/)",
     ]
     return f"| {' | '.join(cells)} |\n"
@@ -60,12 +61,14 @@ def _words(reports: Sequence[Report]) -> str:
     images = sorted({report.certificate["n"] for report in reports})
     confidence = {f"{100 * report.certificate['confidence']:g}" for report in reports}
     threads = {str(next(iter(report.compressed.latency_ms.values())).threads) for report in reports}
+    cores = {str(report.environment.get("cores", "an unknown number of")) for report in reports}
     processors = sorted({str(report.environment.get("cpu", "an unknown processor")) for report in reports})
     return (
         f"Quality on {_either([f'{n:,}' for n in images])} test images that nothing was chosen on; the drop is "
         f"excluded at {' or '.join(confidence)} % confidence; times are medians of interleaved runs on "
         f"{' or '.join(threads)} thread, float32 original against the delivered file in the same runtime; sizes are "
-        "whole files against 4 bytes a parameter. Each folder's environment.json names versions and machine "
+        "whole files against 4 bytes a parameter; minutes are those of the whole run, on "
+        f"{' or '.join(sorted(cores))} cores. Each folder's environment.json names versions and machine "
         f"({', '.join(processors)})."
     )
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from gossamer.graph import resize as resize
     from gossamer.graph import trace as trace
     from gossamer.plan import Plan as Plan
+    from gossamer.search.proof import ToleranceNotMet as ToleranceNotMet
     from gossamer.search.run import Settings as Settings
     from gossamer.task import Task as Task
 
@@ -35,6 +36,7 @@ _HOMES = {
     "Result": "gossamer.compress",
     "Settings": "gossamer.search.run",
     "Task": "gossamer.task",
+    "ToleranceNotMet": "gossamer.search.proof",
     "compress": "gossamer.compress",
     "load": "gossamer.compress",
     "resize": "gossamer.graph",

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -247,7 +248,7 @@ def run_methods(options: argparse.Namespace) -> int:
         print(f"{family}\n")
         for name, method in table.items():
             header = (source.getdoc(sys.modules[method.__module__]) or "").split("\n\n")
-            told = [part for part in header if part.startswith(("Paper:", "Source:", "Cost:"))]
+            told = [_sentences(part) for part in header if part.startswith(("Paper:", "Papers:", "Source:", "Cost:"))]
             first, _, rest = header[0].partition(": ")
             same = first.lower().replace(" ", "-") == name
             print(f"  {name}: {rest if same else header[0]}")
@@ -255,6 +256,12 @@ def run_methods(options: argparse.Namespace) -> int:
                 print(f"      {line}")
             print()
     return 0
+
+
+def _sentences(part: str) -> str:
+    """The part up to its last full stop: a formula that its last sentence leads to is the next part."""
+    ends = [stop.end() for stop in re.finditer(r"\.(?=\s|$)", part)]
+    return part[: ends[-1]] if ends else part
 
 
 def run_doctor(options: argparse.Namespace) -> int:

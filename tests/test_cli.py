@@ -542,6 +542,19 @@ def test_methods_says_each_name_once_and_what_it_costs(capsys):
             assert re.search(rf"^  {name}: [^\n]+\n(      [^\n]+\n)*      Cost: ", said, flags=re.MULTILINE), name
 
 
+def test_methods_names_all_papers_in_whole_sentences(capsys):
+    assert main(["methods"]) == 0
+    said = capsys.readouterr().out
+    assert (
+        "  rate-penalty: training on the bits that the file will need, with the grids learned.\n      Papers: D. Oktay"
+        in said
+    )
+    entries = [entry for entry in said.split("\n\n") if entry.startswith("  ")]
+    assert len(entries) > 40
+    for entry in entries:
+        assert entry.rstrip().endswith("."), entry
+
+
 def test_bench_names_files_shortly_and_refuses_one_twice(run, capsys):
     assert main(["bench", str(run / "original.onnx"), str(run / "model.gossamer"), "--rounds", "3"]) == 0
     said = capsys.readouterr().out

@@ -25,7 +25,16 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "gossamer"
 README = ROOT / "README.md"
 PAGES = [
-    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "examples/cifar10/README.md")),
+    *(
+        ROOT / name
+        for name in (
+            "README.md",
+            "CONTRIBUTING.md",
+            "CHANGELOG.md",
+            "examples/cifar10/README.md",
+            "examples/mnist/README.md",
+        )
+    ),
     *sorted((ROOT / "docs").rglob("*.md")),
 ]
 PLACEHOLDER = re.compile(r"\{\{([a-z0-9-]+)\.[^}]*\}\}")

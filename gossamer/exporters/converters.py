@@ -26,8 +26,8 @@ def imported(module: str, package: str, target: str) -> ModuleType:
     except ModuleNotFoundError as error:
         if error.name is not None and module.split(".")[0] == error.name.split(".")[0]:
             raise Refused(
-                f'expected the package {package} for --to {target}, it is not installed; pip install "gossamer-cnn'
-                f'[{target}]"'
+                f"expected the package {package} for --to {target}, it is not installed; pip install -e '.[{target}]' "
+                "in the clone of Gossamer"
             ) from error
         raise Refused(_does_not_load(package, target, error)) from error
     except Exception as error:  # whatever a module does when it is imported

@@ -80,11 +80,11 @@ def doctor() -> list[Finding]:
         _arithmetic("int8 in hardware", _FAST_INT8, flags),
         _asked("torch", "pip install torch", _ask_torch),
         _asked("onnxruntime", "pip install onnxruntime", _ask_onnxruntime),
-        _asked("openvino", 'pip install "gossamer-cnn[openvino]"', _ask_openvino),
+        _asked("openvino", "pip install openvino", _ask_openvino),
         _package("numba", "pip install numba", "decodes files some 50 times faster"),
     ]
     for name in ("torchvision", "timm"):
-        findings.append(_package(name, 'pip install "gossamer-cnn[zoo]"', f"for --model {name}:NAME"))
+        findings.append(_package(name, f"pip install {name}", f"for --model {name}:NAME"))
     return findings
 
 

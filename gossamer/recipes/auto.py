@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """auto: our own recipe. The goal decides what is cut.
 
-bytes          zeros and coarse integer grids, grown together while the network learns the original's outputs:
-               entropy coding turns both into a small file.
-latency, macs  whole channels, since only they make arithmetic faster; then int8, where it is faster.
+bytes          bits: integers are chosen that the coder stores in few bits, first without training, then under a rate
+               penalty while the network learns the original's outputs. Zeros and coarse grids come of it by themselves.
+latency, macs  whole channels, since only they make arithmetic faster; for latency int8 too, where it is faster.
 
 Both climb a ladder (`gossamer.search.ladder`) until the selection split refuses. Limits instead of a tolerance turn the
 question round: `gossamer.recipes.fit`.

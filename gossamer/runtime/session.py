@@ -117,7 +117,7 @@ def openvino_core() -> Any:
     try:
         import openvino
     except ImportError as error:
-        raise ValueError('openvino is not installed; pip install "gossamer-cnn[openvino]"') from error
+        raise ValueError("openvino is not installed; pip install openvino") from error
     return _only_core(openvino)
 
 

@@ -193,4 +193,4 @@ def _ray() -> Any:
     try:
         return importlib.import_module("ray")
     except ImportError as error:
-        raise ValueError('ray is not installed; pip install "gossamer-cnn[ray]"') from error
+        raise ValueError("ray is not installed; pip install -e '.[ray]' in the clone of Gossamer") from error

@@ -14,7 +14,8 @@ from gossamer.exporters.converters import LONGEST, Refused, imported, quiet, tra
 
 def test_a_package_that_is_not_installed():
     with pytest.raises(
-        ValueError, match=r'^expected the package no-such for --to it, .*pip install "gossamer-cnn\[it\]"$'
+        ValueError,
+        match=r"^expected the package no-such for --to it, .*; pip install -e '\.\[it\]' in the clone of Gossamer$",
     ):
         imported("no_such.inside", "no-such", "it")
 

@@ -113,5 +113,5 @@ def test_without_ray_it_is_said_how_to_get_it(monkeypatch):
         raise ModuleNotFoundError(f"No module named '{name}'")
 
     monkeypatch.setattr(module.importlib, "import_module", absent)
-    with pytest.raises(ValueError, match=r'ray is not installed; pip install "gossamer-cnn\[ray\]"'):
+    with pytest.raises(ValueError, match=r"ray is not installed; pip install -e '\.\[ray\]' in the clone"):
         Workers("2", partial(int))
