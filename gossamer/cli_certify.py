@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from gossamer.certify import Certificate, Counts
-    from gossamer.certify.certificate import Evidence
+    from gossamer.certify.sequence import Evidence
     from gossamer.container.file import File
     from gossamer.data.images import Split
     from gossamer.data.preprocess import Preprocess
@@ -239,7 +239,7 @@ def _certified(
     `evidence`: what they say, at the level that this look has. A certificate that still waits for labels is not kept:
     it can only get better.
     """
-    from gossamer.certify import Ledger, certificate_of, default_ledger, level, order_hash
+    from gossamer.certify import Ledger, certificate_of, default_ledger, level, listed, order_hash
 
     tolerance, confidence, payload = options.tolerance / 100, options.confidence / 100, file.payload_sha256
     ledger = Ledger.open(options.ledger or default_ledger())
@@ -249,4 +249,4 @@ def _certified(
     certificate = certificate_of(found, tolerance, confidence, split.sha256, payload, look, measure)
     if final:
         ledger.add(certificate)
-    return certificate
+    return listed([certificate], 0, order)

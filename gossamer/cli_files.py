@@ -132,7 +132,7 @@ def run_decode(options: argparse.Namespace) -> int:
 def run_verify(options: argparse.Namespace) -> int:
     """`gossamer verify`: exit status 1 if anything does not hold, so that it can be a gate in other people's CI."""
     from gossamer import container
-    from gossamer.certify import Certificate, recheck, weaker
+    from gossamer.certify import Certificate, not_recomputed, recheck, weaker
 
     for line in container.verify(options.file):
         print(f"holds: {line}")
@@ -153,6 +153,8 @@ def run_verify(options: argparse.Namespace) -> int:
         sizes = [path.stat().st_size for path in (options.file, options.against)]
         if sizes[0] > sizes[1]:
             problems.append(f"it has {sizes[0]:,} bytes, the other {sizes[1]:,}")
+    for part in not_recomputed(certificate):
+        print(f"not recomputed: {part}")
     for problem in problems:
         print(f"does not hold: {problem}")
     if not problems:

@@ -196,6 +196,21 @@ def test_a_certificate_that_was_polished_does_not_verify(run, tmp_path, capsys):
     assert "does not hold" in capsys.readouterr().out
 
 
+def test_a_guarantee_that_its_candidates_do_not_give_does_not_verify(run, tmp_path, capsys):
+    path = tmp_path / "polished.gossamer"
+    path.write_bytes((run / "model.gossamer").read_bytes())
+    claims = json.loads(json.dumps(dict(container.read(path).claims)))
+    found = claims["certificate"]
+    found["guaranteed"] = (found["bound"] + found["tolerance"]) / 2  # the certificate's own counts allow it
+    container.with_claims(path, claims)
+    assert main(["verify", str(path)]) == 1
+    assert "does not hold: guaranteed is" in capsys.readouterr().out
+    del found["sequence"]
+    container.with_claims(path, claims)
+    assert main(["verify", str(path)]) == 0
+    assert "not recomputed: guaranteed, " in capsys.readouterr().out
+
+
 @pytest.mark.slow
 def test_decoding_in_an_environment_that_has_only_numpy(run, tmp_path):
     """A real environment: no torch, no onnx, no numba; the same bytes come out."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from gossamer.certify import Listed
 from gossamer.report.markup import Html, tag, typeset
 from gossamer.report.plots import interval
 from gossamer.report.record import Report
@@ -106,6 +107,12 @@ def _classes(report: Report) -> list[Html]:
     return [tag("p", typeset(words)), table("The classes that lost most", columns, rows, narrow=True)]
 
 
+def _sequence(value: Any, n: int, bets: bool) -> str:
+    """The candidates tested beside the one delivered, in words, and the hash of their order."""
+    listed = Listed.from_json(value, n, bets)
+    return f"{listed}; order {listed.order[:12]}"
+
+
 def _certificate_numbers(report: Report) -> list[tuple[str, str]]:
     """Everything the certificate holds: what we know in words and units, the rest as it is."""
     found = dict(report.certificate)
@@ -121,6 +128,7 @@ def _certificate_numbers(report: Report) -> list[tuple[str, str]]:
         ("guaranteed", "upper bound of the drop", lambda v: "none" if v is None else points_up(v)),
         ("bound", "upper bound of this candidate alone", lambda v: "none" if v is None else points_up(v)),
         ("p_value", "p-value", lambda v: f"{v:.3g}"),
+        ("sequence", "tested in an order fixed before", lambda v: _sequence(v, found["n"], by_number)),
         ("look", "look at this test split, counting all runs", str),
         ("alpha", "level of this look", lambda v: f"{v:.3g}"),
         ("proven", "proven", lambda v: "yes" if v else "no"),

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """What travels inside the file beside the network: the certificate and what it is about; and how large that can become.
 
-A file that must fit into a limit is measured before its certificate is there. The claims are then taken for as large as
-they can be: every number with all its digits, no two of them alike, and as many differences as there are test images,
-whose length `certify.elias_fano` knows. What remains is the luck of deflate, for which there is a reserve.
+A file that must fit into a limit is measured before its certificate is there, which then is of a single candidate. The
+claims are taken for as large as they can be: every number with all its digits, no two of them alike, and as many
+differences as there are test images, whose length `certify.elias_fano` knows. What remains is the luck of deflate, for
+which there is a reserve.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from gossamer.certify import BETTING, METHOD, Certificate
+from gossamer.certify import BETTING, METHOD, Certificate, Listed
 from gossamer.certify.betting import STEPS
 from gossamer.certify.elias_fano import packed_length
 from gossamer.container.blocks import write_json
@@ -47,7 +48,7 @@ def claims(
 
 
 def most_claims_bytes(run: Run) -> int:
-    """At most so many bytes the claims add to the file of a candidate of this run."""
+    """At most so many bytes the claims add to the file of a candidate of this run that no other is tested beside."""
     task, network = run.task, run.network
     return claims_bound(
         len(task.test),
@@ -92,6 +93,7 @@ def claims_bound(
         measure=measure,
         wager=number(),
         differences=(0,) * n,
+        sequence=Listed(digest(), by_counts=True),
     )
     listed: dict[str, Any] = certificate.to_json() | ({"differences": ""} if by_bets else {})
     network, data, recipe = words

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from gossamer import container
-from gossamer.certify import BETTING, METHOD, Certificate
+from gossamer.certify import BETTING, METHOD, Certificate, Listed
 from gossamer.container.blocks import write_json
 from gossamer.search.claims import claims, claims_bound
 
@@ -38,6 +38,7 @@ def random_certificate(n: int, bets: bool, spread: float, seed: int) -> Certific
         measure="pixel accuracy" if bets else "accuracy",
         wager=number(),
         differences=tuple(sorted(np.ceil(10_000 * drops).astype(int).tolist())) if bets else (),
+        sequence=Listed(f"{draw.randrange(16**64):064x}", by_counts=True),
     )
 
 
@@ -72,7 +73,7 @@ def test_no_certificate_takes_more(n: int, bets: bool, spread: float | None) -> 
 
 def test_little_more_is_kept_free_than_certificates_need() -> None:
     assert max(size_of(random_certificate(5000, False, 0, seed), seed) for seed in range(40)) > bound(5000, False) - 60
-    assert bound(5000, False) < 360
+    assert bound(5000, False) < 420
     assert bound(400, True) < 1000, "where 500 bytes list the differences"
 
 
@@ -82,4 +83,8 @@ def test_the_files_of_results_keep_to_it(folder: Path) -> None:
     said = file.claims
     words = (said["network"], said["data"], said["recipe"])
     most = claims_bound(said["certificate"]["n"], by_bets=False, measure="accuracy", words=words, **said["original"])
-    assert container.parts(file)["certificate and claims"] <= most
+    size = container.parts(file)["certificate and claims"]
+    if others := said["certificate"].get("sequence"):  # in a run within limits there are none
+        alone = {**said, "certificate": {**said["certificate"], "sequence": {"order": others["order"]}}}
+        size -= len(write_json(said, "claims")) - len(write_json(alone, "claims"))
+    assert size <= most
