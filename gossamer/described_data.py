@@ -32,6 +32,7 @@ NAMED_FORMS: dict[str, Callable[[Path], Splits]] = {
     "mnist": mnist.load,
     "emg": emg_myo.load,
 }
+Size = int | tuple[int, int]
 Boxes = Callable[[Path, Preprocess, tuple[str, ...] | None, folder.Progress | None], Splits]
 
 
@@ -51,7 +52,7 @@ class Pixels:
         """What is said, by name."""
         return {name: value for name, value in vars(self).items() if value is not None}
 
-    def preprocess(self, model: str, size: int | tuple[int, int] | None = None) -> Preprocess:
+    def preprocess(self, model: str, size: Size | None = None) -> Preprocess:
         """What is given, completed by what is usual of the preset or the network; `size`: that of the images."""
         usual = self._usual(model)
         chosen = {name: value for name, value in self.given.items() if name != "preset"}
@@ -94,26 +95,41 @@ def load_data(
 
     `overlap`: of tiles, for folders of images with masks. `only`: the classes whose objects are kept, for boxes.
     """
+    splits, preprocess = read_data(
+        data, lambda size: pixels.preprocess(model, size), overlap=overlap, only=only, progress=progress
+    )
+    return replace(splits, notes=(*splits.notes, *pixels.notes(model))), preprocess
+
+
+def read_data(
+    data: str,
+    preprocessed: Callable[[Size | None], Preprocess],
+    *,
+    overlap: int | None,
+    only: Sequence[str] | None,
+    progress: folder.Progress | None,
+) -> tuple[Splits, Preprocess]:
+    """The same, for images that are read as `preprocessed` says; it is told their size where they have one."""
     form = next((form for form in NAMED_FORMS if data.startswith(f"{form}:")), None)
     path = Path(data.removeprefix(f"{form}:"))
     boxes = None if form else _boxes(path)
     tiled = form is None and boxes is None and mask_folders.is_mask_folder(path)
     _check_used({"--overlap": (overlap, tiled), "--only": (only, boxes is not None)}, data)
     if boxes is not None:
-        preprocess = pixels.preprocess(model)
+        preprocess = preprocessed(None)
         splits = boxes(path, preprocess, tuple(only) if only else None, progress)
     elif tiled:
-        preprocess = pixels.preprocess(model)
+        preprocess = preprocessed(None)
         tile = (preprocess.height, preprocess.width)
         splits = mask_folders.load(path, tile, overlap=overlap or 0, channels=preprocess.channels)
     elif (found := NAMED_FORMS[form](path) if form else _in_memory(path)) is not None:
         splits = found
         high, wide, _ = splits.train.images.shape
-        preprocess = pixels.preprocess(model, high if high == wide else (high, wide))
+        preprocess = preprocessed(high if high == wide else (high, wide))
     else:
-        preprocess = pixels.preprocess(model)
+        preprocess = preprocessed(None)
         splits = folder.load(path, preprocess, progress=progress)
-    return replace(splits, notes=(*splits.notes, *pixels.notes(model))), preprocess
+    return splits, preprocess
 
 
 def _boxes(path: Path) -> Boxes | None:
