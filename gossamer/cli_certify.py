@@ -18,14 +18,15 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from gossamer.certify import Certificate, Counts
-    from gossamer.certify.certificate import Evidence
+    from gossamer.certify.sequence import Evidence
     from gossamer.container.file import File
     from gossamer.data.images import Split
     from gossamer.data.preprocess import Preprocess
+    from gossamer.kinds import Quality
     from gossamer.kinds.segmentation import Segmentation
     from gossamer.measure.quality import Answered
 
-SHEET = "labels.csv"
+SHEET, PICTURES = "labels.csv", "disagreements.html"
 
 
 def add_verbs(verbs: Any) -> None:
@@ -84,28 +85,36 @@ def run_certify(options: argparse.Namespace) -> int:
     write_json(options.out / "certificate.json", certificate.to_json())
     print(certificate)
     if open_questions and not certificate.proven:
-        print(f"label the {open_questions:,} images in {options.out / SHEET} and run the same command again")
+        print(
+            f"label the {open_questions:,} images in {options.out / SHEET} and run the same command again; "
+            f"{options.out / PICTURES} shows them"
+        )
     return 0 if certificate.proven else 1
 
 
 def _by_classes(options: argparse.Namespace, file: File) -> tuple[Certificate, int]:
     """The certificate where images have one class each, and how many images still want a label."""
     from gossamer.certify import ACCURACY, Counts
+    from gossamer.report.worst import agreement
 
     split, names = _images(options, file)
     original, compressed = (_answers(options, path, split, file) for path in (options.original, options.compressed))
-    if split.labels is not None:
-        counts, open_questions = Counts.of(original == split.labels, compressed == split.labels), 0
-        print(f"{counts.n:,} images: {counts.b:,} turned wrong, {counts.c:,} right")
-    else:
+    if split.labels is None:
         counts, open_questions = _counts_of_disagreements(options, original, compressed, names, file)
+    else:
+        right = original == split.labels, compressed == split.labels
+        counts, open_questions = Counts.of(*right), 0
+        print(f"{counts.n:,} images: {counts.b:,} turned wrong, {counts.c:,} right")
     certificate = _certified(options, split, file, ACCURACY, lambda alpha: counts, final=not open_questions)
+    print(f"both networks give {100 * (agreement(original, compressed) or 0.0):.2f} % of the images the same class")
+    if split.labels is not None:
+        _tell_parts(certificate, split, file.payload.classes, *right)
     return certificate, open_questions
 
 
 def _by_masks(options: argparse.Namespace, file: File) -> Certificate:
     """The certificate where pixels have classes: by bets, whose wager the selection settles, where there is one."""
-    from gossamer.certify import Differences, by_known_areas, usual_wager
+    from gossamer.certify import Differences, usual_wager
     from gossamer.certify.betting import difference, wager
     from gossamer.data.loose_masks import masked
     from gossamer.kinds.segmentation import Segmentation
@@ -129,9 +138,29 @@ def _by_masks(options: argparse.Namespace, file: File) -> Certificate:
     print(f"{n:,} images: {certificate.b:,} worse, {certificate.c:,} better in {kind.measured}")
     for name, before in original.figures.items():
         print(f"{name}: {100 * before:.2f} % before, {100 * compressed.figures[name]:.2f} % after")
-    if by_area := by_known_areas(difference(original.quality, compressed.quality), test.areas):
-        print(by_area)
+    _tell_parts(certificate, test, file.payload.classes, original.quality, compressed.quality)
     return certificate
+
+
+def _tell_parts(
+    certificate: Certificate, split: Split, classes: tuple[str, ...], original: Quality, compressed: Quality
+) -> None:
+    """What single classes and groups lost, and how far the drop varies where images of a group belong together."""
+    from gossamer.certify import by_known_areas
+    from gossamer.certify.betting import difference
+    from gossamer.report.words import worst_sentence
+    from gossamer.report.worst import by_class, by_group
+
+    for what, rows in (
+        ("class", by_class(split, classes, original, compressed)),
+        ("group", by_group(split, original, compressed)),
+    ):
+        if sentence := worst_sentence(rows, what):
+            print(sentence)
+    if by_area := by_known_areas(difference(original, compressed), split.areas, certificate.alpha):
+        print(by_area)
+        if certificate.proven and by_area.reaches_beyond(certificate.tolerance):
+            print(f"proven only if images were independent; by areas the drop reaches {by_area.reach} points")
 
 
 def _preprocess(file: File) -> Preprocess:
@@ -209,7 +238,8 @@ def _counts_of_disagreements(
     import numpy as np
 
     from gossamer.certify.disagreement import NO_CLASS, UNKNOWN, disagreements, worst_counts
-    from gossamer.data.loose import read_sheet, write_sheet
+    from gossamer.data.loose import label_word, read_sheet, write_sheet
+    from gossamer.report.contact_sheet import Disagreement, write_contact_sheet
 
     sheet, classes = options.out / SHEET, file.payload.classes
     known = read_sheet(sheet, classes) if sheet.exists() else {}
@@ -218,7 +248,10 @@ def _counts_of_disagreements(
             f"expected images of {options.unlabelled} in {sheet}, got '{strange[0]}'; choose another --out"
         )
     differ = disagreements(original, compressed)
-    write_sheet(sheet, [names[index] for index in differ], known, classes)
+    words = {names[index]: (_answer(original[index], classes), _answer(compressed[index], classes)) for index in differ}
+    write_sheet(sheet, words, known, classes)
+    pictures = [Disagreement(name, said[0], said[1], label_word(name, known, classes)) for name, said in words.items()]
+    write_contact_sheet(options.out / PICTURES, options.unlabelled, pictures)
     labels = np.full(len(names), UNKNOWN, np.int64)
     for index, name in enumerate(names):
         if name in known:
@@ -229,6 +262,11 @@ def _counts_of_disagreements(
     print(f"{counts.n:,} images: the networks disagree on {len(differ):,}, {len(differ) - missing:,} of them labelled")
     print(f"{counts.b:,} turned wrong{' or may have' if missing else ''}, {counts.c:,} turned right")
     return counts, missing
+
+
+def _answer(number: int, classes: tuple[str, ...]) -> str:
+    """A network's answer by its class's name."""
+    return classes[number] if 0 <= number < len(classes) else "no answer"
 
 
 def _certified(
@@ -244,7 +282,7 @@ def _certified(
     `evidence`: what they say, at the level that this look has. A certificate that still waits for labels is not kept:
     it can only get better.
     """
-    from gossamer.certify import Ledger, certificate_of, default_ledger, level, order_hash
+    from gossamer.certify import Ledger, certificate_of, default_ledger, level, listed, order_hash
 
     tolerance, confidence, payload = options.tolerance / 100, options.confidence / 100, file.payload_sha256
     ledger = Ledger.open(options.ledger or default_ledger())
@@ -254,4 +292,4 @@ def _certified(
     certificate = certificate_of(found, tolerance, confidence, split.sha256, payload, look, measure)
     if final:
         ledger.add(certificate)
-    return certificate
+    return listed([certificate], 0, order)

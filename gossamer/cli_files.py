@@ -16,6 +16,8 @@ from gossamer import cli_values
 from gossamer.zoo import ZOO
 
 if TYPE_CHECKING:
+    from gossamer.certify import Certificate
+    from gossamer.container.file import File
     from gossamer.graph import Network
 
 
@@ -42,6 +44,16 @@ def add_verbs(verbs: Any) -> None:
         metavar="FILE",
         help="a .gossamer file that this one may replace: no less is promised on the same images, in no more bytes",
     )
+    verify.add_argument(
+        "--data",
+        metavar="DATA",
+        help="what the run was given: both networks are run on its test split again, and must give the same counts",
+    )
+    verify.add_argument("--original", type=Path, metavar="FILE", help="the original of --data: .onnx or .gossamer")
+    verify.add_argument("--overlap", type=cli_values.overlap, metavar="PIXELS", help="of tiles, as the run had it")
+    verify.add_argument("--only", nargs="+", metavar="CLASS", help="of objects with boxes, as the run had it")
+    verify.add_argument("--drop-empty", action="store_true", help="leave out pictures without objects, as the run did")
+    verify.add_argument("--runtime", choices=("onnxruntime", "openvino"), default="onnxruntime")
     verify.set_defaults(run=run_verify)
 
     bench = verbs.add_parser("bench", help="latency of one file, or of two and their ratio, in every runtime here")
@@ -133,15 +145,17 @@ def run_decode(options: argparse.Namespace) -> int:
 def run_verify(options: argparse.Namespace) -> int:
     """`gossamer verify`: exit status 1 if anything does not hold, so that it can be a gate in other people's CI."""
     from gossamer import container
-    from gossamer.certify import Certificate, recheck, weaker
+    from gossamer.certify import ByArea, Certificate, not_recomputed, recheck, weaker
 
+    if (options.data is None) != (options.original is None):
+        raise ValueError("expected --data and --original, or neither, got one of them; both networks are tested")
     for line in container.verify(options.file):
         print(f"holds: {line}")
     file = container.read(options.file)
     claims = file.claims.get("certificate")
     if claims is None:
         print("the file has no certificate")
-        return int(options.against is not None)
+        return int(options.against is not None or options.data is not None)
     certificate = Certificate.from_json(claims)
     problems = recheck(certificate)
     if certificate.payload_sha256 != file.payload_sha256:
@@ -154,11 +168,39 @@ def run_verify(options: argparse.Namespace) -> int:
         sizes = [path.stat().st_size for path in (options.file, options.against)]
         if sizes[0] > sizes[1]:
             problems.append(f"it has {sizes[0]:,} bytes, the other {sizes[1]:,}")
+    if options.data is not None:
+        problems += _tested_again(options, file, certificate)
+    for part in not_recomputed(certificate):
+        print(f"not recomputed: {part}")
     for problem in problems:
         print(f"does not hold: {problem}")
     if not problems:
         print(f"holds: {certificate}")
+        if by_area := ByArea.in_claims(file.claims):
+            print(by_area)
+            if certificate.proven and by_area.reaches_beyond(certificate.tolerance):
+                print(f"proven if images were independent; by areas the drop reaches {by_area.reach} points")
     return 1 if problems else 0
+
+
+def _tested_again(options: argparse.Namespace, file: File, certificate: Certificate) -> list[str]:
+    """What both networks say of the test split otherwise than the certificate; said too where it is the same."""
+    from gossamer.measure.again import differs, split_to_test
+    from gossamer.measure.bench import network_bytes
+    from gossamer.report.live import TerminalWatch
+
+    only = None if options.only is None else tuple(options.only)
+    test, kind = split_to_test(options.data, file, certificate.measure, options.overlap, only, options.drop_empty)
+    with TerminalWatch().bar("testing again") as step:
+
+        def progress(done: int, total: int) -> None:
+            step(done, total, "")
+
+        original = network_bytes(options.original)
+        problems = differs(file, certificate, original, test, kind, options.runtime, progress)
+    if not problems:
+        print(f"holds: both networks, run again on {len(test):,} test images in {options.runtime}, give its counts")
+    return problems
 
 
 def run_bench(options: argparse.Namespace) -> int:

@@ -35,6 +35,7 @@ NAMED_FORMS: dict[str, Callable[[Path], Splits]] = {
     "mnist": mnist.load,
     "emg": emg_myo.load,
 }
+Size = int | tuple[int, int]
 Boxes = Callable[[Path, Preprocess, tuple[str, ...] | None, folder.Progress | None], Splits]
 
 
@@ -54,7 +55,7 @@ class Pixels:
         """What is said, by name."""
         return {name: value for name, value in vars(self).items() if value is not None}
 
-    def preprocess(self, model: str, size: int | tuple[int, int] | None = None) -> Preprocess:
+    def preprocess(self, model: str, size: Size | None = None) -> Preprocess:
         """What is given, completed by what is usual of the preset or the network; `size`: that of the images."""
         usual = self._usual(model)
         chosen = {name: value for name, value in self.given.items() if name != "preset"}
@@ -99,6 +100,27 @@ def load_data(
     `overlap`: of tiles, for folders of images with masks. `only`: the classes whose objects are kept, for boxes;
     `drop_empty` leaves out the pictures on which none is left.
     """
+    splits, preprocess = read_data(
+        data,
+        lambda size: pixels.preprocess(model, size),
+        overlap=overlap,
+        only=only,
+        drop_empty=drop_empty,
+        progress=progress,
+    )
+    return replace(splits, notes=(*splits.notes, *pixels.notes(model))), preprocess
+
+
+def read_data(
+    data: str,
+    preprocessed: Callable[[Size | None], Preprocess],
+    *,
+    overlap: int | None,
+    only: Sequence[str] | None,
+    drop_empty: bool,
+    progress: folder.Progress | None,
+) -> tuple[Splits, Preprocess]:
+    """The same, for images that are read as `preprocessed` says; it is told their size where they have one."""
     form = next((form for form in NAMED_FORMS if data.startswith(f"{form}:")), None)
     path = Path(data.removeprefix(f"{form}:"))
     boxes = None if form else _boxes(path)
@@ -108,21 +130,21 @@ def load_data(
         {"--overlap": (overlap, tiled), "--only": (only, there), "--drop-empty": (drop_empty or None, there)}, data
     )
     if boxes is not None:
-        preprocess = pixels.preprocess(model)
+        preprocess = preprocessed(None)
         splits = boxes(path, preprocess, tuple(only) if only else None, progress)
         splits = _with_objects(splits) if drop_empty else splits
     elif tiled:
-        preprocess = pixels.preprocess(model)
+        preprocess = preprocessed(None)
         tile = (preprocess.height, preprocess.width)
         splits = mask_folders.load(path, tile, overlap=overlap or 0, channels=preprocess.channels)
     elif (found := NAMED_FORMS[form](path) if form else _in_memory(path)) is not None:
         splits = found
         high, wide, _ = splits.train.images.shape
-        preprocess = pixels.preprocess(model, high if high == wide else (high, wide))
+        preprocess = preprocessed(high if high == wide else (high, wide))
     else:
-        preprocess = pixels.preprocess(model)
+        preprocess = preprocessed(None)
         splits = folder.load(path, preprocess, progress=progress)
-    return replace(splits, notes=(*splits.notes, *pixels.notes(model))), preprocess
+    return splits, preprocess
 
 
 def _boxes(path: Path) -> Boxes | None:

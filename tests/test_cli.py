@@ -14,7 +14,9 @@ from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
+from onnx import numpy_helper
 from PIL import Image
 
 import gossamer.estimate
@@ -275,6 +277,64 @@ def test_a_certificate_that_was_polished_does_not_verify(run, tmp_path, capsys):
     container.with_claims(path, claims)
     assert main(["verify", str(path)]) == 1
     assert "does not hold" in capsys.readouterr().out
+
+
+def test_a_guarantee_that_its_candidates_do_not_give_does_not_verify(run, tmp_path, capsys):
+    path = tmp_path / "polished.gossamer"
+    path.write_bytes((run / "model.gossamer").read_bytes())
+    claims = json.loads(json.dumps(dict(container.read(path).claims)))
+    found = claims["certificate"]
+    found["guaranteed"] = (found["bound"] + found["tolerance"]) / 2  # the certificate's own counts allow it
+    container.with_claims(path, claims)
+    assert main(["verify", str(path)]) == 1
+    assert "does not hold: guaranteed is" in capsys.readouterr().out
+    del found["sequence"]
+    container.with_claims(path, claims)
+    assert main(["verify", str(path)]) == 0
+    assert "not recomputed: guaranteed, " in capsys.readouterr().out
+
+
+def test_both_networks_are_tested_again_without_a_new_look(run, trained, tmp_path, capsys):
+    file, ledger = run / "model.gossamer", run.with_name("run.json")
+    before = ledger.read_bytes()
+    again = ["verify", str(file), "--data", str(trained / "data.npz"), "--original", str(run / "original.onnx")]
+    assert main(again) == 0
+    said = capsys.readouterr().out
+    assert "holds: both networks, run again on 600 test images in onnxruntime, give its counts" in said
+    assert ledger.read_bytes() == before
+
+    other = onnx.load(run / "original.onnx")
+    bias = next(tensor for tensor in other.graph.initializer if tensor.name == "fc.bias")
+    bias.CopyFrom(numpy_helper.from_array(np.float32([99, 0, 0, 0]), bias.name))  # it answers one class always
+    onnx.save(other, tmp_path / "other.onnx")
+    assert main([*again[:-1], str(tmp_path / "other.onnx")]) == 1
+    said = capsys.readouterr().out
+    assert "does not hold: the original network has " in said
+    assert "is it the network that was compressed?" in said
+    assert re.search(r"does not hold: c is \d+ in the certificate, but \d+ images turned right in onnxruntime", said)
+
+    with np.load(trained / "data.npz") as arrays:
+        others = dict(arrays)
+    others["test_labels"] = (others["test_labels"] + (np.arange(600) == 0)) % 4
+    np.savez(tmp_path / "data.npz", **others)
+    again[3] = str(tmp_path / "data.npz")
+    assert main(again) == 1
+    assert "does not hold: the test split has the hash " in capsys.readouterr().out
+    assert ledger.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--data", "data.npz"], "expected --data and --original, or neither, got one of them"),
+        (["--original", "original.onnx"], "expected --data and --original, or neither, got one of them"),
+        (["--data", "unlabelled:x", "--original", "original.onnx"], "the original's own answers"),
+    ],
+)
+def test_testing_again_wants_data_with_labels_and_both_networks(words, message, run, capsys):
+    words = [str(run / word) if word == "original.onnx" else word for word in words]
+    assert main(["verify", str(run / "model.gossamer"), *words]) == 1
+    assert message in capsys.readouterr().err
 
 
 @pytest.mark.slow

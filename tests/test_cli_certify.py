@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,8 +20,12 @@ from gossamer import container
 from gossamer.certify import Certificate, Counts, recheck
 from gossamer.certify.disagreement import NO_CLASS, UNKNOWN, disagreements, worst_counts
 from gossamer.cli import main
+from gossamer.data.images import ArrayImages, Split
 from gossamer.data.loose import read_sheet, write_sheet
+from gossamer.data.preprocess import Preprocess
 from gossamer.goal import Goal
+from gossamer.measure.answers import answers
+from gossamer.measure.bench import network_bytes
 from gossamer.runtime.session import open_session
 from gossamer.search.run import Settings
 
@@ -58,9 +63,14 @@ def test_answers_of_other_images_are_refused():
 
 def test_a_sheet_keeps_what_is_known(tmp_path):
     sheet = tmp_path / "labels.csv"
-    write_sheet(sheet, ["a.png", "b, c.png", "d.png"], {"b, c.png": 2, "old.png": None}, CLASSES)
-    assert sheet.read_text() == 'image,label\na.png,\n"b, c.png",cat\nd.png,\nold.png,-\n'
+    answered = {"a.png": ("ant", "bee"), "b, c.png": ("cat", "ant"), "d.png": ("dog", "no answer")}
+    write_sheet(sheet, answered, {"b, c.png": 2, "old.png": None}, CLASSES)
+    assert sheet.read_text() == (
+        'image,label,original,compressed\na.png,,ant,bee\n"b, c.png",cat,cat,ant\nd.png,,dog,no answer\nold.png,-,,\n'
+    )
     assert read_sheet(sheet, CLASSES) == {"b, c.png": 2, "old.png": None}
+    sheet.write_text("image,label\na.png,bee\n")
+    assert read_sheet(sheet, CLASSES) == {"a.png": 1}, "somebody's own sheet has no answers"
 
 
 @pytest.mark.parametrize(
@@ -70,6 +80,7 @@ def test_a_sheet_keeps_what_is_known(tmp_path):
         ("picture,label\n", "expected the columns image,label in .*, got picture,label"),
         ("", "expected the columns image,label in .*, got"),
         ("image,label\na.png,bee\nb.png\n", "expected an image and a label in line 3"),
+        ("image,label,original,compressed\na.png,bee,cat\n", "expected an image and a label in line 2"),
     ],
 )
 def test_a_sheet_that_cannot_be_read_is_said(text, message, tmp_path):
@@ -129,6 +140,10 @@ def test_disagreements_labelled_prove_what_all_labels_prove(pair, tmp_path, caps
     full = written(by_label)
     assert recheck(full) == []
     assert min(full.b, full.c) > 5, "the pair must disagree, or nothing is tested"
+    said = capsys.readouterr().out
+    assert re.search(r"both networks give 9\d\.\d\d % of the images the same class", said)
+    assert "The class that lost most is \u201c" in said
+    assert "by area" not in said
     assert certify(pair, tmp_path / "npz", "--data", str(pair / "data.npz")) == 0
     assert (written(tmp_path / "npz").b, written(tmp_path / "npz").c) == (full.b, full.c)
 
@@ -138,6 +153,11 @@ def test_disagreements_labelled_prove_what_all_labels_prove(pair, tmp_path, caps
     rows = list(csv.DictReader(sheet.read_text().splitlines()))
     assert (nothing.b, nothing.c) == (len(rows), 0)
     assert 0 < len(rows) < full.n / 3
+    assert all(row["original"] != row["compressed"] == "ant" for row in rows), "only the first class has gained"
+    page = (by_difference / "disagreements.html").read_text()
+    assert page.count('<img src="data:image/png;base64,') == len(rows)
+    assert f'<div class="name">{rows[0]["image"]}</div><div>original: {rows[0]["original"]}; compressed: ant<' in page
+    assert f"{len(rows)} pictures on which the two networks disagree, {len(rows)} of them without a label." in page
     assert nothing.bound > full.bound
     truth = {path.stem: path.parent.name for path in (pair / "classes").rglob("*.png")}
     lines = [f"{row['image']},{truth[Path(row['image']).stem]}" for row in rows]
@@ -150,9 +170,29 @@ def test_disagreements_labelled_prove_what_all_labels_prove(pair, tmp_path, caps
     capsys.readouterr()
     sheet.write_text("\n".join(["image,label", *lines]) + "\n")
     assert certify(pair, by_difference, "--unlabelled", str(pair / "loose")) == 0
+    assert "0 of them without a label" in (by_difference / "disagreements.html").read_text()
     done = written(by_difference)
     assert (done.n, done.b, done.c, done.look) == (full.n, full.b, full.c, 1), "labels are no new look"
     assert "Proven: a drop in accuracy below 20 points" in capsys.readouterr().out
+
+
+def test_groups_are_told_and_may_put_the_proof_in_doubt(pair, tmp_path, capsys):
+    """Every image that turned wrong is of one group of three: where groups differ, the drop may be anything."""
+    with np.load(pair / "data.npz") as arrays:
+        given = dict(arrays)
+    split = Split("test", ArrayImages(given["images"]), given["labels"].astype(np.int64))
+    preprocess = Preprocess.from_json(dict(container.read(pair / "model.gossamer").payload.preprocess))
+    before, after = (
+        answers(network_bytes(pair / name), split, preprocess) for name in ("original.onnx", "model.gossamer")
+    )
+    lost = (before == given["labels"]) & (after != given["labels"])
+    groups = np.where(lost, "north", np.where(EVERY % 2, "east", "west"))
+    np.savez(tmp_path / "data.npz", **given, groups=groups)
+    assert certify(pair, tmp_path, "--data", str(tmp_path / "data.npz")) == 0
+    said = capsys.readouterr().out
+    assert f"The group that lost most is \u201cnorth\u201d: -100.00 points on {lost.sum()} images." in said
+    assert "10,000 resamples of 3 areas" in said
+    assert "proven only if images were independent; by areas the drop reaches " in said
 
 
 def test_what_is_not_proven_ends_with_status_1(pair, tmp_path, capsys):

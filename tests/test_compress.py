@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +21,7 @@ import gossamer
 from gossamer import container
 from gossamer.certify import Certificate, Counts, recheck
 from gossamer.goal import Goal
+from gossamer.measure.answers import answers
 from gossamer.measure.quality import qualities
 from gossamer.report.assemble import WORTH_IT
 from gossamer.search.proof import ToleranceNotMet
@@ -53,9 +54,23 @@ def test_the_file_is_smaller_proven_and_what_the_report_says(small_file):
     assert right.mean() == pytest.approx(report.compressed.quality)
     assert report.compressed.first_answer_ms > 0
     assert sum(row.n for row in report.classes) == len(task.test)
+    given = [
+        answers((result.folder / name).read_bytes(), task.test, task.preprocess)
+        for name in ("original.onnx", "model.onnx")
+    ]
+    assert report.agreement == np.mean(given[0] == given[1])
     for side in ("original", "compressed"):
         quality = sum(row.n * getattr(row, side) for row in report.classes) / len(task.test)
         assert quality == pytest.approx(getattr(report, side).quality)
+
+
+def test_the_best_candidate_so_far_is_written_down(small_file):
+    _, result = small_file
+    accepted = [candidate for candidate in result.candidates if candidate.verdict.accepted]
+    best = min(accepted, key=lambda candidate: candidate.sizes.coded)
+    found = json.loads((result.folder / "best.json").read_text())
+    assert result.folder / found["path"] == best.file
+    assert (found["bytes"], found["verdict"]) == (best.file.stat().st_size, asdict(best.verdict))
 
 
 def test_the_delivered_candidate_is_the_last_proven_one(small_file):

@@ -15,6 +15,7 @@ import torch
 from gossamer import container
 from gossamer.certify import BETTING, Certificate, recheck
 from gossamer.cli import main
+from gossamer.container.blocks import write_json
 from gossamer.data.images import ArrayImages, Split
 from gossamer.data.splits import Splits
 from gossamer.described_task import task_from
@@ -201,10 +202,21 @@ def test_the_report_has_figures_areas_and_pictures(task, compressed):
     )
     assert report.by_area.areas == 40
     assert report.by_area.low < result.certificate.observed_drop < report.by_area.high
+    assert report.by_area.low < report.by_area.upper
+    assert container.read(result.folder / "model.gossamer").claims["by_area"] == report.by_area.to_json()
+    assert len(report.groups) == 40
+    assert report.agreement is None
+    worst_area = int(report.groups[0].name)
+    there = task.test.areas == worst_area
+    assert report.groups[0].n == there.sum()
     worst, _, best = report.shown
     before = qualities(task, task.test, (result.folder / "original.onnx").read_bytes())
     changes = qualities(task, task.test, model) - before
     assert worst.compressed - worst.original == pytest.approx(changes.min())
+    assert report.groups[0].drop == pytest.approx(-changes[there].mean())
+    assert report.groups[0].drop == pytest.approx(
+        max(-changes[task.test.areas == each].mean() for each in np.unique(task.test.areas))
+    )
     assert best.compressed - best.original == pytest.approx(changes.max())
     page = (result.folder / "report.html").read_text()
     assert page.count('<img src="data:image/png;base64,') == 15
@@ -223,8 +235,26 @@ def test_the_certificate_takes_no_more_room_than_was_kept_free(task, compressed)
     result = compressed(BYTES)
     said = container.read(result.folder / "model.gossamer").claims
     words = (said["network"], said["data"], said["recipe"])
-    most = claims_bound(400, by_bets=True, measure="IoU", words=words, **said["original"])
-    assert result.report.parts["certificate and claims"] <= most < 1000
+    most = claims_bound(400, by_bets=True, measure="IoU", words=words, areas=True, **said["original"])
+    alone = {**said, "certificate": {**said["certificate"], "sequence": {"order": "0" * 64}}}
+    others = len(write_json(said, "claims")) - len(write_json(alone, "claims"))  # in a run within limits there are none
+    assert result.report.parts["certificate and claims"] - others <= most < 1150
+
+
+def test_both_networks_are_tested_again(folder, compressed, tmp_path, capsys):
+    result = compressed(BYTES)
+    line = f"--data {folder / 'data.npz'} --original {result.folder / 'original.onnx'}".split()
+    assert main(["verify", str(result.folder / "model.gossamer"), *line]) == 0
+    assert "run again on 400 test images in onnxruntime, give its counts" in capsys.readouterr().out
+    path = tmp_path / "other.gossamer"
+    path.write_bytes((result.folder / "model.gossamer").read_bytes())
+    claims = dict(container.read(path).claims)
+    found = Certificate.from_json(claims["certificate"])
+    steps = sorted([found.differences[0] - 5, *found.differences[1:]])
+    container.with_claims(path, claims | {"certificate": replace(found, differences=tuple(steps)).to_json()})
+    assert main(["verify", str(path), *line]) == 1
+    said = capsys.readouterr().out
+    assert "does not hold: the differences are others: 1 of 400, sorted by size, are not those of the cert" in said
 
 
 def test_two_outputs_a_pixel_are_read_as_well(folder, tmp_path):

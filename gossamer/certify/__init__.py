@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The certificate: a promise about the drop in quality, tested on images that nothing was chosen on.
 
-certificate    what is promised and counted, and the check of it
+certificate    what is promised and counted
+sequence       the candidates tested beside it, and the order that was fixed before
+recheck        the check of a certificate with nothing but itself
 exact          the test and its bound
 binomial       its probabilities, with numpy alone
 ledger         several candidates, several runs
@@ -25,9 +27,7 @@ from gossamer.certify.certificate import METHOD as METHOD
 from gossamer.certify.certificate import Certificate as Certificate
 from gossamer.certify.certificate import certificate_of as certificate_of
 from gossamer.certify.certificate import certify as certify
-from gossamer.certify.certificate import is_sha256 as is_sha256
 from gossamer.certify.certificate import level as level
-from gossamer.certify.certificate import recheck as recheck
 from gossamer.certify.certificate import smallest_tolerance as smallest_tolerance
 from gossamer.certify.exact import Counts as Counts
 from gossamer.certify.exact import p_value as p_value
@@ -36,8 +36,14 @@ from gossamer.certify.gate import weaker as weaker
 from gossamer.certify.ledger import Ledger as Ledger
 from gossamer.certify.ledger import default_ledger as default_ledger
 from gossamer.certify.ledger import fixed_sequence as fixed_sequence
-from gossamer.certify.ledger import order_hash as order_hash
+from gossamer.certify.ledger import listed as listed
 from gossamer.certify.planning import provable_drop as provable_drop
 from gossamer.certify.planning import smallest_by_bets as smallest_by_bets
 from gossamer.certify.planning import smallest_provable as smallest_provable
 from gossamer.certify.planning import usual_wager as usual_wager
+from gossamer.certify.recheck import not_recomputed as not_recomputed
+from gossamer.certify.recheck import recheck as recheck
+from gossamer.certify.sequence import Listed as Listed
+from gossamer.certify.sequence import Rival as Rival
+from gossamer.certify.sequence import is_sha256 as is_sha256
+from gossamer.certify.sequence import order_hash as order_hash

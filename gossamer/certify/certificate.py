@@ -10,23 +10,20 @@ retries stay honest however many follow (`ledger` counts them).
 from __future__ import annotations
 
 import math
-import re
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import numpy.typing as npt
 
-from gossamer.certify import elias_fano
-from gossamer.certify.betting import STEPS, Differences
+from gossamer.certify.betting import Differences
 from gossamer.certify.exact import RESOLUTION, Counts, p_value, upper_bound
+from gossamer.certify.sequence import Evidence, Listed, check_digest, pack_steps, unpack_steps
 
 METHOD = "exact unconditional, paired; order: Tango score limit; nuisance: Berger-Boos"
 BETTING = "bets on the mean difference, paired; wager settled before the test"
 ACCURACY = "accuracy"  # what is measured where a certificate by counts does not say it
 OPTIONAL = ("wager", "differences")  # fields that only certificates by bets have
 LONGEST_MEASURE = 40  # characters
-
-Evidence = Counts | Differences
 
 
 def level(confidence: float, look: int = 1) -> float:
@@ -51,6 +48,7 @@ class Certificate:
     have been delivered. `guaranteed` is the bound that stays right although it was chosen among several
     (`ledger.guaranteed`). `proven`, `bound <= tolerance` and `guaranteed <= tolerance` say the same. By bets, b and c
     are images with worse and with better quality, and `wager` and `differences` are what the bound follows from.
+    `sequence` lists the candidates tested beside it, from which `guaranteed` follows; None where nobody listed them.
     """
 
     tolerance: float
@@ -71,6 +69,7 @@ class Certificate:
     measure: str = ACCURACY
     wager: float = 0.0
     differences: tuple[int, ...] = ()
+    sequence: Listed | None = None
 
     @property
     def evidence(self) -> Evidence:
@@ -82,13 +81,15 @@ class Certificate:
     def to_json(self) -> dict[str, Any]:
         """A JSON object with one entry per field, those of bets only where there are any.
 
-        The differences, -1 being 0 and 1 being 20,000, are one text (`elias_fano`). Without `measure` it is accuracy.
+        The differences are one text (`pack_steps`). Without `measure` it is accuracy.
         """
         bets = self.method == BETTING
         left_out = () if bets else (*OPTIONAL, "measure") if self.measure == ACCURACY else OPTIONAL
-        value = {name: entry for name, entry in asdict(self).items() if name not in left_out}
+        value = {name: entry for name, entry in asdict(self).items() if name not in (*left_out, "sequence")}
         if bets:
-            value["differences"] = elias_fano.pack([step + STEPS for step in self.differences], 2 * STEPS)
+            value["differences"] = pack_steps(self.differences)
+        if self.sequence is not None:
+            value["sequence"] = self.sequence.to_json()
         return value
 
     @classmethod
@@ -96,8 +97,8 @@ class Certificate:
         """The inverse of `to_json`; says which field is missing, unknown or of the wrong kind."""
         bets = isinstance(value, dict) and value.get("method") == BETTING
         names = [field.name for field in fields(cls) if bets or field.name not in OPTIONAL]
-        if not bets and isinstance(value, dict) and "measure" not in value:
-            names.remove("measure")
+        lacking = ("sequence",) if bets else ("sequence", "measure")
+        names = [name for name in names if name not in lacking or not isinstance(value, dict) or name in value]
         if not isinstance(value, dict) or sorted(value) != sorted(names):
             got = ", ".join(map(str, value)) if isinstance(value, dict) else repr(value)
             raise ValueError(f"a certificate must be an object with exactly {', '.join(names)}, got {got}")
@@ -107,7 +108,10 @@ class Certificate:
                 continue
             entry = value[field.name]
             if field.name == "differences":
-                read[field.name] = _steps(entry, read["n"])
+                read[field.name] = unpack_steps(entry, read["n"])
+                continue
+            if field.name == "sequence":
+                read[field.name] = Listed.from_json(entry, read["n"], bets)
                 continue
             if field.type == "float" and type(entry) is int:
                 entry = float(entry)
@@ -173,12 +177,11 @@ def certificate_of(
     """
     check_tolerance(tolerance)
     check_measure(measure)
-    for name, digest in (("data_sha256", data_sha256), ("payload_sha256", payload_sha256)):
-        if not is_sha256(digest):
-            raise ValueError(f"{name} must be 64 lower-case hexadecimal digits, got {digest!r}")
+    check_digest("data_sha256", data_sha256)
+    check_digest("payload_sha256", payload_sha256)
     alpha = level(confidence, look)
     bets = evidence if isinstance(evidence, Differences) else None
-    p = p_value(evidence, tolerance, alpha) if isinstance(evidence, Counts) else evidence.p_value(tolerance)
+    p = p_value_of(evidence, tolerance, alpha)
     bound = _bound(evidence, alpha)
     proven = p <= alpha
     # p is taken at the tolerance itself, the bound is rounded up: where the two meet, p decides.
@@ -205,63 +208,13 @@ def certificate_of(
     )
 
 
+def p_value_of(evidence: Evidence, tolerance: float, alpha: float) -> float:
+    """p of H0: the drop is `tolerance` or more; of counts for a test at the level `alpha`."""
+    return p_value(evidence, tolerance, alpha) if isinstance(evidence, Counts) else evidence.p_value(tolerance)
+
+
 def _bound(evidence: Evidence, alpha: float) -> float:
     return evidence.upper_bound(alpha) if isinstance(evidence, Differences) else upper_bound(evidence, alpha)
-
-
-def _steps(entry: Any, n: int) -> tuple[int, ...]:
-    if not isinstance(entry, str):
-        raise ValueError(f"certificate field 'differences' must be a text, got {entry!r:.60}")
-    try:
-        return tuple(number - STEPS for number in elias_fano.unpack(entry, n, 2 * STEPS))
-    except ValueError as error:
-        raise ValueError(f"certificate field 'differences': {error}") from None
-
-
-def recheck(certificate: Certificate) -> list[str]:
-    """Recompute a certificate from its counts; one sentence for each thing that does not agree."""
-    if certificate.method not in (METHOD, BETTING):
-        return [f"method {certificate.method!r} is not known; this version checks {METHOD!r} and {BETTING!r}"]
-    try:
-        again = certificate_of(
-            certificate.evidence,
-            certificate.tolerance,
-            certificate.confidence,
-            certificate.data_sha256,
-            certificate.payload_sha256,
-            certificate.look,
-            certificate.measure,
-        )
-    except ValueError as error:
-        return [str(error)]
-    problems = [
-        f"{name} is {getattr(certificate, name)}, but the differences give {getattr(again, name)}"
-        for name in ("n", "b", "c")
-        if getattr(certificate, name) != getattr(again, name)
-    ]
-    # Libraries of special functions differ in their last digits; the bisection, by its resolution.
-    slack = {"observed_drop": 1e-12, "alpha": 1e-12, "p_value": 1e-7, "bound": 2 * RESOLUTION}
-    for name, allowed in slack.items():
-        claimed, found = getattr(certificate, name), getattr(again, name)
-        if not abs(claimed - found) <= allowed:
-            problems.append(f"{name} is {claimed}, but the counts give {found}")
-    if certificate.proven != again.proven:
-        problems.append(f"proven is {certificate.proven}, but the counts give {again.proven}")
-    # The other candidates' counts are not in the certificate, so only the range of what they allow can be checked.
-    most = certificate.tolerance if again.proven else again.bound
-    if not again.bound - slack["bound"] <= certificate.guaranteed <= most + slack["bound"]:
-        problems.append(
-            f"guaranteed is {certificate.guaranteed}, but the counts allow {again.bound} to {most}, whatever the "
-            f"other candidates gave"
-        )
-    elif certificate.guaranteed < certificate.bound:
-        problems.append(f"guaranteed is {certificate.guaranteed}, less than the bound {certificate.bound}")
-    return problems
-
-
-def is_sha256(digest: str) -> bool:
-    """Whether a string has the form of a hex SHA-256."""
-    return re.fullmatch(r"[0-9a-f]{64}", digest) is not None
 
 
 def _up(fraction: float) -> str:

@@ -19,26 +19,17 @@ studies", Journal of the American Statistical Association 94, 1999, pages 468-48
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from gossamer.certify.certificate import ACCURACY, Certificate, is_sha256
-from gossamer.files import only_writer, read_json, sha256, write_json
+from gossamer.certify.certificate import Certificate
+from gossamer.certify.sequence import NOBODY, Listed, Rival, chained, check_digest
+from gossamer.files import only_writer, read_json, write_json
 
 _VERSION = 1
-
-
-def order_hash(
-    names: Sequence[str], data_sha256: str, tolerance: float, confidence: float, measure: str = ACCURACY
-) -> str:
-    """SHA-256 that commits to the candidates, their order and the promise before the split is opened."""
-    _check_names(names)
-    _check_digest("data_sha256", data_sha256)
-    return sha256(json.dumps([data_sha256, measure, float(tolerance), float(confidence), *names]).encode())
 
 
 def fixed_sequence(
@@ -73,6 +64,24 @@ def guaranteed(certificates: Sequence[Certificate]) -> list[float]:
     return [*(made.tolerance for made in before), last.bound]
 
 
+def listed(
+    certificates: Sequence[Certificate],
+    index: int,
+    order: str,
+    unopened: Sequence[str] = (),
+    *,
+    by_counts: bool = False,
+) -> Certificate:
+    """The delivered of these certificates, with what a reader needs to follow why it was delivered.
+
+    All are in the order of `order` and at its beginning, followed by the payloads that the split was not opened for.
+    """
+    tested = [Rival(made.payload_sha256, made.evidence) for made in certificates]
+    failed = tested[index + 1] if index + 1 < len(tested) else None
+    rest = chained(unopened) if unopened else NOBODY
+    return replace(certificates[index], sequence=Listed(order, tuple(tested[:index]), failed, rest, by_counts))
+
+
 @dataclass(frozen=True)
 class Ledger:
     """The runs that were made on each test split, in a JSON file; processes take turns in changing it.
@@ -96,9 +105,9 @@ class Ledger:
 
     def record(self, data_sha256: str, order: str, payloads: Sequence[str]) -> int:
         """Write down a run before it opens the split; returns its look, the old one for a known run."""
-        _check_digest("order", order)
+        check_digest("order", order)
         for payload in payloads:
-            _check_digest("payload", payload)
+            check_digest("payload", payload)
         with only_writer(self.path):
             return self._record(data_sha256, order, payloads)
 
@@ -159,7 +168,7 @@ class Ledger:
         write_json(self.path, content, f"{self.path.name}.{os.getpid()}.part")
 
     def _runs(self, content: dict[str, Any], data_sha256: str) -> list[dict[str, Any]]:
-        _check_digest("data_sha256", data_sha256)
+        check_digest("data_sha256", data_sha256)
         runs: list[dict[str, Any]] = content["splits"].get(data_sha256, [])
         return runs
 
@@ -190,8 +199,3 @@ def _is_ledger(content: Any) -> bool:
 def _check_names(names: Sequence[str]) -> None:
     if isinstance(names, str) or not names or len(set(names)) != len(names):
         raise ValueError(f"expected at least one candidate, each named once, got {names!r}")
-
-
-def _check_digest(name: str, digest: str) -> None:
-    if not is_sha256(digest):
-        raise ValueError(f"{name} must be 64 lower-case hexadecimal digits, got {digest!r}")

@@ -19,29 +19,34 @@ from gossamer.data.images import Images, Split
 from gossamer.data.splits import SELECTION_SHARE, TRAIN_SHARE, Splits, arrange
 
 
-def arrange_by_area(given: Mapping[str, Split], classes: tuple[str, ...], where: str) -> Splits:
-    """As `splits.arrange`, but what has to be cut is cut between areas; every split needs its `areas`."""
+def arrange_by_area(
+    given: Mapping[str, Split], classes: tuple[str, ...], where: str, called: str = "pictures"
+) -> Splits:
+    """As `splits.arrange`, but what has to be cut is cut between areas; every split that is cut needs its `areas`.
+
+    `called`: what areas are called in the notes.
+    """
     held = [name for name in ("val", "test") if name in given]
     notes: tuple[str, ...] = ()
     if "train" in given and len(held) == 1:
-        selection, test = part_by_area(given[held[0]], 0.5, where)
+        selection, test = part_by_area(given[held[0]], 0.5, where, called)
         given = {"train": given["train"], "val": selection, "test": test}
         notes = (
             f"{where} has one held-out part, '{held[0]}': halved by content hash for selection and test, "
-            f"{_areas(selection)} and {_areas(test)} whole pictures",
+            f"{_areas(selection)} and {_areas(test)} whole {called}",
         )
     elif "train" not in given and "all" in given:
-        train, rest = part_by_area(given["all"], TRAIN_SHARE, where)
-        selection, test = part_by_area(rest, SELECTION_SHARE / (1 - TRAIN_SHARE), where)
+        train, rest = part_by_area(given["all"], TRAIN_SHARE, where, called)
+        selection, test = part_by_area(rest, SELECTION_SHARE / (1 - TRAIN_SHARE), where, called)
         given = {"train": train, "val": selection, "test": test}
         notes = (
-            f"{where} came unsplit: cut by content hash into {_areas(train)} pictures for training, "
+            f"{where} came unsplit: cut by content hash into {_areas(train)} {called} for training, "
             f"{_areas(selection)} for selection, {_areas(test)} for the test",
         )
     return replace(arrange(given, classes, where), notes=notes)
 
 
-def part_by_area(split: Split, share: float, where: str) -> tuple[Split, Split]:
+def part_by_area(split: Split, share: float, where: str, called: str = "pictures") -> tuple[Split, Split]:
     """Cut by content hash of whole areas: about `share` of the areas, at least one, and the rest, at least one."""
     areas = areas_of(split)
     hashes = split.images.hashes()
@@ -51,7 +56,7 @@ def part_by_area(split: Split, share: float, where: str) -> tuple[Split, Split]:
     named = sorted((hashlib.sha256("\n".join(sorted(images)).encode()).hexdigest(), a) for a, images in inside.items())
     if len(named) < 2:
         raise ValueError(
-            f"{where} must be cut between pictures, but '{split.name}' has {len(named)}; give more of them, "
+            f"{where} must be cut between {called}, but '{split.name}' has {len(named)}; give more of them, "
             "or folders train, val and test"
         )
     count = min(max(1, round(share * len(named))), len(named) - 1)

@@ -2,7 +2,8 @@
 """Image arrays in .npz files: plain uint8 arrays, or packed without loss.
 
 Plain: `images` and `labels` (or `x` and `y`), or one pair per split, `train_x` and `train_y`, `x_test` and
-`y_test`, ...; images are uint8 (N, H, W, C), (N, C, H, W) or (N, H, W). `classes` may name the classes.
+`y_test`, ...; images are uint8 (N, H, W, C), (N, C, H, W) or (N, H, W). `classes` may name the classes, and `groups`
+(`train_groups`, `groups_test`, ...) say which images belong together (`groups.py`).
 
 Packed: `webp_00`, `webp_01`, ...: the bytes of lossless WebP pictures, each a column of square images one
 under the other, and `labels` for all of them in order. CIFAR-10 takes 100 MB in this form, not 184 MB.
@@ -21,12 +22,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from gossamer.data.groups import arrange_by_group, check_groups, groups_of, in_groups
 from gossamer.data.images import ArrayImages, Split
-from gossamer.data.splits import Splits, arrange
+from gossamer.data.splits import Splits
 
 Pixels = NDArray[np.uint8]  # (N, H, W, C)
 SPLITS = ("train", "val", "test")
 PAIRS = (("images", "labels"), ("x", "y"))
+GROUPS = "groups"
 
 
 def load(path: Path) -> Splits:
@@ -40,7 +43,7 @@ def load(path: Path) -> Splits:
     classes = names or tuple(map(str, range(count)))
     for split in joined.values():
         check_labels(split, len(classes), str(path))
-    return arrange(joined, classes, str(path))
+    return arrange_by_group(joined, classes, str(path))
 
 
 def parts(path: Path) -> tuple[dict[str, Split], tuple[str, ...]]:
@@ -77,14 +80,16 @@ def _splits(arrays: Mapping[str, NDArray[np.generic]], path: Path) -> dict[str, 
     packed = sorted(name for name in arrays if name.startswith("webp"))
     if packed:
         pixels = np.concatenate([_unpack(arrays[name], f"{path}: {name}") for name in packed])
-        return {"all": _split("all", pixels, arrays.get("labels"), path)}
+        return {"all": _split("all", pixels, arrays.get("labels"), arrays.get(GROUPS), path)}
     found: dict[str, Split] = {}
     for split in ("all", *SPLITS):
         for x, y in PAIRS:
             for of in ("{0}",) if split == "all" else ("{1}_{0}", "{0}_{1}"):
                 if of.format(x, split) in arrays:
                     pixels = _channels_last(arrays[of.format(x, split)], f"{path}: {of.format(x, split)}")
-                    found[split] = _split(split, pixels, arrays.get(of.format(y, split)), path)
+                    named = [GROUPS] if split == "all" else [f"{split}_{GROUPS}", f"{GROUPS}_{split}"]
+                    groups = next((arrays[name] for name in named if name in arrays), None)
+                    found[split] = _split(split, pixels, arrays.get(of.format(y, split)), groups, path)
     if not found:
         raise ValueError(
             f"expected arrays 'images' and 'labels' (or 'train_x', 'train_y', ...) in {path}, "
@@ -137,7 +142,9 @@ def _channels_last(images: NDArray[np.generic], where: str) -> Pixels:
     raise ValueError(f"{where} must be (N, H, W, C), (N, C, H, W) or (N, H, W) with 1 or 3 channels, got {shape}")
 
 
-def _split(name: str, pixels: Pixels, labels: NDArray[np.generic] | None, path: Path) -> Split:
+def _split(
+    name: str, pixels: Pixels, labels: NDArray[np.generic] | None, groups: NDArray[np.generic] | None, path: Path
+) -> Split:
     if labels is None:
         raise ValueError(f"{path} has images for '{name}' but no labels; store them as an integer array beside them")
     if labels.dtype.kind not in "iu" or labels.size != len(labels):
@@ -146,7 +153,8 @@ def _split(name: str, pixels: Pixels, labels: NDArray[np.generic] | None, path: 
         raise ValueError(f"{path} has {len(pixels)} images but {len(labels)} labels for '{name}'")
     if not len(labels):
         raise ValueError(f"{path} has no images for '{name}'")
-    return Split(name, ArrayImages(pixels), labels.reshape(-1).astype(np.int64))
+    split = Split(name, ArrayImages(pixels), labels.reshape(-1).astype(np.int64))
+    return split if groups is None else in_groups(split, check_groups(groups, len(pixels), f"{GROUPS} of {path}"))
 
 
 def check_labels(split: Split, classes: int, where: str) -> None:
@@ -169,4 +177,9 @@ def join(splits: list[Split], name: str) -> Split:
     if len(shapes) > 1:
         raise ValueError(f"images of '{name}' must all have one size, got {sorted(shapes)}; resize them")
     pixels = np.concatenate([split.images.take(np.arange(len(split))) for split in splits])
-    return Split(name, ArrayImages(pixels), np.concatenate([s.labels for s in splits if s.labels is not None]))
+    joined = Split(name, ArrayImages(pixels), np.concatenate([s.labels for s in splits if s.labels is not None]))
+    groups = [groups_of(split) for split in splits]
+    known = [names for names in groups if names is not None]
+    if len(known) not in (0, len(groups)):
+        raise ValueError(f"expected the group of each image of '{name}', or of none, got them from some files alone")
+    return in_groups(joined, [group for names in known for group in names]) if known else joined

@@ -5,7 +5,8 @@
 
 Pictures are decoded by Pillow in threads, resized and centre-cropped to the network's size, and kept as
 uint8 while there is room; the rest is decoded again each time. Without test/, val/ is halved by content
-hash; class folders directly under DIR are cut 80/10/10.
+hash; class folders directly under DIR are cut 80/10/10. DIR/groups.csv may say which pictures belong together
+(`groups.py`).
 """
 
 from __future__ import annotations
@@ -19,9 +20,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from gossamer.data.groups import arrange_by_group, grouped_files, read_sheet
 from gossamer.data.images import Split, content_hash
 from gossamer.data.preprocess import Preprocess
-from gossamer.data.splits import Splits, arrange
+from gossamer.data.splits import Splits
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"}
 SPLITS = {
@@ -115,7 +117,7 @@ def load(
 ) -> Splits:
     """Splits from a tree of pictures; classes are the names of the class folders, sorted."""
     given, classes = parts(folder, preprocess, limit_bytes=limit_bytes, progress=progress)
-    return arrange(given, classes, str(folder))
+    return arrange_by_group(given, classes, str(folder))
 
 
 def parts(
@@ -152,14 +154,11 @@ def parts(
         found[name] = files, labels
     total = sum(len(files) for files, _ in found.values())
     of_part = _in_all(progress, total)
-    given = {
-        name: Split(
-            name,
-            FolderImages(tuple(files), preprocess, limit_bytes * len(files) // total, of_part(name)),
-            np.array(labels, np.int64),
-        )
-        for name, (files, labels) in found.items()
-    }
+    groups = read_sheet(folder)
+    given: dict[str, Split] = {}
+    for name, (files, labels) in found.items():
+        images = FolderImages(tuple(files), preprocess, limit_bytes * len(files) // total, of_part(name))
+        given[name] = grouped_files(Split(name, images, np.array(labels, np.int64)), files, folder, groups)
     return given, classes
 
 

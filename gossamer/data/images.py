@@ -126,6 +126,7 @@ class Split:
 
     `masks`, where pixels have classes: an image of one channel for each image, the class of each pixel in it. `areas`:
     a number for each image, (N,); images of one number (an area, a session, a video) are not independent.
+    `area_names`: what they are called, by number; without names they are their numbers.
     `boxes`, where objects are looked for: those in each image.
     """
 
@@ -135,6 +136,7 @@ class Split:
     masks: Images | None = None
     areas: NDArray[np.int64] | None = None
     boxes: Boxes | None = None
+    area_names: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for what, one, values in (("labels", "label", self.labels), ("areas", "area", self.areas)):
@@ -181,6 +183,7 @@ class Split:
             None if self.masks is None else _chosen(self.masks, chosen),
             None if self.areas is None else self.areas[chosen],
             None if self.boxes is None else self.boxes.choose(chosen),
+            self.area_names,
         )
 
     def renamed(self, name: str) -> Split:

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Images that are no training data: a folder of pictures with or without labels, and the sheet that labels go into.
 
-DIR/<class>/*.jpg      labelled; the folders are classes of the network, by name
+DIR/<class>/*.jpg      labelled; the folders are classes of the network, by name; groups.csv as for training data
 DIR/**/*.jpg           unlabelled
-labels.csv             the columns image and label; an empty label is not known yet, '-' is none of the classes
+labels.csv             the columns image and label; an empty label is not known yet, '-' is none of the classes;
+                       beside them what both networks answer, which is not read back
 """
 
 from __future__ import annotations
@@ -15,14 +16,16 @@ from pathlib import Path
 
 import numpy as np
 
-from gossamer.data import arrays
+from gossamer.data import arrays, groups
 from gossamer.data.folder import SUFFIXES, FolderImages, Progress, folders_in, pictures_in
+from gossamer.data.groups import grouped_files
 from gossamer.data.images import Split
 from gossamer.data.preprocess import Preprocess
 from gossamer.files import write_atomically
 from gossamer.near import meant
 
 COLUMNS = ["image", "label"]
+ANSWERS = ["original", "compressed"]  # beside them, for whoever labels
 NONE_OF_THEM = "-"
 
 
@@ -47,7 +50,8 @@ def labelled(path: Path, preprocess: Preprocess, classes: Sequence[str], progres
         labels += [classes.index(folder.name)] * len(pictures)
     if not files:
         raise ValueError(f"expected pictures in class folders, {path}/<class>/*.jpg, found none")
-    return Split("test", FolderImages(tuple(files), preprocess, progress=progress), np.array(labels, np.int64))
+    split = Split("test", FolderImages(tuple(files), preprocess, progress=progress), np.array(labels, np.int64))
+    return grouped_files(split, files, path, groups.read_sheet(path))
 
 
 def unlabelled(
@@ -67,11 +71,11 @@ def unlabelled(
 def read_sheet(path: Path, classes: Sequence[str]) -> dict[str, int | None]:
     """Class numbers by image from a sheet, only of those that have a label; None where it is none of the classes."""
     rows = list(csv.reader(io.StringIO(path.read_text(encoding="utf-8"))))
-    if not rows or rows[0] != COLUMNS:
+    if not rows or rows[0] not in (COLUMNS, COLUMNS + ANSWERS):
         raise ValueError(f"expected the columns {','.join(COLUMNS)} in {path}, got {','.join(rows[0]) if rows else ''}")
     known: dict[str, int | None] = {}
     for line, row in enumerate(rows[1:], start=2):
-        if len(row) != len(COLUMNS):
+        if len(row) not in (len(COLUMNS), len(COLUMNS + ANSWERS)):
             raise ValueError(f"expected an image and a label in line {line} of {path}, got {len(row)} cells")
         image, label = row[0], row[1].strip()
         if label and label != NONE_OF_THEM and label not in classes:
@@ -84,16 +88,24 @@ def read_sheet(path: Path, classes: Sequence[str]) -> dict[str, int | None]:
     return known
 
 
-def write_sheet(path: Path, images: Sequence[str], known: Mapping[str, int | None], classes: Sequence[str]) -> None:
-    """A sheet of these images; what is known of them, and of others, is kept."""
+def write_sheet(
+    path: Path, answered: Mapping[str, Sequence[str]], known: Mapping[str, int | None], classes: Sequence[str]
+) -> None:
+    """A sheet of these images, with what both networks answer; what is known of them, and of others, is kept."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    for image in dict.fromkeys([*images, *known]):
-        label = known.get(image)
-        word = "" if image not in known else NONE_OF_THEM if label is None else classes[label]
-        writer.writerow([image, word])
+    writer.writerow(COLUMNS + ANSWERS)
+    for image in dict.fromkeys([*answered, *known]):
+        writer.writerow([image, label_word(image, known, classes), *answered.get(image, ("", ""))])
     write_atomically(path, out.getvalue().encode())
+
+
+def label_word(image: str, known: Mapping[str, int | None], classes: Sequence[str]) -> str:
+    """The label of an image as a sheet has it; empty where it is not known."""
+    if image not in known:
+        return ""
+    label = known[image]
+    return NONE_OF_THEM if label is None else classes[label]
 
 
 def _folder(path: Path) -> Path:

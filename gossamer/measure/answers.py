@@ -13,10 +13,8 @@ from numpy.typing import NDArray
 from gossamer.data.images import Split, chunks
 from gossamer.data.preprocess import Preprocess
 from gossamer.kinds import segmentation_quality
-from gossamer.measure.quality import batch_size
+from gossamer.measure.quality import batch_size, class_of
 from gossamer.runtime.session import open_session
-
-NO_ANSWER = -3  # an output that is not a number: never right, and no class
 
 Answers = NDArray[np.int64] | NDArray[np.uint8]
 
@@ -49,4 +47,4 @@ def _classes(outputs: NDArray[np.float32]) -> Answers:
         raise ValueError(
             f"expected a network that gives (N, classes), or (N, classes, H, W), got outputs of shape {outputs.shape}"
         )
-    return np.where(np.isnan(outputs).any(axis=1), NO_ANSWER, outputs.argmax(axis=1)).astype(np.int64)
+    return class_of(outputs)

@@ -28,11 +28,16 @@ WARM_UP, ROUNDS = 1, 3  # processes for each network; those that warm up the dis
 
 @dataclass(frozen=True)
 class ColdStart:
-    """Medians over the processes: milliseconds to the first answer, and peak memory, of which `libraries` before it."""
+    """Medians over the processes: milliseconds to the first answer, and peak memory, of which `libraries` before it.
+
+    `ms_range` and `peak_range`: the least and the most of any process.
+    """
 
     ms: float
     peak_bytes: int | None
     libraries_bytes: int | None
+    ms_range: tuple[float, float]
+    peak_range: tuple[int, int] | None
 
 
 def cold_starts(files: Mapping[str, Path], runtime: str = "onnxruntime", threads: int = 1) -> dict[str, ColdStart]:
@@ -53,13 +58,16 @@ def cold_starts(files: Mapping[str, Path], runtime: str = "onnxruntime", threads
 
 
 def _medians(rows: Sequence[Mapping[str, float | None]]) -> ColdStart:
-    def median(key: str) -> float | None:
-        values = [value for row in rows if (value := row[key]) is not None]
-        return float(np.median(values)) if values else None
+    def of(key: str) -> list[float]:
+        return [value for row in rows if (value := row[key]) is not None]
 
-    peak, libraries = median("peak_bytes"), median("libraries_bytes")
+    ms, peak, libraries = of("ms"), of("peak_bytes"), of("libraries_bytes")
     return ColdStart(
-        median("ms") or 0.0, None if peak is None else int(peak), None if libraries is None else int(libraries)
+        float(np.median(ms)),
+        int(np.median(peak)) if peak else None,
+        int(np.median(libraries)) if libraries else None,
+        (min(ms), max(ms)),
+        (int(min(peak)), int(max(peak))) if peak else None,
     )
 
 

@@ -18,6 +18,7 @@ from gossamer.runtime.session import open_session
 from gossamer.task import Task
 
 BATCH = 100  # images a call, at most: enough to fill the cores
+NO_ANSWER = -3  # an output that is not a number: never right, and no class
 PIXELS = 2**21  # of a call's images: 64 channels as large as an image, as a U-Net has, then take 512 MiB
 
 Progress = Callable[[int, int], None]
@@ -25,10 +26,14 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True, eq=False)
 class Answered:
-    """What the answers to a whole split are worth: the quality of each example, (N,), and figures of all by name."""
+    """What the answers to a whole split are worth: the quality of each example, (N,), and figures of all by name.
+
+    `classes`: where an image has one class, the one that was answered, (N,), or NO_ANSWER.
+    """
 
     quality: Quality
     figures: Mapping[str, float]
+    classes: NDArray[np.int64] | None = None
 
 
 def qualities(task: Task, split: Split, model: bytes, runtime: str = "onnxruntime") -> Quality:
@@ -49,11 +54,19 @@ def answered(
     """As `qualities`, and the figures that the kind has of a whole split, from the same answers."""
     found: list[Any] = []
     evidence: list[Any] = []
+    classes: list[NDArray[np.int64]] = []
     for outputs, targets in outputs_of(kind, preprocess, split, model, runtime, progress):
         quality, beside = kind.judged(outputs, targets)
         found.append(quality)
         evidence += beside
-    return Answered(np.concatenate(found), kind.figures(evidence))
+        if outputs.ndim == 2:
+            classes.append(class_of(outputs))
+    return Answered(np.concatenate(found), kind.figures(evidence), np.concatenate(classes) if classes else None)
+
+
+def class_of(outputs: NDArray[np.float32]) -> NDArray[np.int64]:
+    """The class with the highest output, or NO_ANSWER where one is not a number; (N, classes) -> (N,)"""
+    return np.where(np.isnan(outputs).any(axis=1), NO_ANSWER, outputs.argmax(axis=1)).astype(np.int64)
 
 
 def outputs_of(

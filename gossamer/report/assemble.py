@@ -20,7 +20,6 @@ from gossamer.report.pictures import draw
 from gossamer.report.record import (
     Bytes,
     Candidate,
-    ClassRow,
     Epoch,
     Latency,
     LayerRow,
@@ -33,6 +32,7 @@ from gossamer.report.record import (
     Watched,
 )
 from gossamer.report.units import human_ratio
+from gossamer.report.worst import agreement, by_class, by_group
 from gossamer.runtime.latency import interleaved, thread_counts
 from gossamer.runtime.session import available, open_session, precisions
 from gossamer.runtime.weights import split_weights
@@ -42,7 +42,6 @@ from gossamer.search.candidate import ram_bytes_of
 from gossamer.search.control import dense_control, tuned_epochs
 from gossamer.search.proof import Proof
 from gossamer.search.run import EPOCHS, EVALUATIONS, Run
-from gossamer.task import Task
 
 WORTH_IT = 1.1  # times as small or fast: with less, the report says that nothing was gained
 
@@ -116,8 +115,12 @@ def assemble(run: Run, candidates: Sequence[Finished], proof: Proof, name: str, 
         history=tuple(_history(stages)),
         watched=None if (asked := run.watched_original()) is None else Watched(*asked),
         speed=tuple(SpeedRow(**row) for row in timings["speed"]),
-        classes=tuple(_by_class(task, proof)),
-        by_area=by_known_areas(difference(proof.original.quality, proof.compressed.quality), task.test.areas),
+        classes=tuple(by_class(task.test, task.classes, proof.original.quality, proof.compressed.quality)),
+        groups=tuple(by_group(task.test, proof.original.quality, proof.compressed.quality)),
+        agreement=agreement(proof.original.classes, proof.compressed.classes),
+        by_area=by_known_areas(
+            difference(proof.original.quality, proof.compressed.quality), task.test.areas, proof.certificate.alpha
+        ),
         shown=shown,
         legend=legend,
         epochs_trained=run.counts[EPOCHS],
@@ -136,18 +139,6 @@ def _history(stages: Mapping[str, Any]) -> Iterator[Epoch]:
         for loss, quality in zip(values, qualities, strict=True):
             number += 1
             yield Epoch(number, loss, quality, training)
-
-
-def _by_class(task: Task, proof: Proof) -> Iterator[ClassRow]:
-    """What each class of the test split lost."""
-    labels = task.test.labels
-    if labels is None:
-        return
-    for number, name in enumerate(task.classes):
-        there = labels == number
-        if there.any():
-            before, after = (right[there].mean() for right in (proof.original.quality, proof.compressed.quality))
-            yield ClassRow(name, int(there.sum()), float(before), float(after))
 
 
 def _too_little(run: Run, original: Side, compressed: Side, speedup: float | None) -> str | None:
@@ -191,6 +182,8 @@ def _side(
         latency_ms={runtime: Latency(**row) for runtime, row in latency_ms.items()},
         first_answer_ms=start["ms"],
         peak_memory=start["peak_bytes"],
+        first_answer_range=tuple(start.get("ms_range") or ()),
+        peak_memory_range=tuple(start.get("peak_range") or ()),
         ram_bytes=ram_bytes,
         figures=figures or None,
         second_test=second_test,

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -111,10 +111,27 @@ def _starting_rows(report: Report, row: Callable[..., Row]) -> list[Row]:
     """From the file to the first answer: a .gossamer has to be decoded first."""
     if report.compressed.first_answer_ms is None:
         return []
-    rows = [row("from the file to the first answer", lambda side: side.first_answer_ms, human_ms)]
+    first = row("from the file to the first answer", lambda side: side.first_answer_ms, human_ms)
+    rows = [_ranged(first, report, lambda side: side.first_answer_range, human_ms)]
     if report.compressed.peak_memory is not None:
-        rows.append(row("memory of a process that does that", lambda side: side.peak_memory, human_bytes))
+        memory = row("memory of a process that does that", lambda side: side.peak_memory, human_bytes)
+        rows.append(_ranged(memory, report, lambda side: side.peak_memory_range, human_bytes))
     return rows
+
+
+def _ranged(row: Row, report: Report, read: Callable[[Side], Sequence[float]], show: Callable[[float], str]) -> Row:
+    """The row with the least and the most beside each median; older reports do not say them."""
+
+    def beside(text: str, side: Side | None) -> str:
+        ends = read(side) if side is not None else ()
+        return f"{text} ({show(ends[0])} to {show(ends[1])})" if len(ends) == 2 else text
+
+    return replace(
+        row,
+        original=beside(row.original, report.original),
+        compressed=beside(row.compressed, report.compressed),
+        control=beside(row.control, report.control),
+    )
 
 
 def _latency_rows(report: Report, row: Callable[..., Row]) -> list[Row]:

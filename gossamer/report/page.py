@@ -30,7 +30,7 @@ from gossamer.report.sections import (
 from gossamer.report.style import STYLE
 from gossamer.report.tables import Column, bar, table
 from gossamer.report.units import human_bytes, human_ms, human_ratio
-from gossamer.report.words import cost, gain, promise, runtime_name
+from gossamer.report.words import cost, gain, promise, runtime_name, unless_by_area
 
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 _ONE_LINE = 24  # letters of the headline that fit beside each other in its large size
@@ -95,7 +95,7 @@ def _header(report: Report) -> Html:
     parts = [
         tag("span", typeset(gain(report)), class_="gain long" if len(gain(report)) > _ONE_LINE else "gain"),
         " " + typeset(cost(report)) + "; ",
-        tag("span", promise(report.certificate), class_="verdict"),
+        tag("span", promise(report.certificate) + unless_by_area(report), class_="verdict"),
     ]
     return tag("header", tag("p", what, class_="eyebrow"), tag("h1", *parts))
 

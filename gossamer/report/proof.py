@@ -3,15 +3,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
+from gossamer.certify import Listed
 from gossamer.report.markup import Html, tag, typeset
 from gossamer.report.plots import interval
-from gossamer.report.record import Report
+from gossamer.report.record import ClassRow, Report
 from gossamer.report.sections import plain
 from gossamer.report.tables import Column, table
 from gossamer.report.units import percent, points, points_up, signed_points
-from gossamer.report.words import by_area_sentence, measured, promise
+from gossamer.report.words import beyond_by_area, by_area_sentence, measured, parts_sentences, promise, verdict
 
 CLASSES_SHOWN = 5
 
@@ -21,7 +23,6 @@ def certificate_section(report: Report) -> Html:
     found = report.certificate
     n, level = found["n"], 100 * found["confidence"]
     bound = found["guaranteed"]
-    verdict = "Proven" if found["proven"] else "Not proven"
     sentences = [f"{n:,} test images, on which nothing was chosen, were given to both networks."]
     if "differences" in found:
         sentences.append(
@@ -40,7 +41,12 @@ def certificate_section(report: Report) -> Html:
             f"Of this candidate alone, the counts give {points_up(found['bound'])}; "
             f"because it was chosen among several, only the larger number holds."
         )
-    if found["proven"]:
+    if (reach := beyond_by_area(report)) is not None:
+        meaning = (
+            f"The test takes images for independent. Those of one area are not: drawn by areas, the drop reaches "
+            f"{reach} points at the same level, beyond the tolerance. Believe that, and test on more areas."
+        )
+    elif found["proven"]:
         meaning = (
             f"If the true drop were {points(found['tolerance'])} or more, a test like this one would say "
             f"\u201cproven\u201d at most {100 - level:.3g} times in a hundred."
@@ -67,7 +73,7 @@ def certificate_section(report: Report) -> Html:
     rows = [[label, text] for label, text in _certificate_numbers(report)]
     return tag(
         "div",
-        tag("p", tag("span", verdict, class_="verdict"), f": {promise(found)}."),
+        tag("p", tag("span", verdict(report), class_="verdict"), f": {promise(found)}."),
         tag("figure", picture),
         tag("p", typeset(" ".join(sentences))),
         tag("p", meaning),
@@ -79,31 +85,45 @@ def certificate_section(report: Report) -> Html:
             rows,
             narrow=True,
         ),
-        *_classes(report),
+        *_parts(report),
         class_="proof",
     )
 
 
-def _classes(report: Report) -> list[Html]:
-    """The classes that lost most, in words and as a table; nothing where there is one class or none."""
-    if len(report.classes) < 2:
-        return []
-    worst = sorted(report.classes, key=lambda row: -row.drop)[:CLASSES_SHOWN]
+def _parts(report: Report) -> list[Html]:
+    """Agreement, and the classes and groups that lost most, in words and as tables."""
     changed = (report.certificate.get("b", 0) + report.certificate.get("c", 0)) / report.certificate["n"]
-    words = (
-        f"{percent(changed)} of the test images changed between right and wrong. The class that lost most is "
-        f"\u201c{worst[0].name}\u201d: {signed_points(-worst[0].drop)} points on {worst[0].n:,} images. Of one class "
-        "alone nothing is proven: few images, and the worst of many looks worse than it is."
-    )
-    rows = [
+    said = parts_sentences(report)
+    if len(report.classes) > 1:
+        said.insert(0, f"{percent(changed)} of the test images changed between right and wrong.")
+    if len(report.classes) > 1 or len(report.groups) > 1:
+        said.append(
+            "Of one class or group alone nothing is proven: few images, and the worst of many looks worse than it is."
+        )
+    shown = [tag("p", typeset(" ".join(said)))] if said else []
+    for what, plural, rows in (("class", "classes", report.classes), ("group", "groups", report.groups)):
+        if len(rows) > 1:
+            shown.append(_worst(f"The {plural} that lost most", what, rows))
+    return shown
+
+
+def _worst(title: str, what: str, rows: Sequence[ClassRow]) -> Html:
+    """The parts of the test split that lost most, in a table."""
+    cells = [
         [row.name, f"{row.n:,}", percent(row.original), percent(row.compressed), signed_points(-row.drop)]
-        for row in worst
+        for row in sorted(rows, key=lambda row: -row.drop)[:CLASSES_SHOWN]
     ]
     columns = [
-        Column("class", style="name"),
+        Column(what, style="name"),
         *(Column(name, number=True) for name in ("images", "original", "compressed", "change")),
     ]
-    return [tag("p", typeset(words)), table("The classes that lost most", columns, rows, narrow=True)]
+    return table(title, columns, cells, narrow=True)
+
+
+def _sequence(value: Any, n: int, bets: bool) -> str:
+    """The candidates tested beside the one delivered, in words, and the hash of their order."""
+    listed = Listed.from_json(value, n, bets)
+    return f"{listed}; order {listed.order[:12]}"
 
 
 def _certificate_numbers(report: Report) -> list[tuple[str, str]]:
@@ -121,6 +141,7 @@ def _certificate_numbers(report: Report) -> list[tuple[str, str]]:
         ("guaranteed", "upper bound of the drop", lambda v: "none" if v is None else points_up(v)),
         ("bound", "upper bound of this candidate alone", lambda v: "none" if v is None else points_up(v)),
         ("p_value", "p-value", lambda v: f"{v:.3g}"),
+        ("sequence", "tested in an order fixed before", lambda v: _sequence(v, report.certificate["n"], by_number)),
         ("look", "look at this test split, counting all runs", str),
         ("alpha", "level of this look", lambda v: f"{v:.3g}"),
         ("proven", "proven", lambda v: "yes" if v else "no"),

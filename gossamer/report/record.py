@@ -95,7 +95,8 @@ class Side:
     """One network, measured: the original, the compressed, or the dense control that was tuned as long.
 
     `figures`: numbers of the whole test split by name, fractions, that are no mean over its images.
-    `first_answer_ms`: from its file to its first answer; `peak_memory`: bytes that a process which does that has held.
+    `first_answer_ms`: from its file to its first answer; `peak_memory`: bytes that a process which does that has held;
+    both are medians of some processes, and `first_answer_range` and `peak_memory_range` the least and the most of them.
     `ram_bytes`: the working memory of its activations on a device (`measure.working_memory`), in records since it is.
     `second_test`: on images of other places, where the data have them; nothing is decided or proven there.
     """
@@ -108,6 +109,8 @@ class Side:
     latency_ms: Mapping[str, Latency]
     first_answer_ms: float | None = None
     peak_memory: int | None = None
+    first_answer_range: tuple[float, ...] = ()
+    peak_memory_range: tuple[int, ...] = ()
     ram_bytes: int | None = None
     figures: Mapping[str, float] | None = None
     second_test: SecondTest | None = None
@@ -211,7 +214,7 @@ class SpeedRow:
 
 @dataclass(frozen=True)
 class ClassRow:
-    """One class on the test split: its images, and the share of them that each network gets right."""
+    """One class or group on the test split: its images, and the mean quality of each network on them, fractions."""
 
     name: str
     n: int
@@ -220,7 +223,7 @@ class ClassRow:
 
     @property
     def drop(self) -> float:
-        """What the class lost, a fraction."""
+        """What it lost, a fraction."""
         return self.original - self.compressed
 
 
@@ -278,9 +281,10 @@ class Report:
     `p_value` are understood by the page, whatever else it holds is listed there.
     `candidates` are in the order they were tried, and `chosen` is the name of the delivered one. `parts` are the bytes
     of the coded file by what they are for; they add up to it. `by_area` stands beside the certificate where the areas
-    of the test images are known; `shown` are some of these images, and `legend` says what their colours mean.
-    `epochs_trained`, of each copy where copies train beside each other, and `evaluations`, networks that were asked for
-    their quality on some images, are what the run took beside its time.
+    of the test images are known, and `groups` are the areas that lost most, worst first. `agreement`: the share of
+    test images that both networks give the same class. `shown` are some test images, and `legend` says what their
+    colours mean. `epochs_trained`, of each copy where copies train beside each other, and `evaluations`, networks that
+    were asked for their quality on some images, are what the run took beside its time.
     """
 
     network: str
@@ -309,6 +313,8 @@ class Report:
     parts: Mapping[str, int] | None = None
     classes: tuple[ClassRow, ...] = ()
     by_area: ByArea | None = None
+    groups: tuple[ClassRow, ...] = ()
+    agreement: float | None = None
     shown: tuple[Shown, ...] = ()
     legend: tuple[Swatch, ...] = ()
     epochs_trained: int | None = None

@@ -21,7 +21,7 @@ from gossamer.measure.environment import Finding
 from gossamer.report.comparison import ABSENT, candidate_cells, comparison_rows, test_cell
 from gossamer.report.record import Candidate, Report
 from gossamer.report.units import human_bytes, human_count, human_ms, human_ratio, human_seconds, percent
-from gossamer.report.words import by_area_sentence, certificate_sentence
+from gossamer.report.words import by_area_sentence, certificate_sentence, parts_sentences
 
 if TYPE_CHECKING:
     from gossamer.search.candidate import Candidate as Finished
@@ -51,7 +51,7 @@ def console() -> Console:
 def comparison_table(report: Report) -> Table:
     """Original against compressed (against the dense control, where there is one), the certificate below."""
     title = f"{report.network} on {report.data}, recipe {report.recipe}, minimising {report.minimise}"
-    said = [certificate_sentence(report.certificate), by_area_sentence(report)]
+    said = [certificate_sentence(report), by_area_sentence(report), *parts_sentences(report)]
     table = _table(title, caption=" ".join(sentence for sentence in said if sentence))
     columns = ["original", "compressed", *(["control"] if report.control else []), "change"]
     table.add_column("")

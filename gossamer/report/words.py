@@ -4,12 +4,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from gossamer.certify import ACCURACY
-from gossamer.report.record import Report
-from gossamer.report.units import human_ratio, points, points_up, signed_points
+from gossamer.report.record import ClassRow, Report
+from gossamer.report.units import human_ratio, percent, points, points_up, signed_points
 
 _RUNTIMES = {"onnxruntime": "ONNX Runtime", "openvino": "OpenVINO"}
 
@@ -35,7 +35,7 @@ def headline(report: Report) -> str:
 
     "14.2x smaller at -0.12 points; a drop of 1 point or more in accuracy is excluded at 95 % confidence"
     """
-    return f"{gain(report)} {cost(report)}; {promise(report.certificate)}"
+    return f"{gain(report)} {cost(report)}; {promise(report.certificate)}{unless_by_area(report)}"
 
 
 def gain(report: Report) -> str:
@@ -71,15 +71,64 @@ def promise(certificate: Mapping[str, Any]) -> str:
     return f"{drop} excluded {level}" if certificate["proven"] else f"{drop} not excluded {level}"
 
 
-def certificate_sentence(certificate: Mapping[str, Any]) -> str:
+def beyond_by_area(report: Report) -> str | None:
+    """How far the drop may go by areas, in points, where that is beyond the tolerance that is proven; else None."""
+    found, by_area = report.certificate, report.by_area
+    if not found["proven"] or by_area is None or not by_area.reaches_beyond(found["tolerance"]):
+        return None
+    return by_area.reach
+
+
+def verdict(report: Report) -> str:
+    """Proven or not, and of what only: "Proven if images were independent; by areas the drop reaches 1.20 points"."""
+    if (reach := beyond_by_area(report)) is not None:
+        return f"Proven if images were independent; by areas the drop reaches {reach} points"
+    return "Proven" if report.certificate["proven"] else "Not proven"
+
+
+def unless_by_area(report: Report) -> str:
+    """The same as the end of a sentence that says what is excluded; empty where there is nothing to say."""
+    reach = beyond_by_area(report)
+    return "" if reach is None else f", if images were independent; by areas it reaches {reach} points"
+
+
+def certificate_sentence(report: Report) -> str:
     """The certificate with its numbers, in one sentence."""
-    verdict = "Proven" if certificate["proven"] else "Not proven"
+    certificate = report.certificate
     bound = certificate["guaranteed"]
     limit = "no bound could be given" if bound is None else f"the drop is below {points_up(bound)}"
     return (
-        f"{verdict}: on {certificate['n']:,} test images {promise(certificate)} "
+        f"{verdict(report)}: on {certificate['n']:,} test images {promise(certificate)} "
         f"(observed {points(certificate['observed_drop'])}; {limit})."
     )
+
+
+def agreement_sentence(report: Report) -> str | None:
+    """Where both networks say the same; None where an image has no class, or nobody noted it."""
+    if report.agreement is None:
+        return None
+    return f"Both networks give {percent(report.agreement)} of the test images the same class."
+
+
+def worst_sentence(rows: Sequence[ClassRow], what: str) -> str | None:
+    """The class or the group that lost most, of at least two."""
+    if len(rows) < 2:
+        return None
+    worst = max(rows, key=lambda row: row.drop)
+    return (
+        f"The {what} that lost most is \u201c{worst.name}\u201d: {signed_points(-worst.drop)} points on {worst.n:,} "
+        f"image{'s' * (worst.n != 1)}."
+    )
+
+
+def parts_sentences(report: Report) -> list[str]:
+    """Agreement, the worst class and the worst group, as far as they are known."""
+    said = [
+        agreement_sentence(report),
+        worst_sentence(report.classes, "class"),
+        worst_sentence(report.groups, "group"),
+    ]
+    return [sentence for sentence in said if sentence]
 
 
 def by_area_sentence(report: Report) -> str | None:

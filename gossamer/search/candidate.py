@@ -5,6 +5,7 @@ steps/NN-name/plan.json            what becomes of the original
 steps/NN-name/weights.safetensors  the trained values of the cut network
 steps/NN-name/model.gossamer       the file that would be delivered
 steps/NN-name/measurement.json     what that file measures, written last: with it the candidate is complete
+best.json                          which of them would be delivered if all were proven: what a killed run leaves
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ from gossamer.tuning.checkpoint import load_weights, save_weights
 
 Units = Mapping[str, NDArray[np.float32]]
 CALIBRATION_BATCH = 50
+BEST = "best.json"
 
 
 @dataclass(frozen=True)
@@ -136,6 +138,26 @@ def finished(run: Run) -> list[Candidate]:
     return [candidate for folder in folders if (candidate := Candidate.load(folder)) is not None]
 
 
+def keep_best(run: Run) -> None:
+    """Write down which accepted candidate on disk is the best: its file, its bytes, and what the selection split said.
+
+    It is the one that gains most; within limits, the one of the best quality. Nothing is proven of it yet.
+    """
+    accepted = [candidate for candidate in finished(run) if candidate.verdict.accepted]
+    if not accepted:
+        return
+    if run.goal.fit:
+        best = max(accepted, key=lambda candidate: candidate.quality)
+    else:
+        best = min(accepted, key=lambda candidate: candidate.rank(run.goal.minimise))
+    found = {
+        "path": best.file.relative_to(run.folder).as_posix(),
+        "bytes": best.sizes.coded,
+        "verdict": asdict(best.verdict),
+    }
+    write_json(run.folder / BEST, found)
+
+
 def step_of(run: Run, folder: Path) -> int:
     """The number of the step that a candidate's folder belongs to."""
     return int(folder.relative_to(run.folder / "steps").parts[0].partition("-")[0])
@@ -213,6 +235,7 @@ def finish(
         ram_bytes=ram_bytes,
     )
     candidate.save()
+    keep_best(run)
     run.watch.candidate(candidate.name, asdict(candidate))
     return candidate
 

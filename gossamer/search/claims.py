@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """What travels inside the file beside the network: the certificate and what it is about; and how large that can become.
 
-A file that must fit into a limit is measured before its certificate is there. The claims are then taken for as large as
-they can be: every number with all its digits, no two of them alike, and as many differences as there are test images,
-whose length `certify.elias_fano` knows. What remains is the luck of deflate, for which there is a reserve.
+A file that must fit into a limit is measured before its certificate is there, which then is of a single candidate. The
+claims are taken for as large as they can be: every number with all its digits, no two of them alike, and as many
+differences as there are test images, whose length `certify.elias_fano` knows. What remains is the luck of deflate, for
+which there is a reserve.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from gossamer.certify import BETTING, METHOD, Certificate
+from gossamer.certify import BETTING, METHOD, ByArea, Certificate, Listed
 from gossamer.certify.betting import STEPS
 from gossamer.certify.elias_fano import packed_length
 from gossamer.container.blocks import write_json
@@ -34,9 +35,13 @@ def claims(
     compressed_quality: float,
     fp32_bytes: int,
     macs: int,
+    by_area: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """The claims of a file; qualities are fractions of the test split, bytes and multiply-adds the original's."""
-    return {
+    """The claims of a file; qualities are fractions of the test split, bytes and multiply-adds the original's.
+
+    `by_area`: what is known where images of one area are not independent (`certify.ByArea`).
+    """
+    return ({} if by_area is None else {"by_area": dict(by_area)}) | {
         "certificate": dict(certificate),
         "network": network,
         "data": data,
@@ -47,7 +52,7 @@ def claims(
 
 
 def most_claims_bytes(run: Run) -> int:
-    """At most so many bytes the claims add to the file of a candidate of this run."""
+    """At most so many bytes the claims add to the file of a candidate of this run that no other is tested beside."""
     task, network = run.task, run.network
     return claims_bound(
         len(task.test),
@@ -56,13 +61,21 @@ def most_claims_bytes(run: Run) -> int:
         words=(run.name, task.name, run.recipe),
         fp32_bytes=4 * network.parameters,
         macs=network.macs,
+        areas=task.test.areas is not None,
     )
 
 
 def claims_bound(
-    n: int, *, by_bets: bool, measure: str, words: tuple[str, str, str], fp32_bytes: int, macs: int
+    n: int,
+    *,
+    by_bets: bool,
+    measure: str,
+    words: tuple[str, str, str],
+    fp32_bytes: int,
+    macs: int,
+    areas: bool = False,
 ) -> int:
-    """The same for `n` test images; `words` name the network, the data and the recipe."""
+    """The same for `n` test images, of known `areas` or not; `words` name the network, the data and the recipe."""
     digits = random.Random(0)
 
     def number() -> float:
@@ -92,6 +105,7 @@ def claims_bound(
         measure=measure,
         wager=number(),
         differences=(0,) * n,
+        sequence=Listed(digest(), by_counts=True),
     )
     listed: dict[str, Any] = certificate.to_json() | ({"differences": ""} if by_bets else {})
     network, data, recipe = words
@@ -104,6 +118,7 @@ def claims_bound(
         compressed_quality=number(),
         fp32_bytes=fp32_bytes,
         macs=macs,
+        by_area=ByArea(-number(), number(), n, upper=number()).to_json() if areas else None,
     )
     size = len(write_json({PAYLOAD: payload} | said, "claims"))
     return size + RESERVE + (packed_length(n, 2 * STEPS) if by_bets else 0)

@@ -17,11 +17,12 @@ from gossamer.certify import (
     certificate_of,
     fixed_sequence,
     level,
+    listed,
     order_hash,
     smallest_tolerance,
 )
 from gossamer.certify.betting import difference, wager
-from gossamer.certify.certificate import Evidence
+from gossamer.certify.sequence import Evidence
 from gossamer.files import sha256
 from gossamer.kinds import Quality
 from gossamer.measure.quality import Answered
@@ -81,27 +82,30 @@ def prove(run: Run, candidates: Sequence[Candidate], ledger: Ledger) -> Proof:
             f"the best, '{best.name}', lost {100 * best.verdict.drop:.2f} and is in {best.folder}; "
             "raise --tolerance, or give more --hours and another --out"
         )
-    by_name = {candidate.name: candidate for candidate in accepted}
-    payload = {name: container.read(candidate.file).payload_sha256 for name, candidate in by_name.items()}
-    order = order_hash(list(by_name), task.test.sha256, goal.tolerance, goal.confidence, task.of_kind.measured)
-    look = ledger.record(task.test.sha256, order, list(payload.values()))
+    by_payload: dict[str, Candidate] = {}
+    for candidate in accepted:  # the same network twice is one candidate
+        by_payload.setdefault(container.read(candidate.file).payload_sha256, candidate)
+    payloads, promised = list(by_payload), None if goal.fit else goal.tolerance
+    order = order_hash(payloads, task.test.sha256, promised, goal.confidence, task.of_kind.measured)
+    look = ledger.record(task.test.sha256, order, payloads)
     original = _on_test(run, sha256(run.original_onnx()), run.original_onnx())
 
-    def test(name: str) -> Certificate:
-        evidence = _evidence(run, original.quality, by_name[name], payload[name], level(goal.confidence, look))
+    def test(digest: str) -> Certificate:
+        evidence = _evidence(run, original.quality, by_payload[digest], digest, level(goal.confidence, look))
         tolerance = goal.tolerance
         if goal.fit:
             tolerance = smallest_tolerance(evidence, goal.confidence, look)
-        digest, measure = payload[name], task.of_kind.measured
+        measure = task.of_kind.measured
         return certificate_of(evidence, tolerance, goal.confidence, task.test.sha256, digest, look, measure)
 
-    certificates, delivered = fixed_sequence(list(by_name), test)
-    opened = dict(zip(by_name, certificates, strict=False))
+    certificates, delivered = fixed_sequence(payloads, test)
+    opened = {by_payload[made.payload_sha256].name: made for made in certificates}
     for name, made in opened.items():
         ledger.add(made)
         run.watch.say(f"{name}: {made}")
-    index = list(by_name).index(delivered) if delivered else 0
-    chosen = accepted[index]
+    index = payloads.index(delivered) if delivered else 0
+    chosen = by_payload[payloads[index]]
+    certificate = listed(certificates, index, order, payloads[len(certificates) :], by_counts=bool(goal.fit))
     if delivered is None and chosen.verdict.provable:
         run.note("not even the most careful candidate is proven on the test split: the certificate says 'not proven'")
     elif delivered is None:
@@ -109,8 +113,8 @@ def prove(run: Run, candidates: Sequence[Candidate], ledger: Ledger) -> Proof:
             f"{len(task.test):,} test images cannot prove {100 * goal.tolerance:g} points: the drop on the selection "
             "split has decided what is delivered, and the certificate says 'not proven'"
         )
-    compressed = _on_test(run, payload[chosen.name], chosen.onnx())
-    return Proof(chosen, certificates[index], opened, original, compressed)
+    compressed = _on_test(run, payloads[index], chosen.onnx())
+    return Proof(chosen, certificate, opened, original, compressed)
 
 
 def _evidence(run: Run, original: Quality, candidate: Candidate, digest: str, alpha: float) -> Evidence:

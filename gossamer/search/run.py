@@ -261,14 +261,22 @@ class Run:
             self.count(EVALUATIONS)
             right = found.quality.dtype == np.bool_
             quality = np.packbits(found.quality.astype(np.bool_)).tobytes().hex() if right else found.quality.tolist()
-            return {"quality": quality, "figures": dict(found.figures)} if found.figures else quality
+            if not found.figures and found.classes is None:
+                return quality
+            classes = None if found.classes is None else found.classes.astype("<i4").tobytes().hex()
+            return {"quality": quality, "figures": dict(found.figures), "classes": classes}
 
         stored = self.stage(stage, compute)
-        quality, figures = (stored["quality"], stored["figures"]) if isinstance(stored, dict) else (stored, {})
+        if not isinstance(stored, dict):
+            stored = {"quality": stored, "figures": {}}
+        quality, figures, packed_classes = stored["quality"], stored["figures"], stored.get("classes")
+        classes = None
+        if packed_classes is not None:
+            classes = np.frombuffer(bytes.fromhex(packed_classes), "<i4").astype(np.int64)
         if isinstance(quality, list):
-            return Answered(np.array(quality, np.float64), figures)
+            return Answered(np.array(quality, np.float64), figures, classes)
         packed = np.frombuffer(bytes.fromhex(quality), np.uint8)
-        return Answered(np.unpackbits(packed, count=len(split)).astype(np.bool_), figures)
+        return Answered(np.unpackbits(packed, count=len(split)).astype(np.bool_), figures, classes)
 
     # -- work on candidates ---------------------------------------------------------------------------------
 

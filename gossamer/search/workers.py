@@ -26,6 +26,7 @@ from typing import Any, Protocol, runtime_checkable
 from gossamer.files import write_atomically
 from gossamer.goal import Goal
 from gossamer.graph import trace
+from gossamer.search.candidate import BEST, keep_best
 from gossamer.search.claim import identity
 from gossamer.search.run import Run, Settings
 from gossamer.search.watch import Watch
@@ -34,7 +35,7 @@ from gossamer.tuning.processes import launched
 
 Key = tuple[int, ...]
 Files = dict[str, bytes]
-OWN = ("run.json", "seconds.json", "counts.json", "notes.json")  # what a run says of itself stays where it is
+OWN = ("run.json", "seconds.json", "counts.json", "notes.json", BEST)  # what a run says of itself stays where it is
 LAST = "measurement.json"  # with it a candidate is complete
 ATTEMPTS = 3  # more, at a trial whose worker dies
 SECONDS_BETWEEN_LOOKS = 1.0
@@ -154,6 +155,7 @@ class Workers:
                 f"({type(error).__name__}); the same command goes on from here"
             ) from error
         _write(run.folder, files)
+        keep_best(run)
         for note in notes:
             if note not in run.notes:
                 run.note(note)

@@ -59,6 +59,29 @@ def test_it_reads_as_a_sentence() -> None:
     assert "resamples of 1 area; with" in str(drop_by_area([0.1, 0.2], [7, 7]))
 
 
+def test_the_one_sided_end_is_at_the_level_of_the_certificate() -> None:
+    rng = np.random.default_rng(0)
+    areas = np.repeat(np.arange(50), 8)
+    drops = rng.normal(0.01, 0.02, 50)[areas]
+    found = [drop_by_area(drops, areas, alpha) for alpha in (0.025, 0.3, 0.001)]
+    assert found[0].upper == pytest.approx(found[0].high)
+    assert found[1].upper < found[0].upper < found[2].upper
+    assert found[0].reaches_beyond(found[0].upper - 1e-9)
+    assert not found[0].reaches_beyond(found[0].upper)
+    assert drop_by_area(drops, areas).upper is None
+    assert not drop_by_area(drops, areas).reaches_beyond(-1.0), "of reports from before it was told nothing is said"
+    assert ByArea(0.0, 0.0, 9, upper=0.010000001).reach == "1.01", "never shown smaller than it is"
+
+
+def test_claims_of_areas_are_read_back() -> None:
+    found = drop_by_area([0.1, 0.2, 0.3], [4, 5, 5], 0.03)
+    assert ByArea.in_claims({"by_area": found.to_json()}) == found
+    assert ByArea.in_claims({}) is None
+    for wrong in ({}, [], {**found.to_json(), "upper": "0"}, {**found.to_json(), "more": 1}, {"low": 0.0}):
+        with pytest.raises(ValueError, match="expected low, high, areas, resamples, share and upper of by_area"):
+            ByArea.in_claims({"by_area": wrong})
+
+
 def test_areas_of_one_image_each_say_nothing_new() -> None:
     assert by_known_areas([0.1, 0.2, 0.3], None) is None
     assert by_known_areas([0.1, 0.2, 0.3], [4, 5, 6]) is None

@@ -17,7 +17,8 @@ import numpy as np
 import pytest
 
 from gossamer.certify import METHOD, Certificate, Counts, level, p_value
-from gossamer.certify.ledger import Ledger, fixed_sequence, order_hash
+from gossamer.certify.ledger import Ledger, fixed_sequence
+from gossamer.certify.sequence import order_hash
 
 ROOT = Path(__file__).resolve().parents[2]
 DATA, OTHER_DATA = "d" * 64, "e" * 64
@@ -68,7 +69,9 @@ def test_a_planted_drop_is_proven_as_often_as_the_level_allows() -> None:
 
 def test_five_retries_through_the_ledger_stay_honest(tmp_path: Path) -> None:
     ledger = Ledger.open(tmp_path / "ledger.json")
-    looks = [ledger.record(DATA, order_hash([name], DATA, TOLERANCE, 0.95), [name * 64]) for name in "abcde"]
+    looks = [
+        ledger.record(DATA, order_hash([name * 64], DATA, TOLERANCE, 0.95, "accuracy"), [name * 64]) for name in "abcde"
+    ]
     assert looks == [1, 2, 3, 4, 5]
     source = draws(TOLERANCE, seed=2)
     honest = naive = 0
@@ -119,23 +122,25 @@ def test_candidates_must_be_distinct_names(names: list[str]) -> None:
     with pytest.raises(ValueError, match=r"expected at least one candidate, each named once, got"):
         fixed_sequence(names, lambda _: issued(Counts(N, 0, 0)))
     with pytest.raises(ValueError, match=r"expected at least one candidate, each named once, got"):
-        order_hash(names, DATA, TOLERANCE, 0.95)
+        order_hash(names, DATA, TOLERANCE, 0.95, "accuracy")
 
 
 def test_the_order_hash_commits_to_order_split_and_promise() -> None:
     hashes = {
-        order_hash(["x", "y"], DATA, 0.01, 0.95),
-        order_hash(["y", "x"], DATA, 0.01, 0.95),
-        order_hash(["xy"], DATA, 0.01, 0.95),
-        order_hash(["x", "y"], OTHER_DATA, 0.01, 0.95),
-        order_hash(["x", "y"], DATA, 0.02, 0.95),
-        order_hash(["x", "y"], DATA, 0.01, 0.99),
-        order_hash(["x", "y"], DATA, 0.01, 0.95, "IoU"),
-        order_hash(["x", "y"], DATA, 0.01, 0.95, "Dice"),
+        order_hash([A, B], DATA, 0.01, 0.95, "accuracy"),
+        order_hash([B, A], DATA, 0.01, 0.95, "accuracy"),
+        order_hash([A], DATA, 0.01, 0.95, "accuracy"),
+        order_hash([A, B, C], DATA, 0.01, 0.95, "accuracy"),
+        order_hash([A, B], OTHER_DATA, 0.01, 0.95, "accuracy"),
+        order_hash([A, B], DATA, 0.02, 0.95, "accuracy"),
+        order_hash([A, B], DATA, None, 0.95, "accuracy"),
+        order_hash([A, B], DATA, 0.01, 0.99, "accuracy"),
+        order_hash([A, B], DATA, 0.01, 0.95, "IoU"),
+        order_hash([A, B], DATA, 0.01, 0.95, "Dice"),
     }
-    assert len(hashes) == 8
+    assert len(hashes) == 10
     assert all(len(digest) == 64 for digest in hashes)
-    assert order_hash(("x", "y"), DATA, 0.01, 0.95) in hashes
+    assert order_hash((A, B), DATA, 0.01, 0.95, "accuracy") in hashes
 
 
 def test_runs_are_counted_per_split_and_survive_reopening(tmp_path: Path) -> None:
@@ -222,7 +227,7 @@ def test_names_that_are_no_hashes_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"payload must be 64 lower-case hexadecimal digits, got 'x'"):
         ledger.record(DATA, A, ["x"])
     with pytest.raises(ValueError, match=r"data_sha256 must be 64 lower-case hexadecimal digits, got 'x'"):
-        order_hash(["y"], "x", TOLERANCE, 0.95)
+        order_hash([A], "x", TOLERANCE, 0.95, "accuracy")
     assert not ledger.path.exists()
 
 

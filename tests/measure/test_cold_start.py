@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from gossamer import container
-from gossamer.measure.cold_start import cold_starts
+from gossamer.measure.cold_start import _medians, cold_starts
 
 FILE = Path(__file__).resolve().parents[2] / "results" / "demo-bytes" / "model.gossamer"
 
@@ -25,6 +25,15 @@ def test_a_coded_file_takes_its_decoding_longer(decoded):
     assert found["coded"].ms > found["plain"].ms > 0
     for start in found.values():
         assert start.peak_bytes is None or start.peak_bytes > start.libraries_bytes > 2**20
+        assert start.ms_range == (start.ms, start.ms), "here of one process"
+
+
+def test_the_least_and_the_most_stand_beside_the_median():
+    rows = [{"ms": ms, "peak_bytes": peak, "libraries_bytes": 5} for ms, peak in ((30, 7), (10, 9), (14, 8))]
+    found = _medians(rows)
+    assert (found.ms, found.ms_range, found.peak_bytes, found.peak_range) == (14, (10, 30), 8, (7, 9))
+    unknown = _medians([{**row, "peak_bytes": None} for row in rows])
+    assert (unknown.peak_bytes, unknown.peak_range) == (None, None)
 
 
 def test_a_file_that_does_not_run_is_said(tmp_path):

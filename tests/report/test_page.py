@@ -14,7 +14,7 @@ import pytest
 
 from gossamer.report.markup import Html, join, tag
 from gossamer.report.page import page, write_page
-from gossamer.report.record import Report
+from gossamer.report.record import ClassRow, Report
 
 REPORTS = ["full", "fast", "minimal", "hostile", "masks"]
 VOID = {"meta", "link", "img"}
@@ -207,6 +207,33 @@ def test_the_class_that_lost_most_is_named(full: Report, minimal: Report) -> Non
     assert "The class that lost most is \u201ccat\u201d: \u22122.30 points on 500 images" in text
     assert "3.92 % of the test images changed between right and wrong" in text
     assert "The class that lost most" not in Parsed(page(minimal)).text
+
+
+def test_the_groups_that_lost_most_have_a_table_of_their_own(full: Report, masks: Report) -> None:
+    groups = tuple(ClassRow(f"clinic {i}", 20 + i, 0.9, 0.9 - 0.01 * i) for i in range(8))
+    text = Parsed(page(replace(full, groups=groups, agreement=0.9634))).text.replace("\u00a0", " ")
+    assert "The group that lost most is \u201cclinic 7\u201d: \u22127.00 points on 27 images" in text
+    assert "Both networks give 96.34 % of the test images the same class." in text
+    assert "clinic 3" in text
+    assert "clinic 2" not in text, "five of them"
+    assert "Of one class or group alone nothing is proven" in text
+    assert "The group that lost most" not in Parsed(page(masks)).text
+
+
+def test_what_is_proven_of_independent_images_only_is_no_plain_proof(masks: Report) -> None:
+    assert masks.by_area is not None
+    beyond = replace(masks, by_area=replace(masks.by_area, upper=0.0234))
+    text = Parsed(page(beyond)).text.replace("\u00a0", " ")
+    assert "if images were independent; by areas it reaches 2.34 points" in text
+    assert "Proven if images were independent; by areas the drop reaches 2.34 points" in text
+    assert "beyond the tolerance. Believe that, and test on more areas." in text
+    assert "if images were independent" not in Parsed(page(masks)).text
+
+
+def test_the_candidates_tested_beside_it_are_counted(full: Report) -> None:
+    sequence = {"order": "ab" * 32, "before": [["1" * 64, 1, 0], ["2" * 64, 2, 0]], "failed": ["3" * 64, 90, 0]}
+    text = Parsed(page(replace(full, certificate={**full.certificate, "sequence": sequence}))).text
+    assert "2 before it, all proven; the next failed; order abababababab" in text.replace("\u00a0", " ")
 
 
 def test_an_approximate_method_is_called_so(minimal: Report, full: Report) -> None:

@@ -9,14 +9,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gossamer.report.comparison import comparison_rows
-from gossamer.report.record import Report
+from gossamer.report.record import ClassRow, Report, Side
 from gossamer.report.units import human_bytes, human_seconds, points, points_up
 from gossamer.report.words import (
     certificate_sentence,
     fastest_dense,
     headline,
+    parts_sentences,
     reference_runtime,
     runtime_name,
+    worst_sentence,
 )
 
 
@@ -85,15 +87,59 @@ def test_fastest_dense_float_counts_bf16_but_not_int8(full: Report) -> None:
     assert (last.original, last.compressed, last.change) == ("1.12 ms", "0.894 ms", "1.25x")
 
 
+def test_starts_are_shown_with_their_spread(full: Report) -> None:
+    def timed(side: Side, ms: float, *ends: float) -> Side:
+        memory = tuple(round(1e6 * end) for end in ends)
+        return replace(
+            side, first_answer_ms=ms, peak_memory=90_000_000, first_answer_range=ends, peak_memory_range=memory
+        )
+
+    report = replace(full, original=timed(full.original, 20.0, 18.0, 31.0), compressed=timed(full.compressed, 25.0))
+    first, memory = comparison_rows(report)[-2:]
+    assert (first.original, first.compressed) == ("20.0 ms (18.0 ms to 31.0 ms)", "25.0 ms")
+    assert memory.original.startswith("90.0 MB (18.0 MB to 31.0 MB)")
+    assert first.change == "0.80x"
+
+
 def test_certificate_in_one_sentence(full: Report, minimal: Report) -> None:
-    assert certificate_sentence(full.certificate) == (
+    assert certificate_sentence(full) == (
         "Proven: on 5,000 test images a drop of 1 point or more in accuracy is excluded at 95 % confidence "
         "(observed 0.12 points; the drop is below 0.642 points)."
     )
     chosen = {**full.certificate, "guaranteed": 0.01}  # a bolder candidate failed: its own bound holds no longer
-    assert certificate_sentence(chosen).endswith("(observed 0.12 points; the drop is below 1 point).")
-    assert "not excluded" in certificate_sentence(minimal.certificate)
-    assert certificate_sentence(minimal.certificate).endswith("(observed -0.04 points; no bound could be given).")
+    assert certificate_sentence(replace(full, certificate=chosen)).endswith(
+        "(observed 0.12 points; the drop is below 1 point)."
+    )
+    assert "not excluded" in certificate_sentence(minimal)
+    assert certificate_sentence(minimal).endswith("(observed -0.04 points; no bound could be given).")
+
+
+def test_what_is_proven_of_independent_images_only_says_so(masks: Report) -> None:
+    """Where whole areas drawn again reach beyond the tolerance, no text says that it is proven and nothing else."""
+    beyond = replace(masks, by_area=replace(masks.by_area, upper=0.02001))
+    assert certificate_sentence(beyond).startswith(
+        "Proven if images were independent; by areas the drop reaches 2.01 points: on 400 test images"
+    )
+    assert headline(beyond).endswith(
+        "is excluded at 95 % confidence, if images were independent; by areas it reaches 2.01 points"
+    )
+    for upper in (None, 0.02):
+        within = replace(masks, by_area=replace(masks.by_area, upper=upper))
+        assert certificate_sentence(within).startswith("Proven: on 400")
+        assert headline(within).endswith("is excluded at 95 % confidence")
+    failed = replace(beyond, certificate={**beyond.certificate, "proven": False})
+    assert certificate_sentence(failed).startswith("Not proven: ")
+
+
+def test_agreement_and_the_parts_that_lost_most(full: Report) -> None:
+    groups = (ClassRow("clinic a", 40, 0.9, 0.85), ClassRow("clinic b", 1, 0.9, 0.95))
+    assert parts_sentences(replace(full, agreement=0.9712, groups=groups)) == [
+        "Both networks give 97.12 % of the test images the same class.",
+        "The class that lost most is \u201ccat\u201d: -2.30 points on 500 images.",
+        "The group that lost most is \u201cclinic a\u201d: -5.00 points on 40 images.",
+    ]
+    assert parts_sentences(replace(full, classes=full.classes[:1], groups=())) == []
+    assert worst_sentence([replace(groups[1], compressed=0.1), groups[0]], "group").endswith("points on 1 image.")
 
 
 def test_the_coded_file_is_judged_against_fp32(full: Report) -> None:

@@ -29,10 +29,11 @@ def made(make_task, tmp_path):
     [
         Answered(RIGHT, {}),
         Answered(RIGHT, {"AP": 0.5}),
+        Answered(RIGHT, {}, np.arange(600) % 7 - 3),
         Answered(np.linspace(0, 1, 600), {}),
         Answered(np.linspace(0, 1, 600), {"IoU of all pixels": 0.25, "Dice of all pixels": 0.4}),
     ],
-    ids=["right", "right and figures", "numbers", "numbers and figures"],
+    ids=["right", "right and figures", "right and classes", "numbers", "numbers and figures"],
 )
 def test_it_is_read_back_as_it_was_and_asked_once(found, made, monkeypatch):
     asked = []
@@ -47,6 +48,9 @@ def test_it_is_read_back_as_it_was_and_asked_once(found, made, monkeypatch):
         assert again.quality.dtype == found.quality.dtype
         np.testing.assert_array_equal(again.quality, found.quality)
         assert again.figures == found.figures
+        assert (again.classes is None) == (found.classes is None)
+        if found.classes is not None:
+            np.testing.assert_array_equal(again.classes, found.classes)
     np.testing.assert_array_equal(made.quality_on("test of x", made.task.test, lambda: b""), found.quality)
     assert asked == [1]
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from gossamer import container
-from gossamer.certify import BETTING, METHOD, Certificate
+from gossamer.certify import BETTING, METHOD, ByArea, Certificate, Listed
 from gossamer.container.blocks import write_json
 from gossamer.search.claims import claims, claims_bound
 
@@ -38,11 +38,13 @@ def random_certificate(n: int, bets: bool, spread: float, seed: int) -> Certific
         measure="pixel accuracy" if bets else "accuracy",
         wager=number(),
         differences=tuple(sorted(np.ceil(10_000 * drops).astype(int).tolist())) if bets else (),
+        sequence=Listed(f"{draw.randrange(16**64):064x}", by_counts=True),
     )
 
 
-def size_of(certificate: Certificate, seed: int) -> int:
+def size_of(certificate: Certificate, seed: int, areas: int = 0) -> int:
     draw = random.Random(seed)
+    by_area = ByArea(-draw.random(), draw.random(), areas, upper=draw.random())
     said = claims(
         certificate.to_json(),
         network=WORDS[0],
@@ -52,13 +54,15 @@ def size_of(certificate: Certificate, seed: int) -> int:
         compressed_quality=draw.random(),
         fp32_bytes=31_083_408,
         macs=40_813_184_000,
+        by_area=by_area.to_json() if areas else None,
     )
     return len(write_json({"payload_sha256": certificate.payload_sha256} | said, "claims"))
 
 
-def bound(n: int, bets: bool) -> int:
+def bound(n: int, bets: bool, areas: bool = False) -> int:
     measure = "pixel accuracy" if bets else "accuracy"
-    return claims_bound(n, by_bets=bets, measure=measure, words=WORDS, fp32_bytes=31_083_408, macs=40_813_184_000)
+    sizes = {"fp32_bytes": 31_083_408, "macs": 40_813_184_000}
+    return claims_bound(n, by_bets=bets, measure=measure, words=WORDS, areas=areas, **sizes)
 
 
 @pytest.mark.parametrize("bets", [False, True], ids=["counts", "bets"])
@@ -68,11 +72,13 @@ def test_no_certificate_takes_more(n: int, bets: bool, spread: float | None) -> 
     seeds = range(40 if n <= 400 else 5)
     largest = max(size_of(random_certificate(n, bets, spread, seed), seed) for seed in seeds)
     assert largest <= bound(n, bets)
+    with_areas = max(size_of(random_certificate(n, bets, spread, seed), seed, areas=n) for seed in seeds)
+    assert largest < with_areas <= bound(n, bets, areas=True) < bound(n, bets) + 140
 
 
 def test_little_more_is_kept_free_than_certificates_need() -> None:
     assert max(size_of(random_certificate(5000, False, 0, seed), seed) for seed in range(40)) > bound(5000, False) - 60
-    assert bound(5000, False) < 360
+    assert bound(5000, False) < 420
     assert bound(400, True) < 1000, "where 500 bytes list the differences"
 
 
@@ -81,5 +87,10 @@ def test_the_files_of_results_keep_to_it(folder: Path) -> None:
     file = container.read(folder / "model.gossamer")
     said = file.claims
     words = (said["network"], said["data"], said["recipe"])
-    most = claims_bound(said["certificate"]["n"], by_bets=False, measure="accuracy", words=words, **said["original"])
-    assert container.parts(file)["certificate and claims"] <= most
+    n, areas = said["certificate"]["n"], "by_area" in said
+    most = claims_bound(n, by_bets=False, measure="accuracy", words=words, areas=areas, **said["original"])
+    size = container.parts(file)["certificate and claims"]
+    if others := said["certificate"].get("sequence"):  # in a run within limits there are none
+        alone = {**said, "certificate": {**said["certificate"], "sequence": {"order": others["order"]}}}
+        size -= len(write_json(said, "claims")) - len(write_json(alone, "claims"))
+    assert size <= most
