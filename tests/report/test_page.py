@@ -363,3 +363,11 @@ def test_the_parts_of_the_file_are_shown_with_their_shares(full: Report) -> None
         assert (name in cells) == bool(size)
     at = cells.index("graph")
     assert cells[at : at + 3] == ["graph", "640\N{NO-BREAK SPACE}B", "0.84\N{NO-BREAK SPACE}%"]
+
+
+@pytest.mark.parametrize("times", [{"tune": 3.0}, None])
+def test_what_was_trained_and_asked_stands_beside_the_time(full, times):
+    report = replace(full, times=times, epochs_trained=1, evaluations=1234)
+    text = Parsed(page(report)).text
+    assert ": 1 epoch trained, 1,234 evaluations" in text
+    assert "epoch trained" not in Parsed(page(replace(report, evaluations=None))).text

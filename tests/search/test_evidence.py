@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import copy
 from types import SimpleNamespace
 
 import numpy as np
@@ -12,15 +13,18 @@ from torch import nn
 from torch.func import functional_call
 from torch.nn import functional as F
 
-from gossamer.filters import METHODS, AtRandom, Car, L1Norm, Taylor
+from gossamer import tuning
+from gossamer.filters import METHODS, AtRandom, BatchNormScale, Car, L1Norm, Taylor
 from gossamer.graph import trace
 from gossamer.rates import LayerEntropy, Uniform
+from gossamer.recipes.importance_weights import ImportanceWeights
 from gossamer.search.evidence import activity, asked_of, error_without, facts_for, scores_by, untied
 from gossamer.search.first_order import loss_changes
 from gossamer.search.run import Settings
 from gossamer.search.tail import Tail
 from gossamer.search.watch import Watch
-from gossamer.tuning.gates import gated, reading
+from gossamer.search.widths import matrices_of
+from gossamer.tuning.gates import fold_in, gated, reading
 from gossamer.zoo.models import load_model
 
 
@@ -175,7 +179,11 @@ def test_a_criterion_keeps_more_than_chance(run, criterion, better):
 
 
 class Wider(nn.Module):
-    """The small network with as many useless channels again behind its first convolution."""
+    """The small network with as many useless channels again behind its first convolution.
+
+    "dead": nothing comes of them; "unread": nothing reads them; "noise": they answer at random, and what reads them
+    hardly minds; "duplicates": copies of the first channel, which shares what reads it with them.
+    """
 
     def __init__(self, state, kind):
         super().__init__()
@@ -187,10 +195,19 @@ class Wider(nn.Module):
         }
         for name in ("bn1.running_mean", "bn1.running_var", "bn1.weight", "bn1.bias"):
             more[name] = state[name].flip(0)
-        for name in {"dead": ("conv1.weight", "bn1.weight", "bn1.bias"), "unread": ("conv2.weight",)}[kind]:
+        state, made = dict(state), ("conv1.weight", *(f"bn1.{part}" for part in NORM))
+        zeros = {"dead": ("conv1.weight", "bn1.weight", "bn1.bias"), "unread": ("conv2.weight",)}
+        for name in zeros.get(kind, ()):
             more[name] = torch.zeros_like(state[name])
+        if kind == "noise":
+            more["conv2.weight"] *= 1e-3
+        if kind == "duplicates":
+            more |= {name: state[name][:1].expand_as(state[name]) for name in made}
+            state["conv2.weight"] = state["conv2.weight"].clone()
+            state["conv2.weight"][:, :1] /= 17
+            more["conv2.weight"] = state["conv2.weight"][:, :1].expand_as(state["conv2.weight"])
         wide = dict(state)
-        for name in ("conv1.weight", *(f"bn1.{part}" for part in ("weight", "bias", "running_mean", "running_var"))):
+        for name in made:
             wide[name] = torch.cat([more[name], state[name]])
         wide["conv2.weight"] = torch.cat([more["conv2.weight"], state["conv2.weight"]], dim=1)
         self.load_state_dict(wide)
@@ -204,7 +221,10 @@ class Wider(nn.Module):
 SEES = {
     "dead": ("l1-norm", "l2-norm", "geometric-median", "batch-norm-scale", "taylor", "car"),
     "unread": ("taylor", "car"),
+    "noise": ("taylor", "car"),
+    "duplicates": ("geometric-median", "taylor"),
 }
+NORM = ("weight", "bias", "running_mean", "running_var")
 
 
 @pytest.mark.parametrize(("kind", "name"), [(kind, name) for kind, names in SEES.items() for name in names])
@@ -218,9 +238,49 @@ def test_planted_channels_that_do_nothing_are_what_goes(kind, name, run):
         asked = asked_of(run, planted, group, 128)
         assert asked(keep).quality >= asked(np.ones(32, np.bool_)).quality
         assert share > whole - 0.02
+    elif kind == "duplicates":
+        assert (~keep[:17]).sum() == 16, "one of the seventeen stays, whichever"
     else:
         assert not keep[:16].any()
         assert share == whole
+
+
+def by_importance_weights(run, planted, group):
+    """What the recipe would rank by after four epochs of learning."""
+    recipe = ImportanceWeights()
+    plug, divided = recipe._weights(run, planted, [group])
+    settings = tuning.Settings(epochs=4, batch_size=32, learning_rate=0.005, augment=False)
+    tuning.tune(planted.module, run.task, settings, (plug,))
+    learned = plug.values[group.name].detach()
+    fold_in(planted.tensors, reading(group), learned)
+    return recipe._scores(planted, [group], {group.name: (learned / divided[group.name]).numpy()})[group.name]
+
+
+def by_batch_norm_l1(run, planted, group):
+    """Network slimming's penalty, so strong that four epochs show it."""
+    settings = tuning.Settings(epochs=4, batch_size=32, learning_rate=0.02, augment=False)
+    tuning.tune(planted.module, run.task, settings, (tuning.BatchNormL1(["bn1.weight"], 1e-2),))
+    return BatchNormScale().score(matrices_of(group, planted.module.state_dict()))
+
+
+@pytest.mark.parametrize("scored", [by_importance_weights, by_batch_norm_l1])
+def test_dead_channels_go_first_where_a_training_has_to_show_them(scored, run):
+    planted = trace(Wider(run.task.model.state_dict(), "dead"), run.task.example)
+    group = planted.prunable[0]
+    keep = group.best(scored(run, planted, group), 16)
+    assert not keep[:16].any()
+
+
+def test_alignment_switches_off_what_only_makes_noise(run):
+    """In as many updates as the paper has: all of it, and of the useful channels a few at most."""
+    planted = trace(Wider(run.task.model.state_dict(), "noise"), run.task.example)
+    group = planted.prunable[0]
+    plug, teacher = tuning.AdversarialAlignment([group], 4, pull=1.2), copy.deepcopy(planted.module)
+    settings = tuning.Settings(epochs=24, batch_size=32, learning_rate=0.02, augment=False)
+    tuning.tune(planted.module, run.task, settings, (plug,), teacher=teacher)
+    factors = plug.factors[group.name].detach().numpy()
+    assert not (factors[:16] > 0).any()
+    assert (factors[16:] > 0).sum() > 8
 
 
 def test_activity_is_what_layers_read(run):
