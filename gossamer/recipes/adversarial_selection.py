@@ -32,6 +32,7 @@ from torch import Tensor
 
 from gossamer.files import write_atomically
 from gossamer.graph import Group, Network
+from gossamer.graph.aliases import distinct
 from gossamer.plan import Plan
 from gossamer.rates import HarmonicMean
 from gossamer.recipes.cut_filters import TUNINGS, uncut_first, without
@@ -45,6 +46,7 @@ from gossamer.search.widths import Keep
 from gossamer.tuning import AdversarialAlignment, Distillation
 from gossamer.tuning.adversarial_alignment import answer_width
 from gossamer.tuning.batch_norm import reestimate_batch_norms
+from gossamer.tuning.checkpoint import put
 from gossamer.tuning.gates import fold_in, reading
 
 PULLS = (0.7, 0.85, 1.0, 1.15, 1.3, 1.5, 1.75, 2.0)
@@ -109,7 +111,7 @@ class AdversarialSelection:
 
         def keep_epoch(epoch: int, weights: Mapping[str, Tensor], factors: Mapping[str, Tensor]) -> None:
             folder.mkdir(parents=True, exist_ok=True)
-            stored = {f"weights/{name}": value for name, value in network.module.state_dict().items()}
+            stored = {f"weights/{name}": value for name, value in distinct(network.module.state_dict()).items()}
             stored |= {f"factors/{name}": value for name, value in factors.items()}
             whole = save({name: value.detach().cpu().contiguous() for name, value in stored.items()})
             write_atomically(_epoch(folder, epoch), whole)
@@ -139,7 +141,7 @@ class AdversarialSelection:
             stored = load_file(_epoch(folder, epoch))
             found = network.copy()
             state = {name.partition("/")[2]: value for name, value in stored.items() if name.startswith("weights/")}
-            found.module.load_state_dict(state)
+            put(state, found.module, _epoch(folder, epoch))
             factors = {group.name: stored[f"factors/{group.name}"] for group in groups}
             keep = channels_on(run.network, groups, {name: value.numpy() for name, value in factors.items()})
             for group in groups:
