@@ -31,6 +31,7 @@ from gossamer.data.annotated import Annotated, chosen_classes, load_annotated
 from gossamer.data.folder import KEPT_BYTES, SPLITS, SUFFIXES, Progress, folders_in
 from gossamer.data.preprocess import Preprocess
 from gossamer.data.splits import Splits
+from gossamer.files import visible_files
 
 ANNOTATIONS, PICTURES = ("Annotations", "annotations"), ("JPEGImages", "images")
 YEARS = ("VOC*", "VOCdevkit/VOC*", "VOC*/VOCdevkit/VOC*")  # where the archives of VOC are unpacked to
@@ -126,11 +127,10 @@ def _beside(root: Path) -> Place | None:
 def _by_name(folder: Path, suffixes: Iterable[str]) -> dict[str, Path]:
     """The files directly in a folder with one of these endings, by name without it, sorted; hidden ones left out."""
     found: dict[str, Path] = {}
-    for path in sorted(folder.iterdir()):
-        if path.suffix.lower() in suffixes and not path.name.startswith("."):
-            if path.stem in found:
-                raise ValueError(f"expected one file of a name, got {found[path.stem]} and {path}; delete one")
-            found[path.stem] = path
+    for path in visible_files(folder, folder.iterdir(), suffixes):
+        if path.stem in found:
+            raise ValueError(f"expected one file of a name, got {found[path.stem]} and {path}; delete one")
+        found[path.stem] = path
     return found
 
 

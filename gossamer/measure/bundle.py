@@ -49,8 +49,9 @@ def pack(
 def pack_models(folder: Path, models: Mapping[str, bytes], shape: Sequence[int], images: int = 0) -> None:
     """Write the ONNX networks of a bundle, which read inputs of one shape, its script and its list."""
     networks = {}
-    for name, model in models.items():
-        file = f"networks/{name.replace('/', '-').removesuffix('.gossamer').removesuffix('.onnx')}.onnx"
+    for number, (name, model) in enumerate(models.items(), start=1):  # a/b.onnx and a-b.onnx are two
+        readable = name.replace("/", "-").removesuffix(".gossamer").removesuffix(".onnx")
+        file = f"networks/{number:02}-{readable}.onnx"
         write_atomically(folder / file, model)
         networks[name] = {"file": file, "sha256": sha256(model)}
     write_atomically(folder / SCRIPT.name, SCRIPT.read_bytes())

@@ -43,6 +43,7 @@ from gossamer.search.watch import Watch
 from gossamer.task import Task
 from gossamer.tuning import Grafting, Numerics, Plug
 from gossamer.tuning.limits import check_device, check_training
+from gossamer.tuning.loop import batch_size
 from gossamer.tuning.remembered import Answers, Remembering
 
 if TYPE_CHECKING:
@@ -109,7 +110,7 @@ class Run:
         self._spent_before: float = self._read("seconds.json", 0.0)
         self._started = self._ticked = time.monotonic()
         self._answers = Answers(folder / "answers")
-        self.epoch_seconds = math.inf  # of the last training, where there was one
+        self.epoch_seconds = math.inf  # of one network in the last training, where there was one
         if self._stopped.exists():
             self._take_up()
         self.look: int = self.stage("look", lambda: look)
@@ -329,7 +330,9 @@ class Run:
                 copies, losses = tuning.graft(module, self.task, settings, plugs, grafting, **how)
                 module.load_state_dict(max(copies, key=self.selection_quality).state_dict())
         if len(marks) >= FEWEST_MARKS:  # the median step: some have waited for whoever measures
-            self.epoch_seconds = float(np.median(np.diff(marks))) * max(1, len(self.task.train) // settings.batch_size)
+            self.epoch_seconds = float(np.median(np.diff(marks))) * (
+                len(self.task.train) // batch_size(settings, self.task)
+            )
         if folder.parent.name == "steps":
             grafted = None if grafting is None else asdict(grafting)
             manner = {"taught": taught, "weight_decay": weight_decay, "grafted": grafted}

@@ -89,7 +89,9 @@ def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
 
 
 def _tensors(training: Trained) -> dict[str, Tensor]:
-    tensors: dict[str, Tensor] = {f"weights/{name}": value for name, value in distinct(training.module.state_dict()).items()}
+    tensors: dict[str, Tensor] = {
+        f"weights/{name}": value for name, value in distinct(training.module.state_dict()).items()
+    }
     for name, parameter in _trained(training.module, training.plugs).items():
         buffer = training.optimizer.state.get(parameter, {}).get("momentum_buffer")
         if buffer is not None:
