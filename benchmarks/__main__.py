@@ -87,6 +87,11 @@ def runs_folder() -> Path:
     return Path(os.environ.get("GOSSAMER_RUNS", ROOT / "runs"))
 
 
+def _log(name: str) -> Path:
+    """What a claim's commands say; names may have points in them."""
+    return runs_folder() / f"{name}.log"
+
+
 def state(name: str) -> str:
     """finished, begun or waiting."""
     if all((RESULTS / name / file).exists() for file in delivered(CLAIMS[name])):
@@ -114,7 +119,7 @@ def run(name: str, claim: Claim) -> int:
         commands[0] += ["--ledger", str(runs_folder() / "ledger.json")]
     if claim.then:
         commands.append([part.format(run=out) for part in shlex.split(claim.then)])
-    log = out.with_suffix(".log")
+    log = _log(name)
     print(f"{name}: {claim.shows}; log in {log}", flush=True)
     started = time.time()
     for command in commands:
@@ -143,8 +148,7 @@ def file_results(name: str, claim: Claim) -> None:
     program = "python -m gossamer" if ".py:" in claim.arguments else "gossamer"  # which finds benchmarks/ here
     calls = [f"{shown(claim)} --out runs/{name}", *([claim.then.format(run=f"runs/{name}")] if claim.then else [])]
     file_circumstances(filed, "\n".join(f"{program} {call}" for call in calls))
-    log = out.with_suffix(".log").read_text(encoding="utf-8")
-    write_atomically(filed / "log.txt", _without_paths(log).encode())
+    write_atomically(filed / "log.txt", _without_paths(_log(name).read_text(encoding="utf-8")).encode())
 
 
 def shown(claim: Claim) -> str:

@@ -39,6 +39,8 @@ DESCRIPTION = (
     "Give it a trained convolutional network, its data and the quality you can spare; "
     "it gives back the smallest or fastest network that keeps the promise, with the proof, in a file."
 )
+GOING_ON = ("compress", "train")  # verbs that take up what was begun in --out
+
 #: What the system says -> what was expected, and what to do.
 SYSTEM_ERRORS = {
     errno.ENOENT: ("{0} is not there", "check the path"),
@@ -65,7 +67,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options.command_line = shlex.join(["gossamer", *given])
         return int(options.run(options))
     except KeyboardInterrupt:
-        print("\nstopped; the same command goes on from here", file=sys.stderr)
+        on = "; the same command goes on from here" if given[:1] and given[0] in GOING_ON else ""
+        print(f"\nstopped{on}", file=sys.stderr)
         return 130
     except OSError as error:
         print(f"{type(error).__name__}: {_system_error(error)}", file=sys.stderr)

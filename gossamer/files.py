@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -72,6 +72,21 @@ def read_json(path: Path) -> Any:
         raise ValueError(
             f"expected JSON in {path}, got something else ({error}); restore or delete the file"
         ) from error
+
+
+def visible_files(folder: Path, paths: Iterable[Path], endings: Collection[str]) -> list[Path]:
+    """Of `paths` under `folder` the files with one of these endings, in small letters, sorted.
+
+    Hidden files, and what is in hidden folders below `folder`, are left out: systems leave `._photo.jpg` beside a
+    photo.
+    """
+    return sorted(
+        path
+        for path in paths
+        if path.suffix.lower() in endings
+        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+        and path.is_file()
+    )
 
 
 def sha256(data: bytes | memoryview) -> str:

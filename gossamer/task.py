@@ -21,6 +21,7 @@ from torch import nn
 from gossamer.data.images import Split, chunks
 from gossamer.data.preprocess import Preprocess
 from gossamer.data.splits import Splits, check_disjoint, hold_out
+from gossamer.graph.modes import evaluating
 from gossamer.kinds import Kind, Quality, Targets
 from gossamer.kinds.classification import Classification
 from gossamer.kinds.segmentation import Segmentation
@@ -184,17 +185,13 @@ def _check_split(split: Split, preprocess: Preprocess, where: str) -> None:
 
 def check_outputs(task: Task) -> None:
     """One forward pass in evaluation form: what the network gives must be answers of the task's kind."""
-    was_training = task.model.training
-    task.model.eval()
     parameter = next(task.model.parameters(), torch.zeros(()))
     try:
-        with torch.no_grad():
+        with evaluating(task.model), torch.no_grad():
             outputs = task.model(task.example.to(parameter.device))
     except Exception as error:
         shape = tuple(task.example.shape)
         raise ValueError(f"the network cannot read images {shape}: {failure(error)}; check --size") from error
-    finally:
-        task.model.train(was_training)
     if not isinstance(outputs, torch.Tensor):
         raise ValueError(f"the network must return one tensor (N, classes, ...), got {type(outputs).__name__}")
     task.of_kind.check_outputs(outputs, task.example, len(task.classes), task.name)

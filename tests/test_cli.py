@@ -23,6 +23,7 @@ import gossamer.estimate
 import gossamer.graph
 from gossamer import container, filters, rates, tuning, weights
 from gossamer.cli import main
+from gossamer.measure.bench import short_names
 from gossamer.recipes import RECIPES
 from gossamer.runtime.session import open_session
 
@@ -622,6 +623,20 @@ def test_bench_names_files_shortly_and_refuses_one_twice(run, capsys):
     assert "┃ model.gossamer" in said
     assert main(["bench", str(run / "original.onnx"), str(run / "original.onnx")]) == 1
     assert "expected different files, got" in capsys.readouterr().err
+    with pytest.raises(ValueError, match=r"got b\.onnx twice"):
+        short_names([Path("a.onnx"), Path("b.onnx"), Path("b.onnx")])
+
+
+@pytest.mark.parametrize(
+    ("verb", "said"), [("train", "stopped; the same command goes on from here"), ("store", "stopped")]
+)
+def test_ctrl_c_promises_no_more_than_the_verb_does(verb, said, capsys, monkeypatch):
+    def interrupted(*given):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("gossamer.cli.with_settings_file", interrupted)
+    assert main([verb]) == 130
+    assert capsys.readouterr().err.strip() == said
 
 
 def test_few_steps_of_training_are_warned_of(trained, tmp_path, capsys):

@@ -80,6 +80,31 @@ def test_the_delivered_candidate_is_the_last_proven_one(small_file):
     assert len(result.candidates) >= 2, "the ladder was climbed"
 
 
+class TwoNames(torch.nn.Module):
+    """The stem is a part of the features too."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem = torch.nn.Conv2d(3, 8, 3, padding=1, bias=False)
+        self.features = torch.nn.Sequential(self.stem, torch.nn.BatchNorm2d(8), torch.nn.ReLU(), torch.nn.MaxPool2d(4))
+        self.head = torch.nn.Linear(8 * 4, 4)
+
+    def forward(self, x):
+        return self.head(self.features(x).flatten(1))
+
+
+@pytest.mark.parametrize(
+    ("goal", "recipe"), [(Goal(0.03), "deep-compression"), (Goal(0.5, minimise="macs"), "adversarial-selection:pull=1")]
+)
+def test_a_module_under_two_names_is_compressed_and_loaded_again(task, tmp_path, goal, recipe):
+    torch.manual_seed(0)
+    task = replace(task, model=TwoNames())
+    out, settings = tmp_path / "run", replace(SETTINGS, epochs=2)
+    result = gossamer.compress(task, goal, recipe, out=out, settings=settings, ledger=tmp_path / "ledger.json")
+    network = gossamer.load(result.folder, task).module
+    assert torch.equal(network.state_dict()["stem.weight"], network.state_dict()["features.0.weight"])
+
+
 def test_loading_gives_the_compressed_network_back_for_training(small_file):
     task, result = small_file
     network = gossamer.load(result.folder, task)

@@ -25,6 +25,7 @@ from benchmarks import (
     staircase_table,
     survivors,
 )
+from benchmarks.__main__ import _log
 from benchmarks.claims import CLAIMS
 from benchmarks.detect_hour import MOST_GROWTH
 from benchmarks.rate_curves import Point, rate_ratios
@@ -338,3 +339,8 @@ def test_an_hour_of_detection_ended_as_it_was_told_and_its_memory_did_not_grow()
     assert found["frames_broken"] > 0
     assert found["streams"] > 1
     assert found["growth_bytes_per_hour"] <= MOST_GROWTH
+
+
+def test_claims_whose_names_have_points_have_logs_of_their_own(monkeypatch, tmp_path):
+    monkeypatch.setenv("GOSSAMER_RUNS", str(tmp_path))
+    assert _log("slim-0.25") == tmp_path / "slim-0.25.log"

@@ -43,7 +43,9 @@ def describe(file: File) -> str:
 
 def kept(error: float) -> str:
     """How near the numbers of a network that was stored as it is are to what they were, in words."""
-    return f"every number within {error:g} of its tensor's root mean square" if error else "every number to the bit"
+    return (
+        f"every number within {_number(error)} of its tensor's root mean square" if error else "every number to the bit"
+    )
 
 
 def _input(preprocess: Mapping[str, Any]) -> str:
@@ -55,11 +57,11 @@ def _input(preprocess: Mapping[str, Any]) -> str:
     if "crop" in rest:
         way = rest.pop("interpolation", None)
         resized = f"resized ({way})" if way else "resized"
-        words.append(f"{resized}, the centre kept: {rest.pop('crop'):.4g} of the shorter side")
+        words.append(f"{resized}, the centre kept: {_number(rest.pop('crop'), '.4g')} of the shorter side")
     for name in ("scale", "mean", "std"):
         if name in rest:
             value = rest.pop(name)
-            shown = " ".join(f"{v:g}" for v in value) if isinstance(value, list | tuple) else f"{value:g}"
+            shown = " ".join(map(_number, value)) if isinstance(value, list | tuple) else _number(value)
             words.append({"scale": f"divided by {shown}", "mean": f"minus {shown}", "std": f"divided by {shown}"}[name])
     if rest.pop("bgr", False):
         words.append("channels in the order blue, green, red")
@@ -69,10 +71,18 @@ def _input(preprocess: Mapping[str, Any]) -> str:
     return "; ".join(words)
 
 
+def _number(value: object, form: str = "g") -> str:
+    """A number in few digits; what is none, or too large for a float, as it stands."""
+    try:
+        return format(value, form) if isinstance(value, int | float) else str(value)
+    except OverflowError:
+        return str(value)
+
+
 def _certificate(claims: Mapping[str, Any]) -> str:
     """A bound is rounded up: it must not shrink on its way to the reader."""
     bound, confidence = claims.get("guaranteed"), claims.get("confidence")
-    if isinstance(bound, float) and isinstance(confidence, float):
+    if isinstance(bound, float) and isinstance(confidence, float) and math.isfinite(bound):
         up = math.ceil(1e5 * bound - 1e-6) / 1e3
         drop = f"drop in {claims.get('measure', 'accuracy')} below {up:g} points at {100 * confidence:g} % confidence"
     else:

@@ -36,7 +36,7 @@ def arrange_by_area(
             f"{_areas(selection)} and {_areas(test)} whole {called}",
         )
     elif "train" not in given and "all" in given:
-        train, rest = part_by_area(given["all"], TRAIN_SHARE, where, called)
+        train, rest = part_by_area(given["all"], TRAIN_SHARE, where, called, rest=2)
         selection, test = part_by_area(rest, SELECTION_SHARE / (1 - TRAIN_SHARE), where, called)
         given = {"train": train, "val": selection, "test": test}
         notes = (
@@ -46,21 +46,23 @@ def arrange_by_area(
     return replace(arrange(given, classes, where), notes=notes)
 
 
-def part_by_area(split: Split, share: float, where: str, called: str = "pictures") -> tuple[Split, Split]:
-    """Cut by content hash of whole areas: about `share` of the areas, at least one, and the rest, at least one."""
+def part_by_area(
+    split: Split, share: float, where: str, called: str = "pictures", rest: int = 1
+) -> tuple[Split, Split]:
+    """Cut by content hash of whole areas: about `share` of the areas, at least one, and the rest, at least `rest`."""
     areas = areas_of(split)
     hashes = split.images.hashes()
     inside: dict[int, list[str]] = {}
     for area, image in zip(areas.tolist(), hashes, strict=True):
         inside.setdefault(area, []).append(image)
     named = sorted((hashlib.sha256("\n".join(sorted(images)).encode()).hexdigest(), a) for a, images in inside.items())
-    if len(named) < 2:
+    if len(named) <= rest:
         raise ValueError(
-            f"{where} must be cut between {called}, but '{split.name}' has {len(named)}; give more of them, "
-            "or folders train, val and test"
+            f"{where} must be cut between {called}, but '{split.name}' has {len(named)}; give at least {rest + 1} "
+            "of them, or folders train, val and test"
         )
-    count = min(max(1, round(share * len(named))), len(named) - 1)
-    while count < len(named) - 1 and named[count][0] == named[count - 1][0]:
+    count = min(max(1, round(share * len(named))), len(named) - rest)
+    while count < len(named) - rest and named[count][0] == named[count - 1][0]:
         count += 1  # equal areas stay together
     first = np.isin(areas, [area for _, area in named[:count]])
     return split.subset(np.flatnonzero(first), "first"), split.subset(np.flatnonzero(~first), "second")

@@ -57,7 +57,13 @@ def parts(path: Path) -> tuple[dict[str, Split], tuple[str, ...]]:
     for file in files:
         arrays = read_npz(file)
         if "classes" in arrays:
-            names = tuple(map(str, arrays["classes"].tolist()))
+            there = tuple(map(str, arrays["classes"].tolist()))
+            if names not in ((), there):
+                raise ValueError(
+                    f"expected the same classes in all files of {path}, got {', '.join(there)} in {file.name} and "
+                    f"{', '.join(names)} in one before; number the labels alike"
+                )
+            names = there
         for name, split in _splits(arrays, file).items():
             by_file = next((known for known in SPLITS if file.name.startswith(known)), "all")
             given.setdefault(by_file if name == "all" else name, []).append(split)

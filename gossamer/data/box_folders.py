@@ -20,7 +20,7 @@ guidelines of 2007. A document type, which could define entities without end, is
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree
@@ -31,6 +31,7 @@ from gossamer.data.annotated import Annotated, chosen_classes, load_annotated
 from gossamer.data.folder import KEPT_BYTES, SPLITS, SUFFIXES, Progress, folders_in
 from gossamer.data.preprocess import Preprocess
 from gossamer.data.splits import Splits
+from gossamer.files import visible_files
 
 ANNOTATIONS, PICTURES = ("Annotations", "annotations"), ("JPEGImages", "images")
 YEARS = ("VOC*", "VOCdevkit/VOC*", "VOC*/VOCdevkit/VOC*")  # where the archives of VOC are unpacked to
@@ -123,14 +124,13 @@ def _beside(root: Path) -> Place | None:
     return Place(root, root) if annotations and annotations.keys() & _by_name(root, SUFFIXES).keys() else None
 
 
-def _by_name(folder: Path, suffixes: Iterable[str]) -> dict[str, Path]:
+def _by_name(folder: Path, suffixes: Collection[str]) -> dict[str, Path]:
     """The files directly in a folder with one of these endings, by name without it, sorted; hidden ones left out."""
     found: dict[str, Path] = {}
-    for path in sorted(folder.iterdir()):
-        if path.suffix.lower() in suffixes and not path.name.startswith("."):
-            if path.stem in found:
-                raise ValueError(f"expected one file of a name, got {found[path.stem]} and {path}; delete one")
-            found[path.stem] = path
+    for path in visible_files(folder, folder.iterdir(), suffixes):
+        if path.stem in found:
+            raise ValueError(f"expected one file of a name, got {found[path.stem]} and {path}; delete one")
+        found[path.stem] = path
     return found
 
 

@@ -24,6 +24,7 @@ from gossamer.data.groups import arrange_by_group, grouped_files, read_sheet
 from gossamer.data.images import Split, content_hash
 from gossamer.data.preprocess import Preprocess
 from gossamer.data.splits import Splits
+from gossamer.files import visible_files
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"}
 SPLITS = {
@@ -180,8 +181,8 @@ def _in_all(progress: Progress | None, total: int) -> Callable[[str], Progress |
 
 
 def pictures_in(folder: Path) -> list[Path]:
-    """All pictures under a folder, sorted; none where there is no such folder."""
-    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
+    """All pictures under a folder, sorted, hidden ones left out; none where there is no such folder."""
+    return visible_files(folder, folder.rglob("*"), SUFFIXES)
 
 
 def folders_in(folder: Path) -> list[Path]:

@@ -159,10 +159,10 @@ def _plain(name: str, prefix: str, arrays: Arrays, masks: NDArray[np.generic], c
             f"{prefix}masks in {path} must be whole numbers {images.shape[:3]}, the class of each pixel, "
             f"got {masks.dtype} {masks.shape}"
         )
-    wide = masks.astype(np.int64)
-    if wide.min() < 0 or wide.max() > WHITE:
-        raise ValueError(f"{prefix}masks in {path} must be from 0 to 255, got {wide.min()} to {wide.max()}")
-    maps = as_classes(wide.astype(np.uint8), classes, f"{prefix}masks of {path}")
+    low, high = int(masks.min()), int(masks.max())
+    if low < 0 or high > WHITE:
+        raise ValueError(f"{prefix}masks in {path} must be from 0 to 255, got {low} to {high}")
+    maps = as_classes(masks.astype(np.uint8, copy=False), classes, f"{prefix}masks of {path}")
     areas = arrays.get(f"{prefix}areas")
     if areas is not None and areas.dtype.kind not in "ui":
         raise ValueError(f"{prefix}areas in {path} must be whole numbers, got {areas.dtype}")

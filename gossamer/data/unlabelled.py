@@ -24,6 +24,7 @@ from gossamer.data.images import Split, chunks
 from gossamer.data.loose import unlabelled
 from gossamer.data.preprocess import Preprocess
 from gossamer.data.splits import Splits, halves, held_out, part
+from gossamer.graph.modes import evaluating
 
 TRAIN_SHARE = 0.5  # to tune on, by the original's outputs; the rest is halved for selection and test
 BATCH = 64
@@ -90,12 +91,10 @@ def beside(pictures: Split, held: HeldOut, preprocess: Preprocess, network: nn.M
 
 def answers_of(network: nn.Module, split: Split, preprocess: Preprocess) -> tuple[NDArray[np.int64], int]:
     """The class that a network gives each image, (N,), and how many classes it knows."""
-    was_training, outputs = network.training, []
-    network.eval()
-    with torch.no_grad():
+    outputs = []
+    with evaluating(network), torch.no_grad():
         for positions in chunks(len(split), BATCH):
             outputs.append(network(torch.from_numpy(preprocess.apply(split.images.take(positions)))))
-    network.train(was_training)
     whole = torch.cat(outputs)
     return whole.argmax(1).numpy().astype(np.int64), whole.shape[1]
 

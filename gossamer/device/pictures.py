@@ -15,6 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
+from gossamer.files import visible_files
+
 FORMATS = ("PNG", "JPEG", "TIFF", "WEBP")
 SUFFIXES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp"}
 DEEP = ("I", "F")  # Pillow's modes with more than 8 bits a channel begin so
@@ -32,13 +34,7 @@ class Job:
 
 def images_in(folder: Path) -> tuple[Path, ...]:
     """The images directly in a folder, by name; ValueError where there are none."""
-    found = tuple(
-        sorted(
-            path
-            for path in folder.iterdir()
-            if path.suffix.lower() in SUFFIXES and path.is_file() and not path.name.startswith(".")
-        )
-    )
+    found = tuple(visible_files(folder, folder.iterdir(), SUFFIXES))
     if not found:
         raise ValueError(
             f"expected images in {folder}, PNG, JPEG, TIFF or WebP, found none; folders in it are not searched"

@@ -38,8 +38,8 @@ class ExecuTorch:
         exir = imported("executorch.exir", PACKAGE, self.name)
         from gossamer.exporters.plain_torch import plain_graph
 
-        graph = plain_graph(model, example, self.name)
         with translating(PACKAGE, self.name):
+            graph = plain_graph(model, example, self.name)
             import torch
 
             if is_int8(model):

@@ -36,8 +36,8 @@ class LiteRT:
         converter = imported("litert_torch", PACKAGE, self.name)
         from gossamer.exporters.plain_torch import plain_graph
 
-        graph = plain_graph(model, example, self.name, channels_last=True, integer_weights=False)
         with translating(PACKAGE, self.name):
+            graph = plain_graph(model, example, self.name, channels_last=True, integer_weights=False)
             import torch
 
             pixels = torch.from_numpy(np.ascontiguousarray(example.transpose(0, 2, 3, 1)))

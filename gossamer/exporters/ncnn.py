@@ -52,8 +52,8 @@ class Ncnn:
         converter = imported("pnnx", CONVERTER, self.name)
         from gossamer.exporters.plain_torch import plain_graph
 
-        graph = plain_graph(model, example, self.name)
         with translating(CONVERTER, self.name), TemporaryDirectory() as folder:
+            graph = plain_graph(model, example, self.name)
             _trace(graph, example, Path(folder, f"{STEM}.pt"))
             files = _convert(converter.EXEC_PATH, Path(folder), example.shape)
             given, made, shapes = _ports(runtime, files, example)

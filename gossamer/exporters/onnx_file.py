@@ -10,7 +10,7 @@ from typing import ClassVar
 
 import onnx
 
-from gossamer.exporters.converters import translating, version
+from gossamer.exporters.converters import Refused, translating, version
 from gossamer.exporters.exported import Array, Exported, Port, Run, together
 from gossamer.runtime.session import open_session
 
@@ -29,6 +29,8 @@ class OnnxFile:
 
     def export(self, model: bytes, example: Array) -> Exported:
         graph = onnx.load_from_string(model).graph
+        if len(graph.input) != 1:
+            raise Refused(f"expected a network of one input for --to {self.name}, got one of {len(graph.input)}")
         (given,) = graph.input
         return Exported(
             {self.ending: model},

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from gossamer.graph.export import first_line, user_line
+from gossamer.graph.modes import evaluating
 
 TOLERANCE = 1e-3  # relative, in float32
 _OTHER_SIZES = ((32, 64), (64, 0))  # added to height and width, in turn
@@ -24,17 +25,11 @@ _OTHER_SIZES = ((32, 64), (64, 0))  # added to height and width, in turn
 def check_other_size(model: nn.Module, traced: nn.Module, example: Sequence[Any]) -> None:
     """Raise ValueError unless the traced network computes what `model` does on images of another size."""
     generator = torch.Generator().manual_seed(0)
-    modes = model.training, traced.training
-    try:
-        model.eval()
-        traced.eval()
+    with evaluating(model, traced):
         for more in _OTHER_SIZES:
             larger = functools.partial(_larger, more=more, generator=generator)
             inputs = pytree.tree_map_only(Tensor, larger, tuple(example))
             _compare(model, traced, inputs)
-    finally:
-        model.train(modes[0])
-        traced.train(modes[1])
 
 
 def _compare(model: nn.Module, traced: nn.Module, inputs: tuple[Any, ...]) -> None:

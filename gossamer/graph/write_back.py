@@ -13,6 +13,7 @@ import copy
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, fx, nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -21,6 +22,7 @@ from torch.nn.modules.instancenorm import _InstanceNorm
 from torch.utils import _pytree as pytree
 
 from gossamer.graph.export import Form, first_line, user_line
+from gossamer.graph.modes import evaluating
 
 TOLERANCE = 1e-4  # relative, in float32; widths that differ are off by much more
 _LINES_SHOWN = 3
@@ -54,7 +56,7 @@ def write_back(
                 for attribute, value in resized(module, groups.get(f"{name}.weight".lstrip("."))).items():
                     setattr(module, attribute, value)
     _compare(own, smaller, example, _rewritten(before[False], after[False]))
-    return own.train(model.training)
+    return own
 
 
 def _has_submodule(root: nn.Module, path: str) -> bool:
@@ -134,24 +136,22 @@ def _conv_groups(forms: Mapping[bool, Form]) -> dict[str, int]:
 def _compare(own: nn.Module, smaller: nn.Module, example: Sequence[Any], lines: Sequence[str]) -> None:
     generator = torch.Generator().manual_seed(0)
     inputs = pytree.tree_map_only(Tensor, lambda leaf: _inputs(leaf, generator), tuple(example))
-    was_training = smaller.training
     words = f"; widths are written there: {', '.join(lines[:_LINES_SHOWN])}" if lines else ""
     hint = 'use the traced network (into="network"), or take widths from the tensors in that line'
     try:
-        with torch.no_grad():
-            expected = pytree.tree_leaves(smaller.eval()(*inputs))
-            got = pytree.tree_leaves(own.eval()(*inputs))
+        with evaluating(smaller, own), torch.no_grad():
+            expected = pytree.tree_leaves(smaller(*inputs))
+            got = pytree.tree_leaves(own(*inputs))
     except Exception as error:
         raise ValueError(
             f"expected a forward that runs at the new widths, got {type(error).__name__} at {user_line(error)}: "
             f"{first_line(error)}{words}; {hint}"
         ) from error
-    finally:
-        smaller.train(was_training)
     pairs = [(a, b) for a, b in zip(expected, got, strict=True) if isinstance(a, Tensor)]
     if any(a.shape != b.shape for a, b in pairs):
         raise ValueError(f"expected the outputs of the cut network, got other shapes{words}; {hint}")
-    off = max((float((a - b).abs().max() / a.abs().max().clamp_min(1e-12)) for a, b in pairs), default=0.0)
+    each = [float((a - b).abs().max() / a.abs().max().clamp_min(1e-12)) for a, b in pairs]
+    off = float(np.max(each, initial=0.0))  # Python's max would let NaN through
     if not off < TOLERANCE:
         raise ValueError(
             f"expected a forward that computes the same at the new widths, got a relative difference of {off:.1e}"

@@ -54,7 +54,8 @@ def short_names(paths: Sequence[Path]) -> list[str]:
         names = [str(Path(*path.parts[-count:])) for path in whole]
         if len(set(names)) == len(names):
             return names
-    raise ValueError(f"expected different files, got {paths[0]} twice; name each once")
+    twice = next(path for index, path in enumerate(paths) if whole[index] in whole[:index])
+    raise ValueError(f"expected different files, got {twice} twice; name each once")
 
 
 def comparable(files: Sequence[Path], batch: int, size: int | None) -> tuple[dict[str, bytes], tuple[int, ...]]:

@@ -16,6 +16,7 @@ wide.
 from __future__ import annotations
 
 import json
+import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ from rich.table import Table
 
 from gossamer import container
 from gossamer.certify.binomial import clopper_pearson
-from gossamer.data.images import Split
+from gossamer.data.images import Split, chunks
 from gossamer.data.preprocess import Preprocess
 from gossamer.files import read_json, sha256, write_atomically, write_json, written_aside
 from gossamer.measure import on_board
@@ -33,6 +34,7 @@ from gossamer.measure.answers import answers
 from gossamer.measure.bench import comparable
 
 SCRIPT = Path(on_board.__file__)
+AT_ONCE = 256  # images as floats
 COLUMNS = ("network", "milliseconds", "p10 to p90", "times as fast", "first answer after", "answers that differ")
 
 
@@ -49,8 +51,9 @@ def pack(
 def pack_models(folder: Path, models: Mapping[str, bytes], shape: Sequence[int], images: int = 0) -> None:
     """Write the ONNX networks of a bundle, which read inputs of one shape, its script and its list."""
     networks = {}
-    for name, model in models.items():
-        file = f"networks/{name.replace('/', '-').removesuffix('.gossamer').removesuffix('.onnx')}.onnx"
+    for number, (name, model) in enumerate(models.items(), start=1):  # a/b.onnx and a-b.onnx are two
+        readable = name.replace("/", "-").removesuffix(".gossamer").removesuffix(".onnx")
+        file = f"networks/{number:02}-{readable}.onnx"
         write_atomically(folder / file, model)
         networks[name] = {"file": file, "sha256": sha256(model)}
     write_atomically(folder / SCRIPT.name, SCRIPT.read_bytes())
@@ -67,11 +70,16 @@ def preprocess_of(files: Sequence[Path]) -> Preprocess:
 
 
 def _write_images(path: Path, models: dict[str, bytes], images: Split, preprocess: Preprocess) -> None:
-    read = preprocess.apply(images.images.take(np.arange(len(images))))
-    arrays: dict[str, Any] = {"images": read}
-    arrays |= {f"answers of {name}": answers(model, images, preprocess) for name, model in models.items()}
-    with written_aside(path, path.name.replace(".npz", ".part.npz")) as part:
-        np.savez(part, **arrays)
+    """What `np.savez` would write; images go into the file by and by: as floats they may not fit in memory."""
+    header = {"descr": "<f4", "fortran_order": False, "shape": (len(images), *preprocess.shape)}
+    with written_aside(path) as part, zipfile.ZipFile(part, "w") as pack:
+        with pack.open("images.npy", "w", force_zip64=True) as file:
+            np.lib.format.write_array_header_1_0(file, header)
+            for positions in chunks(len(images), AT_ONCE):
+                file.write(preprocess.apply(images.images.take(positions)).astype("<f4", copy=False).tobytes())
+        for name, model in models.items():
+            with pack.open(f"answers of {name}.npy", "w", force_zip64=True) as file:
+                np.lib.format.write_array(file, answers(model, images, preprocess), allow_pickle=False)
 
 
 def board_table(board: Path, alpha: float = 0.05) -> Table:

@@ -49,9 +49,8 @@ def cold_starts(files: Mapping[str, Path], runtime: str = "onnxruntime", threads
                 command = [sys.executable, "-m", __name__, str(file), runtime, str(threads)]
                 done = subprocess.run(command, capture_output=True, text=True, check=False)
                 if done.returncode:
-                    raise ValueError(
-                        f"expected {file} to run in {runtime}, got: {done.stderr.strip().splitlines()[-1]}"
-                    )
+                    said = [f"it ended with status {done.returncode}", *done.stderr.strip().splitlines()]
+                    raise ValueError(f"expected {file} to run in {runtime}, got: {said[-1]}")
                 if number >= WARM_UP:
                     found[name].append(json.loads(done.stdout))
     return {name: _medians(rows) for name, rows in found.items()}

@@ -35,6 +35,7 @@ from torch import Tensor
 
 from gossamer.files import write_atomically
 from gossamer.graph import Group, Network
+from gossamer.graph.aliases import distinct
 from gossamer.plan import Plan
 from gossamer.rates import Global, HarmonicMean, counts_within
 from gossamer.recipes.cut_filters import TUNINGS, uncut_first, without
@@ -48,6 +49,7 @@ from gossamer.search.widths import Keep
 from gossamer.tuning import AdversarialAlignment, Distillation, Plug
 from gossamer.tuning.adversarial_alignment import answer_width
 from gossamer.tuning.batch_norm import reestimate_batch_norms
+from gossamer.tuning.checkpoint import put
 from gossamer.tuning.gates import fold_in, reading
 
 FLOOR = 0.05  # of a group's channels stays, where a share of the multiply-adds is asked for
@@ -135,7 +137,7 @@ class AdversarialSelection:
 
         def keep_epoch(epoch: int, weights: Mapping[str, Tensor], factors: Mapping[str, Tensor]) -> None:
             folder.mkdir(parents=True, exist_ok=True)
-            stored = {f"weights/{name}": value for name, value in network.module.state_dict().items()}
+            stored = {f"weights/{name}": value for name, value in distinct(network.module.state_dict()).items()}
             stored |= {f"factors/{name}": value for name, value in factors.items()}
             whole = save({name: value.detach().cpu().contiguous() for name, value in stored.items()})
             write_atomically(_epoch(folder, epoch), whole)
@@ -164,7 +166,7 @@ class AdversarialSelection:
             stored = load_file(_epoch(folder, epoch))
             found = network.copy()
             state = {name.partition("/")[2]: value for name, value in stored.items() if name.startswith("weights/")}
-            found.module.load_state_dict(state)
+            put(state, found.module, _epoch(folder, epoch))
             factors = {group.name: stored[f"factors/{group.name}"] for group in groups}
             numbers = {name: value.numpy() for name, value in factors.items()}
             keep = self._largest(run, groups, numbers) if self.macs else channels_on(run.network, groups, numbers)

@@ -12,7 +12,7 @@ from gossamer import container
 from gossamer.certify import Certificate, by_known_areas
 from gossamer.certify.betting import difference
 from gossamer.files import sha256
-from gossamer.graph import Network
+from gossamer.graph import Layer, Network
 from gossamer.measure.cold_start import cold_starts
 from gossamer.measure.environment import environment
 from gossamer.measure.sizes import Sizes, sizes, zeros
@@ -266,8 +266,8 @@ def _layers(original: Network, chosen: Finished) -> tuple[LayerRow, ...]:
             LayerRow(
                 name=name,
                 kind=layer.kind,
-                shape_before=tuple(layer.shape),
-                shape_after=entry.shape,
+                shape_before=_outputs_first(layer, layer.shape),
+                shape_after=_outputs_first(layer, entry.shape),
                 sparsity=entry.zeros / count,
                 bits_per_weight=8 * entry.bytes / count,
                 bytes=entry.bytes,
@@ -275,3 +275,15 @@ def _layers(original: Network, chosen: Finished) -> tuple[LayerRow, ...]:
             )
         )
     return tuple(rows)
+
+
+def _outputs_first(layer: Layer, shape: Sequence[int]) -> tuple[int, ...]:
+    """The shape of a layer's weight before or after its cut, (outputs, inputs of a group, ...).
+
+    That of a transposed convolution is stored as (inputs, outputs of a group, ...). A cut leaves it as many groups as
+    it had; a depthwise one has a group for each input.
+    """
+    if not layer.inputs_first:
+        return tuple(shape)
+    groups = shape[0] if layer.inputs_first == layer.shape[0] > 1 else layer.inputs_first
+    return shape[1] * groups, shape[0] // groups, *shape[2:]

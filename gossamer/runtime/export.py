@@ -25,6 +25,7 @@ import onnx_ir
 import torch
 from numpy.typing import NDArray
 
+from gossamer.graph.modes import evaluating
 from gossamer.runtime.onnx_graph import tidy
 from gossamer.runtime.session import open_session
 from gossamer.runtime.translations import Keys, Translation, digest, tensors_of, without_weights
@@ -53,7 +54,7 @@ def export_onnx(module: torch.nn.Module, example: torch.Tensor | Sequence[torch.
     """
     inputs = _float_batches(module, example)
     keys = Keys.of(module, inputs, fold)
-    with _evaluating(module), torch.no_grad(), _quiet():
+    with evaluating(module), torch.no_grad(), _quiet():
         again = {}
         for key, known in keys.known().items():
             completed = _completed(module, known, fold)
@@ -302,18 +303,6 @@ def _error(outputs: Sequence[Array], expected: Sequence[Array]) -> float:
         for a, b in zip(outputs, expected, strict=True)
     ]
     return float(np.max(errors))
-
-
-@contextmanager
-def _evaluating(module: torch.nn.Module) -> Iterator[None]:
-    """Evaluation form inside, every submodule's own mode again afterwards."""
-    modes = {child: child.training for child in module.modules()}
-    module.eval()
-    try:
-        yield
-    finally:
-        for child, training in modes.items():
-            child.training = training
 
 
 @contextmanager

@@ -12,7 +12,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 import gossamer
 from gossamer.files import read_json, sha256, write_json
@@ -63,9 +64,7 @@ def architecture_sha256(network: Network) -> str:
     module = network.module
     weights = module.state_dict()
     constants = [
-        name.encode() + b"\0" + value.detach().cpu().contiguous().numpy().tobytes()
-        for name, value in sorted(module.named_buffers())
-        if name not in weights
+        name.encode() + b"\0" + _content(value) for name, value in sorted(module.named_buffers()) if name not in weights
     ]
     code = [module._sources[training].encode() for training in (False, True)]
     return sha256(b"\0".join([*code, *constants]))
@@ -73,11 +72,13 @@ def architecture_sha256(network: Network) -> str:
 
 def weights_sha256(module: nn.Module) -> str:
     """Hash of a network's parameters and buffers, names included: the same weights, the same hash."""
-    parts = [
-        name.encode() + b"\0" + value.detach().cpu().contiguous().numpy().tobytes()
-        for name, value in sorted(module.state_dict().items())
-    ]
+    parts = [name.encode() + b"\0" + _content(value) for name, value in sorted(module.state_dict().items())]
     return sha256(b"".join(parts))
+
+
+def _content(tensor: Tensor) -> bytes:
+    """A tensor's numbers in memory; NumPy does not know all of their types."""
+    return tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
 
 
 def _differences(there: Mapping[str, Any], asked: Mapping[str, Any], prefix: str = "") -> list[str]:

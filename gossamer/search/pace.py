@@ -92,7 +92,7 @@ def epochs_in_time(
         return 0
 
     def decide(number: int, name: str) -> int:
-        epoch_seconds = min(copies * pace.epoch_seconds, run.epoch_seconds)
+        epoch_seconds = copies * min(pace.epoch_seconds, run.epoch_seconds)
         epochs = fitting(number, epoch_seconds)
         if epochs < pace.epochs:
             again = copies * tuning_seconds(run.task, run.network, run.goal, run.settings, pace.numerics)

@@ -45,6 +45,7 @@ from gossamer.search.watch import Watch
 from gossamer.task import Task
 from gossamer.tuning import Grafting, Numerics, Plug
 from gossamer.tuning.limits import check_device, check_training
+from gossamer.tuning.loop import batch_size
 from gossamer.tuning.remembered import Answers, Remembering
 from gossamer.tuning.watched import Watched
 
@@ -123,7 +124,7 @@ class Run:
         self.counts: dict[str, int] = self._read("counts.json", {EPOCHS: 0, EVALUATIONS: 0})
         self._started = self._ticked = time.monotonic()
         self._answers = Answers(folder / "answers")
-        self.epoch_seconds = math.inf  # of the last training, where there was one
+        self.epoch_seconds = math.inf  # of one network in the last training, where there was one
         if self._stopped.exists():
             self._take_up()
         self.look: int = self.stage("look", lambda: look)
@@ -366,7 +367,9 @@ class Run:
             self.count(EPOCHS, epochs * (grafting.copies if grafting else 1))
             self.tick()
         if len(marks) >= FEWEST_MARKS:  # the median step: some have waited for whoever measures
-            self.epoch_seconds = float(np.median(np.diff(marks))) * max(1, len(self.task.train) // settings.batch_size)
+            self.epoch_seconds = float(np.median(np.diff(marks))) * (
+                len(self.task.train) // batch_size(settings, self.task)
+            )
         if in_a_step:
             grafted = None if grafting is None else asdict(grafting)
             manner = {"taught": taught, "weight_decay": weight_decay, "grafted": grafted}

@@ -100,7 +100,8 @@ def _counts(group: Group, may_end: bool) -> list[int]:
 
 def mean_distance(distance: Distance, network: Network, batches: Sequence[Tensor], wanted: Sequence[Tensor]) -> float:
     """Of a network's outputs from those `wanted` of each batch, in the mode that it is in; a mean over all images."""
-    torch.manual_seed(0)  # dropout draws the same each time
     images = sum(len(batch) for batch in batches)
     pairs = zip(batches, wanted, strict=True)
-    return sum(len(batch) * float(distance(network.module(batch), good)) for batch, good in pairs) / images
+    with torch.random.fork_rng(devices=[]):  # what the caller draws next is his own
+        torch.manual_seed(0)  # dropout draws the same each time
+        return sum(len(batch) * float(distance(network.module(batch), good)) for batch, good in pairs) / images

@@ -17,7 +17,7 @@ import signal
 import threading
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import TracebackType
@@ -78,7 +78,10 @@ class Asked:
         network = trace(task.model, task.example, freeze=self.settings.protect)
         if identity(task, network) != self.identity:
             raise ValueError("expected the same network and data in every worker, got others; see to the paths")
-        return Run(folder, task, self.goal, self.recipe, network, self.settings, Watch(), self.look)
+        settings = self.settings
+        if settings.device.startswith("cuda"):  # Ray shows a worker its own device alone, which is number 0 there
+            settings = replace(settings, device="cuda")
+        return Run(folder, task, self.goal, self.recipe, network, settings, Watch(), self.look)
 
 
 class Workers:

@@ -19,18 +19,19 @@ from safetensors.torch import save  # save_file makes files that only their owne
 from torch import Tensor, nn
 
 from gossamer.files import write_atomically
+from gossamer.graph.aliases import distinct, under_all_names
 from gossamer.tuning.plug import Plug, learned_by
 from gossamer.tuning.watched import Watched
 
 
 def save_weights(path: Path, module: nn.Module) -> None:
-    """Write the module's parameters and buffers under their own names."""
-    write_atomically(path, save({name: value.detach().contiguous() for name, value in module.state_dict().items()}))
+    """Write the module's parameters and buffers under their own names, what has several under its first."""
+    write_atomically(path, save(_contiguous(distinct(module.state_dict()))))
 
 
 def load_weights(path: Path, module: nn.Module) -> None:
     """Read what `save_weights` wrote into a module of the same shapes; ValueError where it is another module."""
-    _put(_read(path)[0], module, path)
+    put(_read(path)[0], module, path)
 
 
 class Trained(Protocol):
@@ -47,10 +48,9 @@ def save_training(path: Path, *copies: Trained, watched: Watched | None = None) 
     tensors: dict[str, Tensor] = {}
     for number, training in enumerate(copies):
         tensors |= {f"{_copy(number)}{name}": value for name, value in _tensors(training).items()}
-    contiguous = {name: value.detach().contiguous() for name, value in tensors.items()}
     histories = [list(training.history) for training in copies]
     metadata = {"histories": json.dumps(histories)} | ({"qualities": json.dumps(watched.qualities)} if watched else {})
-    write_atomically(path, save(contiguous, metadata=metadata))
+    write_atomically(path, save(_contiguous(tensors), metadata=metadata))
 
 
 def load_training(path: Path, *copies: Trained, watched: Watched | None = None) -> None:
@@ -66,7 +66,7 @@ def load_training(path: Path, *copies: Trained, watched: Watched | None = None) 
         )
     for number, (training, history) in enumerate(zip(copies, histories, strict=True)):
         own = _part(tensors, _copy(number)) if number else tensors
-        _put(_part(own, "weights/"), training.module, path)
+        put(_part(own, "weights/"), training.module, path)
         momentum = _part(own, "momentum/")
         for name, parameter in _trained(training.module, training.plugs).items():
             if name in momentum:
@@ -80,6 +80,10 @@ def load_training(path: Path, *copies: Trained, watched: Watched | None = None) 
         watched.qualities[:] = [float(quality) for quality in json.loads(metadata.get("qualities", "[]"))]
 
 
+def _contiguous(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: value.detach().contiguous() for name, value in tensors.items()}
+
+
 def _copy(number: int) -> str:
     return f"copy{number}/" if number else ""
 
@@ -89,7 +93,9 @@ def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
 
 
 def _tensors(training: Trained) -> dict[str, Tensor]:
-    tensors: dict[str, Tensor] = {f"weights/{name}": value for name, value in training.module.state_dict().items()}
+    tensors: dict[str, Tensor] = {
+        f"weights/{name}": value for name, value in distinct(training.module.state_dict()).items()
+    }
     for name, parameter in _trained(training.module, training.plugs).items():
         buffer = training.optimizer.state.get(parameter, {}).get("momentum_buffer")
         if buffer is not None:
@@ -104,8 +110,9 @@ def _trained(module: nn.Module, plugs: Sequence[Plug]) -> dict[str, Tensor]:
     return dict(module.named_parameters()) | {name: own.tensor for name, own in learned_by(plugs).items()}
 
 
-def _put(tensors: Mapping[str, Tensor], module: nn.Module, path: Path) -> None:
-    """Load a state dict, or say in one sentence what does not fit."""
+def put(tensors: Mapping[str, Tensor], module: nn.Module, path: Path) -> None:
+    """Load a state dict that stood in `path`, or say in one sentence what does not fit; aliases may be left out."""
+    tensors = under_all_names(tensors, module)
     there = {name: tuple(value.shape) for name, value in tensors.items()}
     wanted = {name: tuple(value.shape) for name, value in module.state_dict().items()}
     for name in sorted(there.keys() | wanted.keys()):
@@ -114,7 +121,7 @@ def _put(tensors: Mapping[str, Tensor], module: nn.Module, path: Path) -> None:
             raise ValueError(
                 f"expected weights of this network in {path}, but of '{name}' it has {got}, not {expected}"
             )
-    module.load_state_dict(dict(tensors))
+    module.load_state_dict(tensors)
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:

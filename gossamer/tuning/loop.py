@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The one training loop: baselines, fine-tuning after a cut, and whatever plugs into it.
 
-It is resumable to the same result: every epoch draws its randomness from (seed, epoch) alone, and a checkpoint
-after each epoch holds weights, momentum and plug state. Several processes may share its steps (`processes`).
+On the CPU it is resumable to the same result: every epoch draws its randomness from (seed, epoch) alone, and a
+checkpoint after each epoch holds weights, momentum and plug state. Several processes may share its steps (`processes`).
 """
 
 from __future__ import annotations
@@ -134,7 +134,24 @@ def go_through(
     until: int | None = None,
     watched: Watched | None = None,
 ) -> None:
-    """The epochs that a training still lacks, or those before epoch `until`; its history grows by each."""
+    """The epochs that a training still lacks, or those before epoch `until`; its history grows by each.
+
+    They draw from seeds of their own; what the caller draws before and after is none of theirs.
+    """
+    device = torch.device(training.device)
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        _epochs(training, task, processes, checkpoint, progress, until, watched)
+
+
+def _epochs(
+    training: Training,
+    task: Task,
+    processes: OneProcess,
+    checkpoint: Path | None,
+    progress: Progress | None,
+    until: int | None,
+    watched: Watched | None,
+) -> None:
     module, settings, plugs, optimizer = training.module, training.settings, training.plugs, training.optimizer
     weights: dict[str, Tensor] = dict(module.named_parameters()) | dict(module.named_buffers())
     size = batch_size(settings, task)

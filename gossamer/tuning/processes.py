@@ -225,7 +225,8 @@ def _images(task: Task) -> str:
     train = task.train
     labels = [] if train.labels is None else train.labels.tolist()
     masks = [] if train.masks is None else train.masks.hashes()
-    return sha256(repr((train.images.hashes(), labels, masks, task.preprocess)).encode())
+    boxes = [] if train.boxes is None else train.boxes.hashes()
+    return sha256(repr((train.images.hashes(), labels, masks, boxes, task.preprocess)).encode())
 
 
 class _Present:

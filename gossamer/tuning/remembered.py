@@ -23,6 +23,7 @@ from gossamer.files import write_atomically
 from gossamer.tuning.checkpoint import read_tensors
 
 ENDING = ".safetensors"
+DIGEST_BYTES = 32
 MOST_BYTES = 2**28  # of answers; where a teacher answers with whole pictures, that is soon full
 
 
@@ -37,21 +38,29 @@ class Answers:
         self._kept: dict[str, Tensor] = {}
         for path in sorted(folder.glob(f"*{ENDING}")) if folder else ():
             self._kept |= read_tensors(path)
+        self._starts = {key[: 2 * DIGEST_BYTES] for key in self._kept}  # of questions: of their first image
+        self._full = False  # an answer has found no room
         self._room = most_bytes - sum(answer.nbytes for answer in self._kept.values())
 
     def of(self, teacher: nn.Module, inputs: Tensor, how: str) -> Tensor:
         """What `teacher` answers to `inputs` (N, ...), remembered if there is room. `how`: the arithmetic."""
-        question = hashlib.blake2b(f"{how} {tuple(inputs.shape)} {inputs.dtype} {inputs.device}".encode())
-        question.update(inputs.detach().cpu().contiguous().view(torch.uint8).numpy().data)
-        key = question.hexdigest()
+        manner = f"{how} {tuple(inputs.shape)} {inputs.dtype} {inputs.device}".encode()
+        start = _digest(manner, inputs.detach()[:1])
+        if self._full and start not in self._starts:
+            answer: Tensor = teacher(inputs)  # cannot be there and has no room: the whole need not be looked at
+            return answer
+        key = start + _digest(manner, inputs.detach())
         if key in self._kept:
             return self._kept[key].to(inputs.device)
-        answer: Tensor = teacher(inputs)
+        answer = teacher(inputs)
         if answer.nbytes <= self._room:
             self._kept[key] = answer.detach().cpu().clone()
             if self._kept[key].is_contiguous():  # in another order of memory sums come to other bits
                 self._new.add(key)
+            self._starts.add(start)
             self._room -= answer.nbytes
+        else:
+            self._full = True
         return answer
 
     def keep(self) -> None:
@@ -67,6 +76,12 @@ class Answers:
         """Delete the folder: no training will ask again."""
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def _digest(manner: bytes, inputs: Tensor) -> str:
+    question = hashlib.blake2b(manner, digest_size=DIGEST_BYTES)
+    question.update(inputs.cpu().contiguous().view(torch.uint8).numpy().data)
+    return question.hexdigest()
 
 
 class Remembering(nn.Module):

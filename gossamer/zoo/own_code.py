@@ -8,35 +8,57 @@ import sys
 import traceback
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
+from gossamer.files import sha256
+
 LONGEST = 300  # letters of an error's own message that are shown
+_modules: dict[Path, tuple[str, ModuleType]] = {}  # of the files that were imported, with the hash of their content
 
 
 def load_callable(spec: str) -> Callable[..., Any]:
-    """The object `name` in `folder/file.py:name`; the file is imported, its folder put on the import path."""
+    """The object `name` in `folder/file.py:name`; the file is imported, its folder put on the import path.
+
+    A file that has not changed since is not run again: classes stay the same classes.
+    """
     file, _, name = spec.rpartition(":")
     path = Path(file).resolve()
     if not path.is_file():
         raise ValueError(f"there is no file {file}, named in '{spec}'")
-    module_spec = importlib.util.spec_from_file_location(path.stem, path)
-    if module_spec is None or module_spec.loader is None:
-        raise ValueError(f"{file} is not a Python file")
-    if str(path.parent) not in sys.path:
-        sys.path.insert(0, str(path.parent))
-    module = importlib.util.module_from_spec(module_spec)
-    sys.modules.setdefault(path.stem, module)
-    try:
-        module_spec.loader.exec_module(module)
-    except (Exception, SystemExit) as error:
-        if sys.modules.get(path.stem) is module:
-            del sys.modules[path.stem]
-        raise ValueError(f"expected to import {file}, got {failure(error)}; mend it there") from error
+    module = _imported(path, file)
     found = getattr(module, name, None)
     if not callable(found):
         there = [k for k, value in vars(module).items() if callable(value) and not k.startswith("_")]
         raise ValueError(f"{file} has no callable '{name}'; it has {', '.join(there) or 'none'}")
     return found  # type: ignore[no-any-return]
+
+
+def _imported(path: Path, shown: str) -> ModuleType:
+    """The module of a file, run once for each content."""
+    content = sha256(path.read_bytes())
+    if path in _modules and _modules[path][0] == content:
+        return _modules[path][1]
+    name = path.stem
+    if name in sys.modules and (path not in _modules or sys.modules[name] is not _modules[path][1]):
+        name = f"{name}_{sha256(str(path).encode())[:8]}"  # another file has that name, a library's or the user's
+    module_spec = importlib.util.spec_from_file_location(name, path)
+    if module_spec is None or module_spec.loader is None:
+        raise ValueError(f"{shown} is not a Python file")
+    if str(path.parent) not in sys.path:
+        sys.path.insert(0, str(path.parent))
+    module = importlib.util.module_from_spec(module_spec)
+    before = sys.modules.get(name)
+    sys.modules[name] = module
+    try:
+        module_spec.loader.exec_module(module)
+    except (Exception, SystemExit) as error:
+        del sys.modules[name]
+        if before is not None:
+            sys.modules[name] = before
+        raise ValueError(f"expected to import {shown}, got {failure(error)}; mend it there") from error
+    _modules[path] = content, module
+    return module
 
 
 def call(spec: str, build: Callable[..., Any], **options: Any) -> Any:

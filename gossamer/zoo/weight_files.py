@@ -17,6 +17,7 @@ from torch import nn
 
 from gossamer import container
 from gossamer.data.arrays import read_npz
+from gossamer.graph.aliases import under_all_names
 
 WRAPPERS = ("state_dict", "model_state_dict", "model")  # keys under which trainers put the state dict
 PREFIXES = ("module.", "_orig_mod.")  # DataParallel, torch.compile
@@ -30,6 +31,7 @@ def load_weights(model: nn.Module, path: Path) -> None:
     given = read_weights(path)
     if callable(fitted := getattr(model, "fitted", None)):  # published names and numbers of classes
         given = fitted(given)
+    given = under_all_names(given, model)
     expected = model.state_dict()
     # Counters of batches are newer than many published weights, and nothing depends on them in evaluation.
     missing = [name for name in expected if name not in given and not name.endswith("num_batches_tracked")]

@@ -394,3 +394,21 @@ def test_sections_split_into_what_was_joined(tmp_path, payload):
     sections, places, digest = split(path.read_bytes(), "a.gossamer")
     assert [len(sections[kind]) for kind in sorted(sections)] == [place.length for place in places]
     assert digest.hex() == container.read(path).payload_sha256
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "shown"),
+    [
+        ("mean", ["a", None, 0.5], "minus a None 0.5"),
+        ("scale", {"x": 1}, "divided by {'x': 1}"),
+        ("std", 10**400, f"divided by {10**400}"),
+        ("crop", "half", "the centre kept: half of"),
+        ("crop", [0.5], "the centre kept: [0.5] of"),
+        ("size", {"x": 1}, "{'x': 1}x{'x': 1} pixels"),
+    ],
+)
+def test_preprocessing_of_any_type_is_described(tmp_path, payload, name, value, shown):
+    path = tmp_path / "a.gossamer"
+    claims = {"certificate": {"guaranteed": 0.01, "confidence": 0.95, "proven": True, "n": 100}}
+    container.write(path, replace(payload, preprocess={name: value}, plan={"error": 10**400}), claims)
+    assert shown in container.describe(container.read(path))

@@ -65,6 +65,12 @@ def test_unsplit_data_are_cut_between_areas():
     assert "16 pictures for training, 2 for selection, 2 for the test" in splits.notes[0]
 
 
+@pytest.mark.parametrize(("pictures", "parts"), [(3, [1, 1, 1]), (4, [2, 1, 1]), (7, [5, 1, 1])])
+def test_a_few_pictures_are_enough_for_three_splits(pictures, parts):
+    splits = arrange_by_area({"all": split(pictures)}, ("a", "b"), "here")
+    assert [len(np.unique(s.areas)) for s in (splits.train, splits.selection, splits.test)] == parts
+
+
 def test_three_parts_are_the_three_splits():
     given = {name: split(2, seed=seed, name=name) for seed, name in enumerate(("train", "val", "test"))}
     splits = arrange_by_area(given, ("a", "b"), "here")
@@ -74,9 +80,9 @@ def test_three_parts_are_the_three_splits():
 
 
 def test_what_cannot_be_cut_is_refused():
-    with pytest.raises(ValueError, match="here must be cut between pictures, but 'all' has 1; give more of them"):
+    with pytest.raises(ValueError, match="here must be cut between pictures, but 'all' has 1; give at least 2 of"):
         part_by_area(split(1), 0.5, "here")
-    with pytest.raises(ValueError, match="here must be cut between pictures, but 'second' has 1"):
+    with pytest.raises(ValueError, match="here must be cut between pictures, but 'all' has 2; give at least 3 of"):
         arrange_by_area({"all": split(2)}, ("a", "b"), "here")
     with pytest.raises(ValueError, match="split 'all' has no areas"):
         part_by_area(Split("all", split(2).images), 0.5, "here")

@@ -191,3 +191,12 @@ def test_shards_of_different_sizes_do_not_join(tmp_path: Path) -> None:
         ValueError, match=r"images of 'train' must all have one size, got \[\(4, 10, 3\), \(8, 10, 3\)\]"
     ):
         load(tmp_path)
+
+
+def test_files_that_number_their_classes_otherwise_do_not_join(tmp_path: Path) -> None:
+    save(tmp_path, "train.npz", images=IMAGES, labels=LABELS, classes=np.array(["ant", "bee", "cat"]))
+    save(tmp_path, "test.npz", images=255 - IMAGES, labels=LABELS, classes=np.array(["bee", "ant", "cat"]))
+    with pytest.raises(ValueError, match=r"expected the same classes .*, got ant, bee, cat in train.npz and bee, ant"):
+        load(tmp_path)
+    save(tmp_path, "test.npz", images=255 - IMAGES, labels=LABELS, classes=np.array(["ant", "bee", "cat"]))
+    assert load(tmp_path).classes == ("ant", "bee", "cat")

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gossamer.data.folder import FolderImages, load
+from gossamer.data.folder import FolderImages, load, pictures_in
 from gossamer.data.preprocess import Preprocess
 from gossamer.data.splits import check_disjoint
 
@@ -49,6 +49,19 @@ def test_three_parts_are_the_three_splits(tmp_path: Path) -> None:
     assert (len(splits.train), len(splits.selection), len(splits.test)) == (8, 6, 4)
     assert splits.train.images.shape == (16, 16, 3)
     assert all(colours_match(s, splits.classes) for s in (splits.train, splits.selection, splits.test))
+
+
+def test_hidden_files_and_folders_with_a_pictures_name_are_no_pictures(tmp_path: Path) -> None:
+    tree(tmp_path, {"train": 4, "val": 3, "test": 2})
+    there = tmp_path / "train" / "ant"
+    (there / "._0.jpg").write_bytes(b"what a system leaves beside a picture")
+    (there / ".thumbnails").mkdir()
+    (there / ".thumbnails" / "0.jpg").write_bytes((there / "1.jpg").read_bytes())
+    (there / "more.png").mkdir()
+    assert len(pictures_in(there)) == 4
+    assert len(load(tmp_path, SMALL).train) == 8
+    (tmp_path / "train" / ".hidden").mkdir()
+    assert len(pictures_in(tmp_path / "train")) == 8
 
 
 def test_without_test_the_validation_part_is_halved(tmp_path: Path) -> None:

@@ -76,6 +76,10 @@ def test_grey_images(tmp_path):
         ({"masks": np.zeros((4, 3, 3), np.uint8)}, r"masks in .* whole numbers \(4, 12, 12\).*, got uint8 \(4, 3, 3\)"),
         ({"masks": np.zeros((4, SIDE, SIDE))}, r"masks in .* must be whole numbers .*, got float64"),
         ({"masks": np.full((4, SIDE, SIDE), -1)}, r"masks in .* must be from 0 to 255, got -1 to -1"),
+        (
+            {"masks": np.full((4, SIDE, SIDE), 2**64 - 1, np.uint64)},
+            r"must be from 0 to 255, got 18446744073709551615 to",
+        ),
         ({"areas": np.zeros(4)}, r"areas in .* must be whole numbers, got float64"),
         ({"classes": np.array(["a", "b"]), "masks": np.full((4, SIDE, SIDE), 2)}, r"masks of 2 classes .*, got 2 in"),
     ],

@@ -6,10 +6,15 @@ from __future__ import annotations
 import os
 import sys
 import warnings
+from types import ModuleType
 
+import numpy as np
+import onnx
 import pytest
 
+from gossamer.exporters import TARGETS
 from gossamer.exporters.converters import LONGEST, Refused, imported, quiet, translating, version
+from tests.exporters.networks import float_network
 
 
 def test_a_package_that_is_not_installed():
@@ -78,3 +83,23 @@ def test_printing_goes_on_after_a_fault(capfd):
 
 def test_the_version_of_a_package_that_is_not_there():
     assert version("no-such-package-here") == ""
+
+
+@pytest.mark.parametrize("target", ["litert", "executorch", "ncnn"])
+def test_a_network_that_does_not_become_a_graph_is_one_sentence(target, monkeypatch):
+    monkeypatch.setattr(f"gossamer.exporters.{target}.imported", lambda *given: ModuleType("any"))
+
+    def fails(*given, **options):
+        raise RuntimeError("shapes\nof something")
+
+    monkeypatch.setattr("gossamer.exporters.plain_torch.plain_graph", fails)
+    with pytest.raises(ValueError, match="translates, but: shapes of something; choose another --to than") as caught:
+        TARGETS[target].export(float_network("shortcut"), np.zeros((1, 3, 16, 16), np.float32))
+    assert "\n" not in str(caught.value)
+
+
+def test_two_inputs_are_one_sentence():
+    graph = "two (float[N, 3] a, float[N, 3] b) => (float[N, 3] y) { y = Add(a, b) }"
+    model = onnx.parser.parse_model(f'<ir_version: 9, opset_import: ["" : 20]> {graph}').SerializeToString()
+    with pytest.raises(ValueError, match=r"^expected a network of one input for --to onnx, got one of 2$"):
+        TARGETS["onnx"].export(model, np.zeros((1, 3), np.float32))

@@ -13,6 +13,7 @@ from torch.utils import _pytree as pytree
 
 import gossamer
 from gossamer.graph import Choices, trace
+from gossamer.graph.write_back import _compare
 from gossamer.plan import Plan
 
 
@@ -134,3 +135,19 @@ def test_whole_groups_change_the_number_of_groups(traced):
 def test_another_destination_is_refused(traced):
     with pytest.raises(ValueError, match="into must be 'network' or 'module', got 'file'"):
         traced("dense")[1].cut({}, into="file")
+
+
+def test_a_copy_that_gives_no_numbers_is_refused():
+    """One output is right and the other NaN: the largest difference is no number either."""
+
+    class Two(nn.Module):
+        def __init__(self, shift):
+            super().__init__()
+            self.shift = shift
+
+        def forward(self, x):
+            return x, x + self.shift
+
+    smaller, own = Two(0.0), Two(float("nan"))
+    with pytest.raises(ValueError, match="got a relative difference of nan"):
+        _compare(own, smaller, (torch.zeros(2, 3),), ())

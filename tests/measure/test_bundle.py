@@ -13,6 +13,7 @@ from PIL import Image
 
 from gossamer import container
 from gossamer.cli import main
+from gossamer.measure.bundle import pack_models
 
 FILE = Path(__file__).resolve().parents[2] / "results" / "demo-bytes" / "model.gossamer"
 SCRIPT = """
@@ -61,6 +62,13 @@ def test_it_runs_with_numpy_and_onnxruntime_alone_and_comes_back(packed, on_boar
     said = " ".join(capsys.readouterr().out.split())
     assert "0 of 23" in said
     assert "12.2" in said, "none of 23 differ: below 12.2 % at 95 % confidence"
+
+
+def test_networks_of_like_names_are_files_of_their_own(tmp_path):
+    models = {"model.gossamer": b"1", "model.onnx": b"2", "a/b.onnx": b"3", "a-b.onnx": b"4"}
+    pack_models(tmp_path, models, (1, 3, 8, 8))
+    listed = json.loads((tmp_path / "bundle.json").read_text())["networks"]
+    assert {name: (tmp_path / row["file"]).read_bytes() for name, row in listed.items()} == models
 
 
 def test_answers_that_differ_are_counted(packed, on_board):

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -41,3 +42,10 @@ def test_a_file_that_does_not_run_is_said(tmp_path):
     broken.write_bytes(b"no network")
     with pytest.raises(ValueError, match=r"expected .*broken.onnx to run in onnxruntime, got: "):
         cold_starts({"broken": broken})
+
+
+def test_a_process_that_is_killed_without_a_word_is_said(decoded, monkeypatch):
+    killed = SimpleNamespace(returncode=-9, stdout="", stderr="")
+    monkeypatch.setattr("gossamer.measure.cold_start.subprocess.run", lambda *given, **options: killed)
+    with pytest.raises(ValueError, match=r"to run in onnxruntime, got: it ended with status -9$"):
+        cold_starts({"plain": decoded})

@@ -8,9 +8,9 @@ import torch
 from torch import nn
 
 import gossamer
-from gossamer.files import read_json
+from gossamer.files import read_json, sha256
 from gossamer.graph import trace
-from gossamer.search.claim import architecture_sha256, claim_folder, identity
+from gossamer.search.claim import architecture_sha256, claim_folder, identity, weights_sha256
 from gossamer.search.watch import Watch
 
 ASKED = {"version": 1, "goal": {"tolerance": 0.01}, "data": {"train": "a", "test": "b"}, "protect": ("conv1",)}
@@ -95,3 +95,12 @@ def test_the_identity_names_version_code_weights_and_data(task):
     with torch.no_grad():
         next(task.model.parameters()).add_(1)
     assert identity(task, network)["network"] != before
+
+
+def test_weights_of_any_type_have_a_hash_and_the_type_counts():
+    module = nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2))
+    before = weights_sha256(module)
+    assert before == sha256(
+        b"".join(name.encode() + b"\0" + value.numpy().tobytes() for name, value in sorted(module.state_dict().items()))
+    )
+    assert weights_sha256(module.bfloat16()) not in (before, weights_sha256(module.half()))

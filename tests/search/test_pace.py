@@ -21,8 +21,9 @@ from gossamer.search.pace import (
     step_seconds,
     usual_plugs,
 )
-from gossamer.search.run import Settings
-from gossamer.tuning import Distillation, Numerics, Plug, RatePenalty
+from gossamer.search.run import Run, Settings
+from gossamer.search.watch import Watch
+from gossamer.tuning import Distillation, Grafting, Numerics, Plug, RatePenalty
 
 PLAIN = Numerics()
 
@@ -131,6 +132,36 @@ def test_a_rung_takes_no_longer_than_the_one_before(last, epochs, monkeypatch):
     run, pace = TimedRun(80), Pace(PLAIN, epoch_seconds=10, epochs=8, trials_ms={})
     run.epoch_seconds = last
     assert epochs_in_time(run, pace, candidate_seconds=4)(1, "a rung") == epochs
+
+
+@pytest.mark.parametrize(("last", "copies", "epochs"), [(math.inf, 2, 8), (9, 2, 8), (9, 4, 4)])
+def test_copies_beside_each_other_take_as_many_times_as_long(last, copies, epochs, monkeypatch):
+    """180 s are left, the end takes 20 s, and an epoch of one network 10 s, 9 s in the last training."""
+    monkeypatch.setattr(module, "tuning_seconds", lambda *given: 10)
+    run, pace = TimedRun(180), Pace(PLAIN, epoch_seconds=10, epochs=8, trials_ms={})
+    run.epoch_seconds = last
+    assert epochs_in_time(run, pace, 4, copies)(1, "a rung") == epochs
+
+
+def test_the_seconds_of_a_trained_epoch_are_those_of_one_network(task, tmp_path, monkeypatch):
+    """Each step takes 2 s; an epoch of 384 images has 6 steps of 64, or one where the batch is larger than the data."""
+    clock = iter(range(10**6))  # read twice a step
+
+    def graft(module, task, settings, plugs, grafting, *, progress, **how):
+        for step in range(24):
+            progress(step + 1, 24, "")
+        return [module] * grafting.copies, [0.5] * settings.epochs
+
+    monkeypatch.setattr("gossamer.search.run.tuning.graft", graft)
+    monkeypatch.setattr("gossamer.search.run.time", SimpleNamespace(monotonic=lambda: float(next(clock))))
+    for batch_size, seconds in ((64, 12), (1000, 2)):
+        network = trace(task.model, task.example)
+        settings = Settings(batch_size=batch_size)
+        run = Run(tmp_path / str(batch_size), task, Goal(), "none", network, settings, Watch())
+        monkeypatch.setattr(run, "_ticked", math.inf)
+        monkeypatch.setattr(run, "selection_quality", lambda module: 1.0)
+        run.tune(network.copy().module, (), PLAIN, 2, tmp_path / "step", "a rung", grafting=Grafting(copies=2))
+        assert run.epoch_seconds == seconds
 
 
 def test_epochs_leave_time_for_the_control():

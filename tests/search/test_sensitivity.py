@@ -12,7 +12,7 @@ from torch import nn
 
 from gossamer.graph import trace
 from gossamer.kinds.imitation import divergence
-from gossamer.search.sensitivity import measure_sensitivities, silenced
+from gossamer.search.sensitivity import mean_distance, measure_sensitivities, silenced
 from gossamer.tuning.batch_norm import reestimate_batch_norms
 
 
@@ -79,3 +79,12 @@ def test_an_error_leaves_the_weights_as_they_were(network):
     with pytest.raises(RuntimeError, match="stop"), silenced(network, group, np.zeros(8, np.bool_)):
         raise RuntimeError("stop")
     assert torch.equal(network.module.b.weight, before)
+
+
+def test_the_callers_draws_are_not_begun_anew(network):
+    inputs = torch.zeros(2, *network.example[0].shape[1:])
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    mean_distance(lambda a, b: torch.zeros(()), network, [inputs], [None])
+    assert torch.equal(torch.rand(3), expected)

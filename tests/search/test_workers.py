@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import signal
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -13,7 +14,9 @@ import torch
 
 import gossamer
 from gossamer.goal import Goal
+from gossamer.graph import trace
 from gossamer.search import workers as module
+from gossamer.search.claim import identity
 from gossamer.search.run import Settings
 from gossamer.search.workers import Workers
 
@@ -115,3 +118,11 @@ def test_without_ray_it_is_said_how_to_get_it(monkeypatch):
     monkeypatch.setattr(module.importlib, "import_module", absent)
     with pytest.raises(ValueError, match=r"ray is not installed; pip install -e '\.\[ray\]' in the clone"):
         Workers("2", partial(int))
+
+
+@pytest.mark.parametrize(("given", "there"), [("cuda:1", "cuda"), ("cpu", "cpu")])
+def test_a_worker_has_its_own_device_as_the_only_one(task, tmp_path, monkeypatch, given, there):
+    monkeypatch.setattr("gossamer.search.run.check_device", lambda device: None)
+    about = identity(task, trace(task.model, task.example))
+    asked = module.Asked(lambda: task, Goal(), "auto", replace(SETTINGS, device=given), 1, about)
+    assert asked.run_in(tmp_path / "run").settings.device == there

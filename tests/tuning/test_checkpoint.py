@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch import nn
 
-from gossamer.tuning.checkpoint import load_training, load_weights, save_training, save_weights
+from gossamer.tuning.checkpoint import load_training, load_weights, read_tensors, save_training, save_weights
+from gossamer.zoo.weight_files import load_weights as from_outside
 
 
 def network(width: int = 4, bias: bool = True) -> nn.Module:
@@ -47,6 +48,29 @@ def test_another_network_is_one_sentence(tmp_path, other, message):
         load_weights(tmp_path / "weights.safetensors", other)
     with pytest.raises(ValueError, match=r"expected weights of this network in .*training.safetensors, " + message):
         load_training(tmp_path / "training.safetensors", training(other))
+
+
+class TwoNames(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.stem = nn.Linear(3, 4)
+        self.features = nn.Sequential(self.stem, nn.ReLU(), nn.Linear(4, 2))
+
+
+def test_a_tensor_of_two_names_is_stored_once_and_loaded_into_both(tmp_path):
+    module, again, other = TwoNames(), TwoNames(), TwoNames()
+    other.stem = nn.Linear(3, 4)  # a network of its own there
+    save_weights(tmp_path / "weights.safetensors", module)
+    save_training(tmp_path / "training.safetensors", training(module))
+    assert "features.0.weight" not in read_tensors(tmp_path / "weights.safetensors")
+    load_weights(tmp_path / "weights.safetensors", again)
+    assert torch.equal(again.features[0].weight, module.stem.weight)
+    load_training(tmp_path / "training.safetensors", training(again := TwoNames()))
+    assert torch.equal(again.features[0].weight, module.stem.weight)
+    from_outside(again := TwoNames(), tmp_path / "weights.safetensors")
+    assert torch.equal(again.features[0].weight, module.stem.weight)
+    with pytest.raises(ValueError, match=r"but of 'features.0.bias' it has nothing, not \(4,\)$"):
+        load_weights(tmp_path / "weights.safetensors", other)
 
 
 def test_one_training_is_not_two(tmp_path):

@@ -12,6 +12,7 @@ import os
 import socket
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from gossamer.cli import main
+from gossamer.data.boxes import Boxes
 from gossamer.data.images import ArrayImages, Split
 from gossamer.data.preprocess import Preprocess
 from gossamer.data.splits import Splits
@@ -40,7 +42,7 @@ from gossamer.tuning import (
     data_parallel,
     tune,
 )
-from gossamer.tuning.processes import Processes, rank
+from gossamer.tuning.processes import Processes, _images, rank
 from gossamer.tuning.synchronised import SynchronisedBatchNorm
 
 SETTINGS = Settings(epochs=3, batch_size=33, learning_rate=0.05, cutout=2)  # 33 images: 16 for one, 17 for the other
@@ -410,3 +412,14 @@ if __name__ == "__main__":
         PROGRAMS[sys.argv[1]](Path(sys.argv[2]))
     except (ConnectionError, ValueError) as error:
         sys.exit(f"{type(error).__name__}: {error}")
+
+
+def test_other_boxes_are_other_images(task):
+    """What ranks compare before a training."""
+    count = len(task.train)
+    one, other = (
+        Boxes.of([np.array([[0, 0, right, 1, 0, 0]], np.float32) for _ in range(count)]) for right in (0.5, 0.75)
+    )
+    with_boxes = [replace(task, train=replace(task.train, labels=None, boxes=boxes)) for boxes in (one, one, other)]
+    first, again, changed = map(_images, with_boxes)
+    assert first == again != changed

@@ -135,3 +135,11 @@ def test_a_single_logit_is_a_choice_of_two_and_pixels_count_as_examples_do():
     pixels = [values.t().reshape(1, 3, 2, 2) for values in (ours, theirs)]
     mapped = Distillation().loss(*pixels, Batch(pixels[0], targets.reshape(1, 2, 2), cross_entropy, divergence))
     assert torch.allclose(whole, mapped)
+
+
+def test_the_callers_draws_are_not_begun_anew(task):
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    tune(task.model, task, Settings(epochs=1, batch_size=128, augment=False))
+    assert torch.equal(torch.rand(3), expected)

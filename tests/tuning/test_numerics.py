@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from gossamer.search.run import Settings
+from gossamer.tuning import numerics as module_of_numerics
 from gossamer.tuning.numerics import ALL_NUMERICS, Numerics, fastest_numerics
 
 
@@ -37,3 +38,18 @@ def test_an_unknown_arithmetic_is_refused_before_anything_is_written():
         ValueError, match=r"numerics must be one of .*plain float32 products, got 'float8'; leave it out"
     ):
         Settings(numerics="float8")
+
+
+def test_the_clock_waits_for_the_device(monkeypatch):
+    """An accelerator goes on with a step after Python has left it."""
+    waited = []
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda device: waited.append(str(device)))
+    monkeypatch.setattr(torch.mps, "synchronize", lambda: waited.append("mps"))
+    for device in ("cpu", "cuda:1", "mps"):
+        assert module_of_numerics._seconds(torch.device(device)) > 0
+    assert waited == ["cuda:1", "mps"]
+    times = iter(range(100))
+    monkeypatch.setattr(module_of_numerics, "_seconds", lambda device: next(times))
+    _, found = fastest_numerics(nn.Conv2d(3, 4, 3), torch.zeros(4, 3, 8, 8), [Numerics()], steps=3)
+    assert list(found.values()) == [1000.0]
+    assert next(times) == 8, "before and after each of four steps"

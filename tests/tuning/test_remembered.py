@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from gossamer.graph import trace
-from gossamer.tuning import Distillation, Numerics, Settings, tune
+from gossamer.tuning import Distillation, Numerics, Settings, remembered, tune
 from gossamer.tuning.remembered import Answers, Remembering
 
 SETTINGS = Settings(epochs=2, batch_size=64, learning_rate=0.1, augment=True)
@@ -120,3 +120,14 @@ def test_what_was_not_kept_is_asked_again_and_the_room_is_shared(counting, tmp_p
     Remembering(counting, full, "plain float32")(IMAGES + 1)
     full.keep()
     assert len(list((tmp_path / "answers").iterdir())) == 1
+
+
+def test_a_full_memory_looks_at_no_more_than_the_first_image(counting, monkeypatch):
+    teacher = Remembering(counting, Answers(most_bytes=4 * 10 * 4), "plain float32")
+    seen, digest = [], remembered._digest
+    monkeypatch.setattr(remembered, "_digest", lambda how, inputs: seen.append(len(inputs)) or digest(how, inputs))
+    with torch.no_grad():
+        for images in (IMAGES, 2 * IMAGES, 3 * IMAGES, IMAGES):
+            teacher(images)
+    assert counting.asked == 3
+    assert seen == [1, 4, 1, 4, 1, 1, 4], "the third is new and has no room; the first is there still"

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import pickle
 import sys
 from pathlib import Path
 
@@ -242,3 +243,28 @@ def test_an_error_in_the_users_file_is_one_sentence_with_its_line(
     (tmp_path / "broken.py").write_text(source)
     with pytest.raises(ValueError, match=message):
         load_model(f"{tmp_path / 'broken.py'}:network", 3)
+
+
+def test_a_file_is_run_once_and_again_only_when_it_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    file = tmp_path / "counted_network.py"
+    file.write_text(f"open({str(tmp_path / 'runs')!r}, 'a').write('x')\nclass Net: pass\ndef net(): pass\n")
+    first = load_callable(f"{file}:Net")
+    assert load_callable(f"{file}:net").__globals__["Net"] is first  # type: ignore[attr-defined]
+    assert (tmp_path / "runs").read_text() == "x"
+    file.write_text(file.read_text() + "class Other: pass\n")
+    assert load_callable(f"{file}:Other").__name__ == "Other"
+    assert (tmp_path / "runs").read_text() == "xx"
+    assert sys.modules["counted_network"].Net is load_callable(f"{file}:Net")
+
+
+def test_files_of_one_name_do_not_take_each_others_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    for folder in ("a", "b", "json"):
+        (tmp_path / folder).mkdir()
+    files = [tmp_path / "a" / "same_name.py", tmp_path / "b" / "same_name.py", tmp_path / "json" / "json.py"]
+    for file in files:
+        file.write_text("class Net: pass\n")
+        found = load_callable(f"{file}:Net")
+        assert type(pickle.loads(pickle.dumps(found()))) is found
+    assert not hasattr(sys.modules["json"], "Net")
