@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from gossamer.graph import trace as trace
     from gossamer.plan import Plan as Plan
     from gossamer.search.proof import ToleranceNotMet as ToleranceNotMet
-    from gossamer.search.run import Settings as Settings
+    from gossamer.search.settings import Settings as Settings
     from gossamer.task import Task as Task
 
 _HOMES = {

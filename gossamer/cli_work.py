@@ -18,7 +18,7 @@ from gossamer.data.preprocess import INTERPOLATIONS
 
 if TYPE_CHECKING:
     from gossamer.goal import Goal
-    from gossamer.search.run import Settings
+    from gossamer.search.settings import Settings
     from gossamer.search.workers import Workers
     from gossamer.task import Task
 
@@ -243,7 +243,7 @@ def goal_of(options: argparse.Namespace) -> Goal:
 
 def settings_of(options: argparse.Namespace) -> Settings:
     """How the options want it done."""
-    from gossamer.search.run import Settings
+    from gossamer.search.settings import Settings
 
     if options.model and ".py:" not in options.model and options.weights is None:
         raise ValueError(f"expected the trained weights of {options.model}, got none; give --weights FILE")

@@ -30,7 +30,8 @@ from gossamer.search.candidate import Candidate, finished
 from gossamer.search.claims import claims
 from gossamer.search.outlook import provable
 from gossamer.search.proof import Proof, prove
-from gossamer.search.run import Run, Settings
+from gossamer.search.run import Run
+from gossamer.search.settings import Settings
 from gossamer.search.watch import Watch
 from gossamer.search.workers import Spread, Workers
 from gossamer.task import Task

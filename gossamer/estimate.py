@@ -33,8 +33,9 @@ from gossamer.recipes.post_training import FIRST, MOST, PostTraining, Rounding, 
 from gossamer.recipes.same_speed import as_int8
 from gossamer.search.board import MULTIPLE
 from gossamer.search.candidate import Candidate, coded_layers, reopened
-from gossamer.search.run import Run, Settings
+from gossamer.search.run import Run
 from gossamer.search.sensitivity import LEVELS
+from gossamer.search.settings import Settings
 from gossamer.search.watch import Watch
 from gossamer.search.widths import Widths, narrowed
 from gossamer.task import Task

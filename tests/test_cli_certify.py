@@ -27,7 +27,7 @@ from gossamer.goal import Goal
 from gossamer.measure.answers import answers
 from gossamer.measure.bench import network_bytes
 from gossamer.runtime.session import open_session
-from gossamer.search.run import Settings
+from gossamer.search.settings import Settings
 
 CLASSES = ("ant", "bee", "cat", "dog")
 EVERY = np.arange(600)

@@ -25,7 +25,8 @@ from gossamer.measure.answers import answers
 from gossamer.measure.quality import qualities
 from gossamer.report.assemble import WORTH_IT
 from gossamer.search.proof import ToleranceNotMet
-from gossamer.search.run import Run, Settings
+from gossamer.search.run import Run
+from gossamer.search.settings import Settings
 
 DELIVERED = ("model.gossamer", "model.onnx", "plan.json", "report.json", "report.html")
 SETTINGS = Settings(epochs=1, batch_size=64, augment=False)

@@ -19,7 +19,7 @@ from gossamer.detection import Head, Level
 from gossamer.goal import Goal
 from gossamer.kinds.detection import Detection
 from gossamer.measure.quality import qualities
-from gossamer.search.run import Settings
+from gossamer.search.settings import Settings
 from gossamer.train import train
 from gossamer.tuning import Settings as Training
 

@@ -10,7 +10,7 @@ import pytest
 import gossamer
 from gossamer.files import read_json
 from gossamer.goal import Goal
-from gossamer.search.run import Settings
+from gossamer.search.settings import Settings
 
 SETTINGS = Settings(epochs=3, batch_size=64, augment=False, numerics="plain float32")
 RECIPE = "network-slimming:macs=0.5,penalised=0.34"  # an epoch before the cut, two after it

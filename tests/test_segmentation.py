@@ -27,7 +27,7 @@ from gossamer.report.record import Report
 from gossamer.runtime.export import export_onnx
 from gossamer.search.claims import claims_bound
 from gossamer.search.control import dense_control
-from gossamer.search.run import Settings
+from gossamer.search.settings import Settings
 from gossamer.task import Task
 from gossamer.train import train
 from gossamer.tuning import Settings as Training

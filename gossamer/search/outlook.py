@@ -10,7 +10,7 @@ from gossamer.goal import Goal
 from gossamer.graph import Network, trace
 from gossamer.kinds.classification import Classification
 from gossamer.search.pace import RUNGS_HOPED_FOR, epoch_time, epochs_per_rung
-from gossamer.search.run import Settings
+from gossamer.search.settings import Settings
 from gossamer.task import Task
 
 USUAL_FLIPS = (0.02, 0.05)  # share of images whose answer changes between right and wrong

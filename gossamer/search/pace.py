@@ -23,7 +23,8 @@ from gossamer.coding.costs import costs
 from gossamer.goal import Goal
 from gossamer.graph import Network
 from gossamer.quantize.folding import fold_factors
-from gossamer.search.run import Run, Settings
+from gossamer.search.run import Run
+from gossamer.search.settings import Settings
 from gossamer.task import Task
 from gossamer.tuning import Distillation, Plug, RatePenalty
 from gossamer.tuning.numerics import ALL_NUMERICS, Numerics, fastest_numerics

@@ -18,7 +18,7 @@ import math
 import re
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,7 +28,6 @@ import torch
 from torch import Tensor, nn
 
 from gossamer import tuning
-from gossamer.coding import CHOICES
 from gossamer.data.images import Split
 from gossamer.files import read_json, write_atomically, write_json
 from gossamer.goal import Goal
@@ -41,10 +40,10 @@ from gossamer.runtime.lock import background_work, pause_if_measuring
 from gossamer.runtime.session import open_session
 from gossamer.runtime.weights import split_weights
 from gossamer.search.claim import claim_folder, identity
+from gossamer.search.settings import Settings, decisive
 from gossamer.search.watch import Watch
 from gossamer.task import Task
 from gossamer.tuning import Grafting, Numerics, Plug
-from gossamer.tuning.limits import check_device, check_training
 from gossamer.tuning.loop import batch_size
 from gossamer.tuning.remembered import Answers, Remembering
 from gossamer.tuning.watched import Watched
@@ -58,45 +57,6 @@ FEWEST_MARKS = 20  # of steps, before their median says anything
 CALIBRATION_PASSES = 2
 EPOCHS, EVALUATIONS = "epochs_trained", "evaluations"  # what a method costs, beside its time
 CHECKPOINT = "training{}.safetensors"  # {}: the phase, where a step is trained more than once
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How a run is made, beside its goal.
-
-    `epochs` is per rung of the ladder, `numerics` the arithmetic of training ("channels_last bfloat16"): None lets
-    the run choose, by what this machine does fastest. `latency_table`: the folder of a bundle that came back from
-    another machine, whose milliseconds then count (`search.board`), or of a run on this one, whose table is taken over
-    (`search.measured_table`). `coding`: of `gossamer.coding.CHOICES`, by how the files of candidates are coded, where
-    the recipe has no coder of its own. `epoch_quality`: on so many images of the selection split the quality is asked
-    after each epoch of tuning, to be seen in the report; it decides nothing.
-    """
-
-    seed: int = 0
-    device: str = "cpu"
-    batch_size: int = 128
-    epochs: int | None = None
-    learning_rate: float = 0.04
-    numerics: str | None = None
-    threads: int = 1
-    augment: bool = True
-    control: bool = False
-    latency_table: str | None = None
-    protect: tuple[str, ...] = ()
-    coding: str = "small"
-    epoch_quality: int = 0
-
-    def __post_init__(self) -> None:
-        if self.epoch_quality < 0:
-            raise ValueError(f"epoch_quality must be a number of images, or 0 for none, got {self.epoch_quality}")
-        if self.numerics is not None:
-            Numerics.parse(self.numerics)
-        if self.coding not in CHOICES:
-            raise ValueError(f"coding must be one of {', '.join(CHOICES)}, got '{self.coding}'")
-        if self.threads < 1:
-            raise ValueError(f"threads must be at least 1, got {self.threads}")
-        check_training(self.epochs, self.batch_size, self.learning_rate)
-        check_device(self.device)
 
 
 class Run:
@@ -117,7 +77,7 @@ class Run:
     ) -> None:
         self.folder, self.task, self.goal, self.recipe, self.name = folder, task, goal, recipe, name
         self.network, self.settings, self.watch, self.workers = network, settings, watch, workers
-        asked = {"version": RUN_VERSION, "recipe": recipe, "goal": goal.to_json(), "settings": _decisive(settings)}
+        asked = {"version": RUN_VERSION, "recipe": recipe, "goal": goal.to_json(), "settings": decisive(settings)}
         claim_folder(folder, asked | identity(task, network), watch)
         self.notes: list[str] = self._read("notes.json", list(task.notes))
         self._spent_before: float = self._read("seconds.json", 0.0)
@@ -411,11 +371,3 @@ class Run:
         model = export_onnx(module.cpu(), self.network.example)
         self.count(EVALUATIONS)
         return float(qualities(self.task, self.task.selection, model, self.goal.runtime).mean())
-
-
-def _decisive(settings: Settings) -> dict[str, Any]:
-    """The settings that a run depends on: a question that decides nothing belongs to it only where it is asked."""
-    found = asdict(settings)
-    if not settings.epoch_quality:
-        del found["epoch_quality"]
-    return found

@@ -28,7 +28,8 @@ from gossamer.goal import Goal
 from gossamer.graph import trace
 from gossamer.search.candidate import BEST, keep_best
 from gossamer.search.claim import identity
-from gossamer.search.run import Run, Settings
+from gossamer.search.run import Run
+from gossamer.search.settings import Settings
 from gossamer.search.watch import Watch
 from gossamer.task import Task
 from gossamer.tuning.processes import launched

@@ -11,7 +11,7 @@ from PIL import Image
 import gossamer
 from gossamer.described_task import task_from
 from gossamer.goal import Goal
-from gossamer.search.run import Settings
+from gossamer.search.settings import Settings
 
 
 @pytest.fixture

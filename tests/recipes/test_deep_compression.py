@@ -18,7 +18,8 @@ from gossamer.graph import trace
 from gossamer.recipes import RECIPES, recipe_named
 from gossamer.recipes import deep_compression as module
 from gossamer.recipes.deep_compression import RATES, DeepCompression, Demand
-from gossamer.search.run import Run, Settings
+from gossamer.search.run import Run
+from gossamer.search.settings import Settings
 from gossamer.search.watch import Watch
 from gossamer.tuning import Diverged
 from gossamer.zoo import ZOO

@@ -8,7 +8,7 @@ import pytest
 import gossamer
 from gossamer import container
 from gossamer.goal import Goal
-from gossamer.search.run import Settings
+from gossamer.search.settings import Settings
 
 SETTINGS = Settings(epochs=1, batch_size=64, augment=False)
 

@@ -24,7 +24,8 @@ from gossamer.recipes.fewer_channels import INT8_GENTLY, int8_trained
 from gossamer.runtime.export import export_onnx
 from gossamer.runtime.torch_operators import OPERATORS
 from gossamer.search import candidate
-from gossamer.search.run import Run, Settings
+from gossamer.search.run import Run
+from gossamer.search.settings import Settings
 from gossamer.search.watch import Watch
 from gossamer.search.widths import Widths
 from gossamer.tuning import Distillation, tune

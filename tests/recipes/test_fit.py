@@ -24,7 +24,8 @@ from gossamer.search import candidate
 from gossamer.search.claims import most_claims_bytes
 from gossamer.search.memory_model import MemoryModel
 from gossamer.search.proof import ToleranceNotMet
-from gossamer.search.run import Run, Settings
+from gossamer.search.run import Run
+from gossamer.search.settings import Settings
 from gossamer.search.watch import Watch
 
 SETTINGS = Settings(epochs=8, batch_size=32, learning_rate=0.05, augment=False, numerics="plain float32")

@@ -17,7 +17,7 @@ from gossamer.goal import Goal
 from gossamer.graph import trace
 from gossamer.recipes import post_training, recipe_named
 from gossamer.recipes.post_training import PostTraining, Rounding, calibration_batches
-from gossamer.search.run import Settings
+from gossamer.search.settings import Settings
 
 SETTINGS = Settings(augment=False)
 RECIPE = "post-training:images=100,halvings=1"

@@ -16,7 +16,8 @@ from gossamer.graph import trace
 from gossamer.plan import Plan
 from gossamer.recipes import fewer_channels, same_speed
 from gossamer.recipes.same_speed import in_fewer_bits
-from gossamer.search.run import Run, Settings
+from gossamer.search.run import Run
+from gossamer.search.settings import Settings
 from gossamer.search.watch import Watch
 
 SETTINGS = Settings(epochs=8, batch_size=32, learning_rate=0.1, augment=False, numerics="plain float32")

@@ -18,7 +18,7 @@ from gossamer.goal import Goal
 from gossamer.graph import trace
 from gossamer.recipes import recipe_named
 from gossamer.recipes.network_slimming import slimmable
-from gossamer.search.run import Settings
+from gossamer.search.settings import Settings
 from gossamer.tuning import BatchNormL1
 
 SETTINGS = Settings(epochs=1, batch_size=64, augment=False, numerics="plain float32")

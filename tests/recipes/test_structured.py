@@ -24,7 +24,8 @@ from gossamer.recipes import recipe_named
 from gossamer.recipes.adversarial_selection import channels_on
 from gossamer.recipes.greedy_car import numbered
 from gossamer.recipes.importance_weights import ImportanceWeights
-from gossamer.search.run import Run, Settings
+from gossamer.search.run import Run
+from gossamer.search.settings import Settings
 from gossamer.search.watch import Watch
 from gossamer.tuning import Grafting
 from gossamer.tuning.gates import fold_in, reading

@@ -20,7 +20,8 @@ from gossamer.graph import trace
 from gossamer.recipes import recipe_named
 from gossamer.recipes.weight_pruning import _by_weights, _with_inputs
 from gossamer.search.candidate import reopened
-from gossamer.search.run import Run, Settings
+from gossamer.search.run import Run
+from gossamer.search.settings import Settings
 from gossamer.search.watch import Watch
 from gossamer.tuning import reestimate_batch_norms
 from gossamer.weights import Magnitude, NOfM, SecondOrder

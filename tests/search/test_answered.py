@@ -11,7 +11,8 @@ from gossamer.goal import Goal
 from gossamer.graph import trace
 from gossamer.measure.quality import Answered
 from gossamer.search import run as module
-from gossamer.search.run import Run, Settings
+from gossamer.search.run import Run
+from gossamer.search.settings import Settings
 from gossamer.search.watch import Watch
 from gossamer.tuning import Distillation, Numerics
 

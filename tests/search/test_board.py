@@ -11,7 +11,7 @@ from gossamer.files import read_json, write_json
 from gossamer.goal import Goal
 from gossamer.graph import trace
 from gossamer.search.board import Tables, read_table
-from gossamer.search.run import Settings
+from gossamer.search.settings import Settings
 
 FORMS = {"float32": 1.0, "int8": 0.5}
 

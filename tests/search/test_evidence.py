@@ -20,7 +20,7 @@ from gossamer.rates import LayerEntropy, Uniform
 from gossamer.recipes.importance_weights import ImportanceWeights
 from gossamer.search.evidence import activity, asked_of, error_without, facts_for, scores_by, untied
 from gossamer.search.first_order import loss_changes
-from gossamer.search.run import Settings
+from gossamer.search.settings import Settings
 from gossamer.search.tail import Tail
 from gossamer.search.watch import Watch
 from gossamer.search.widths import matrices_of

@@ -9,7 +9,8 @@ from gossamer.files import read_json, write_json
 from gossamer.goal import Goal
 from gossamer.graph import trace
 from gossamer.search import widths as module
-from gossamer.search.run import Run, Settings
+from gossamer.search.run import Run
+from gossamer.search.settings import Settings
 from gossamer.search.watch import Watch
 from gossamer.search.widths import Widths
 

@@ -21,7 +21,8 @@ from gossamer.search.pace import (
     step_seconds,
     usual_plugs,
 )
-from gossamer.search.run import Run, Settings
+from gossamer.search.run import Run
+from gossamer.search.settings import Settings
 from gossamer.search.watch import Watch
 from gossamer.tuning import Distillation, Grafting, Numerics, Plug, RatePenalty
 

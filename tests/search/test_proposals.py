@@ -10,8 +10,9 @@ from gossamer.goal import Goal
 from gossamer.graph import trace
 from gossamer.search import proposals as module
 from gossamer.search.proposals import best_of, distances, proposals
-from gossamer.search.run import Run, Settings
+from gossamer.search.run import Run
 from gossamer.search.sensitivity import Sensitivity
+from gossamer.search.settings import Settings
 from gossamer.search.watch import Watch
 from gossamer.search.widths import Widths, narrowed
 from gossamer.tuning import Diverged

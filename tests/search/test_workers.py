@@ -17,7 +17,7 @@ from gossamer.goal import Goal
 from gossamer.graph import trace
 from gossamer.search import workers as module
 from gossamer.search.claim import identity
-from gossamer.search.run import Settings
+from gossamer.search.settings import Settings
 from gossamer.search.workers import Workers
 
 SETTINGS = Settings(epochs=1, batch_size=64, augment=False, numerics="plain float32")

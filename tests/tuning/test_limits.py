@@ -8,11 +8,11 @@ import math
 import pytest
 
 from gossamer import tuning
-from gossamer.search import run
+from gossamer.search import settings as of_runs
 from gossamer.tuning.limits import check_device
 
 
-@pytest.mark.parametrize("settings", [tuning.Settings, run.Settings], ids=["tuning", "search"])
+@pytest.mark.parametrize("settings", [tuning.Settings, of_runs.Settings], ids=["tuning", "search"])
 @pytest.mark.parametrize(
     ("field", "value", "message"),
     [
@@ -33,15 +33,15 @@ def test_a_device_that_is_not_there_is_one_sentence(device):
     with pytest.raises(ValueError, match=rf"device must be one that this machine has \(cpu.*\), got '{device}'$"):
         check_device(device)
     with pytest.raises(ValueError, match="device must be one that this machine has"):
-        run.Settings(device=device)
+        of_runs.Settings(device=device)
 
 
 def test_a_run_has_threads():
     with pytest.raises(ValueError, match="threads must be at least 1, got 0"):
-        run.Settings(threads=0)
+        of_runs.Settings(threads=0)
 
 
 def test_the_usual_is_accepted():
     check_device("cpu")
-    run.Settings(epochs=None)
-    run.Settings(epochs=1, batch_size=2, learning_rate=1e12)
+    of_runs.Settings(epochs=None)
+    of_runs.Settings(epochs=1, batch_size=2, learning_rate=1e12)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from gossamer.search.run import Settings
+from gossamer.search.settings import Settings
 from gossamer.tuning import numerics as module_of_numerics
 from gossamer.tuning.numerics import ALL_NUMERICS, Numerics, fastest_numerics
 
