@@ -34,7 +34,7 @@ _HOMES = {
     "Goal": "gossamer.goal",
     "Plan": "gossamer.plan",
     "Result": "gossamer.compress",
-    "Settings": "gossamer.search.run",
+    "Settings": "gossamer.search.settings",
     "Task": "gossamer.task",
     "ToleranceNotMet": "gossamer.search.proof",
     "compress": "gossamer.compress",
