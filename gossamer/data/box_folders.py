@@ -20,7 +20,7 @@ guidelines of 2007. A document type, which could define entities without end, is
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree
@@ -124,7 +124,7 @@ def _beside(root: Path) -> Place | None:
     return Place(root, root) if annotations and annotations.keys() & _by_name(root, SUFFIXES).keys() else None
 
 
-def _by_name(folder: Path, suffixes: Iterable[str]) -> dict[str, Path]:
+def _by_name(folder: Path, suffixes: Collection[str]) -> dict[str, Path]:
     """The files directly in a folder with one of these endings, by name without it, sorted; hidden ones left out."""
     found: dict[str, Path] = {}
     for path in visible_files(folder, folder.iterdir(), suffixes):
