@@ -10,8 +10,6 @@ generator's device and then moved, so that a seed gives the same crops on a CPU 
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
 from torch.nn import functional
 
@@ -23,25 +21,19 @@ def crop_and_flip(
     generator: torch.Generator,
     *,
     share: int = 8,
-    padding: Literal["zero", "reflect"] = "zero",
     flip: bool = True,
 ) -> torch.Tensor:
     """uint8 (N, C, H, W) -> uint8 (N, C, H, W): shifted by up to 1/share of a side, mirrored half the
     time."""
     if images.dtype != torch.uint8 or images.ndim != 4:
         raise ValueError(f"images must be uint8 (N, C, H, W), got {images.dtype} {tuple(images.shape)}")
-    if padding not in ("zero", "reflect"):
-        raise ValueError(f"padding must be 'zero' or 'reflect', got '{padding}'")
     count, channels, height, width = images.shape
     high, wide = height // share, width // share
     dy, dx, mirrored = (
         torch.randint(0, stop, (count,), generator=generator, device=generator.device).to(images.device)
         for stop in (2 * high + 1, 2 * wide + 1, 2)
     )
-    if padding == "zero":
-        padded = functional.pad(images, (wide, wide, high, high))
-    else:  # reflection has no uint8 kernel; pixels are exact in float32
-        padded = functional.pad(images.float(), (wide, wide, high, high), mode="reflect").to(torch.uint8)
+    padded = functional.pad(images, (wide, wide, high, high))
     columns = torch.arange(width, device=images.device).repeat(count, 1)  # (N, W)
     if flip:
         columns = torch.where(mirrored[:, None] == 1, width - 1 - columns, columns)

@@ -143,7 +143,9 @@ def as_given(path: Path) -> tuple[dict[str, Split], tuple[str, ...]]:
     highest = max(int(values.max(initial=0)) for values in masks.values())
     names = tuple(map(str, arrays["classes"].tolist())) if "classes" in arrays else ()
     if not names:
-        names = BINARY if highest in (0, 1, WHITE) else tuple(map(str, range(highest + 1)))
+        names = (
+            BINARY if highest in (0, 1, WHITE) else tuple(map(str, range(min(highest, WHITE) + 1)))
+        )  # more is refused below
     return {name: _plain(name, prefix, arrays, masks[name], len(names), path) for name, prefix in there.items()}, names
 
 

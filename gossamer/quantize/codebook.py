@@ -96,11 +96,6 @@ def kmeans(some: NDArray[np.float64], centroids: NDArray[np.float64]) -> NDArray
     return centroids[counts > 0]
 
 
-def squared_error(weights: NDArray[np.floating], book: Codebook) -> float:
-    """What k-means minimises: the sum of squares of weight minus shared value."""
-    return float(np.square(weights.astype(np.float64) - book.shared(weights)).sum())
-
-
 def _linear(some: NDArray[np.float64], count: int, rng: np.random.Generator) -> NDArray[np.float64]:
     return np.linspace(some[0], some[-1], count)
 

@@ -15,7 +15,7 @@ Differs from the paper:
    goes on beyond the paper's rates where quality allows, and stops before them where it does not.
 2. With `rates`, layer l keeps r_l^s of its weights at strength s, r_l from the paper's table; s = 1 is the paper.
    Without, one quality factor for all layers (half of it for the first), and 0.1^s of all weights are kept.
-3. Biases, codebooks and factors of folded batch norms are stored as float16 where that keeps eleven bits.
+3. Biases and factors of folded batch norms are rounded to six bits, the values of codebooks to eleven.
 4. Layers with a batch norm, which the paper has none of: weights are shared before it is folded in, and the file has
    one factor an output channel beside the codebook.
 5. `coder` may be our adaptive coder, or the smallest for each tensor, instead of Huffman's.

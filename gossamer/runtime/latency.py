@@ -12,14 +12,13 @@ import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gossamer.device.turns import in_rotation, without_garbage_collection
 from gossamer.runtime.lock import latency_lock
-from gossamer.runtime.session import Session, available, open_session, precisions
+from gossamer.runtime.session import Session
 
 
 @dataclass(frozen=True)
@@ -109,20 +108,6 @@ def interleaved(
             if k >= 0:
                 times_ms[name][k] = elapsed / 1e6
     return Interleaved(times_ms, {name: session.threads for name, session in sessions.items()})
-
-
-def fastest_dense(model: bytes | Path, x: NDArray[np.float32], n: int = 100) -> dict[str, Latency]:
-    """The float network in every runtime, precision and number of threads here, the fastest first.
-
-    The first row is what a compressed network has to beat to be of use on this machine.
-    """
-    rows = {}
-    for runtime in available():
-        for precision in precisions(runtime):
-            for threads in thread_counts():
-                session = open_session(model, runtime, threads, precision)
-                rows[session.name] = measure_ms(session, x, n)
-    return dict(sorted(rows.items(), key=lambda row: row[1].median))
 
 
 def thread_counts() -> list[int]:

@@ -67,6 +67,4 @@ def dense_control(run: Run) -> Control | None:
 
     found = run.stage(f"control, {epochs} epochs", compute)
     run.forget_training(folder)
-    if isinstance(found, float):  # of a run that began before there were figures
-        return Control(found, {})
     return None if found is None else Control(**found)

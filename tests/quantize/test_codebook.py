@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from gossamer.quantize.codebook import INITIAL, Codebook, kmeans, share, squared_error
+from gossamer.quantize.codebook import INITIAL, Codebook, kmeans, share
 from gossamer.quantize.integers import Shared, tensors
 
 
@@ -43,6 +43,11 @@ def test_a_converged_codebook_is_a_fixed_point(initial, bits):
         assert weights[integers == place].mean(dtype=np.float64) == pytest.approx(
             book.values[place + book.zero], rel=1e-4
         )
+
+
+def squared_error(weights, book):
+    """What k-means minimises: the sum of squares of weight minus shared value."""
+    return float(np.square(weights.astype(np.float64) - book.shared(weights)).sum())
 
 
 def test_linear_centroids_keep_large_weights_where_forgy_loses_them():

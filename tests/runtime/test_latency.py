@@ -12,12 +12,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from onnx import parser
 
 from gossamer.runtime import latency
-from gossamer.runtime.latency import Latency, fastest_dense, interleaved, measure_ms, thread_counts
+from gossamer.runtime.latency import Latency, interleaved, measure_ms, thread_counts
 from gossamer.runtime.session import Array
-from gossamer.runtime.weights import serialize
 
 X = np.zeros((1, 3, 4, 4), np.float32)
 
@@ -93,17 +91,6 @@ def test_wrong_requests(clock: Clock) -> None:
         interleaved({}, X, rounds=10)
     with pytest.raises(ValueError, match="got 1 sessions, rounds 0 and warmup 20"):
         measure_ms(Timed(clock, "a", repeat(1.0)), X, n=0)
-
-
-def test_fastest_dense_tries_every_runtime_and_sorts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("GOSSAMER_LOCK_DIR", str(tmp_path))
-    monkeypatch.setattr(latency, "thread_counts", lambda: [1])
-    model = parser.parse_model(
-        '<ir_version: 9, opset_import: ["": 20]> g (float[N, 3, 4, 4] x) => (float[N, 3, 4, 4] y) { y = Relu (x) }'
-    )
-    rows = fastest_dense(serialize(model), X, n=3)
-    assert "onnxruntime f32 x1" in rows
-    assert [row.median for row in rows.values()] == sorted(row.median for row in rows.values())
 
 
 def test_thread_counts_end_with_all_cores(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -248,7 +248,9 @@ def test_an_error_in_the_users_file_is_one_sentence_with_its_line(
 def test_a_file_is_run_once_and_again_only_when_it_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "path", [*sys.path])
     file = tmp_path / "counted_network.py"
-    file.write_text(f"open({str(tmp_path / 'runs')!r}, 'a').write('x')\nclass Net: pass\ndef net(): pass\n")
+    file.write_text(
+        f"with open({str(tmp_path / 'runs')!r}, 'a') as runs: runs.write('x')\nclass Net: pass\ndef net(): pass\n"
+    )
     first = load_callable(f"{file}:Net")
     assert load_callable(f"{file}:net").__globals__["Net"] is first  # type: ignore[attr-defined]
     assert (tmp_path / "runs").read_text() == "x"
