@@ -50,6 +50,7 @@ from gossamer.tuning.plug import inputs_first
 UNTRAINED_COARSENESS = 0.08
 ROUNDING = PostTraining(halvings=0)  # doubled until refused, and not settled: training goes on from there
 THINNER = tuple(0.8 * 0.85**rung for rung in range(12))  # shares of the multiply-adds; cutting less gains no time
+BLOCK = 8  # channels that runtimes compute side by side: with 59 instead of 64 a network of fewer bytes can be slower
 GAINED = 0.7  # of the bits that are kept without training, what the first rung of training asks for at most
 
 
@@ -122,7 +123,9 @@ def thinned(run: Run, number: int, strength: float) -> list[Candidate]:
     """The network without the channels that can go untrained, rounded; none where too few can to save time."""
 
     def compute() -> dict[str, int]:
-        widths = Widths.of(run, int8=False, batches=1)  # what it proposes is judged on the selection split
+        widths = Widths.of(
+            run, int8=False, batches=1, multiple=BLOCK
+        )  # what it proposes is judged on the selection split
         most = run.goal.wanted / 2
         found: dict[str, int] = {}
         for share in THINNER:
@@ -180,7 +183,9 @@ def _slimmed(run: Run, number: int, share: float, name: str, epochs_for: Callabl
     epochs = epochs_for(1, name)
     if not epochs:
         return None
-    trained = cut_and_trained(run, Widths.of(run, int8=False), share, run.network, {}, folder, name, epochs)
+    trained = cut_and_trained(
+        run, Widths.of(run, int8=False, multiple=BLOCK), share, run.network, {}, folder, name, epochs
+    )
     if trained is None:
         return None
     keep, network = trained
@@ -235,7 +240,7 @@ def tuned_to(run: Run, number: int, demand: Demand, previous: Candidate, epochs:
     before = fold_factors(coded_layers(run, network), network.module.state_dict())
     frame = {name: factor / torch.from_numpy(grids[name].unit_along()) for name, factor in before.items()}
     gentler = not previous.verdict.accepted and not demand.again  # what a refused one left idle may be of use again
-    if not gentler and (idle := keep_busy(network)):
+    if not gentler and (idle := keep_busy(network, BLOCK)):
         kept = in_original(run.network, network, kept, idle)
         network, frame = cut_beside(network, idle, frame)
         reestimate_batch_norms(network.module, run.calibration_batches())
