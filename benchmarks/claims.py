@@ -122,7 +122,7 @@ CLAIMS: dict[str, Claim] = {
     ),
     "vgg16-bytes": Claim(
         "VGG-16 with batch norm on all of CIFAR-10, smallest file",
-        VGG16 + "--tolerance 1.5 --observed 0.9 --minimise bytes --recipe auto:bits=0.1,macs=0.4 --epochs 12 --hours 8",
+        VGG16 + "--tolerance 2 --observed 0.9 --minimise bytes --recipe auto:bits=0.1,macs=0.4 --epochs 12 --hours 8",
         8.0,
     ),
     "mobilenetv2-baseline": Claim(
