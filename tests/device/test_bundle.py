@@ -25,6 +25,7 @@ from gossamer.cli_bundle import ENTRIES
 from gossamer.data.preprocess import Preprocess
 from gossamer.device.board_texts import PINS, PYTHON
 from gossamer.device.imports import PACKAGE, needed
+from gossamer.runtime.providers import PROVIDERS
 from tests.conftest import ONNXRUNTIME
 from tests.device.conftest import CHANNEL, network, noise, save
 from tests.device.detectors import save_scene, write_detector
@@ -342,13 +343,13 @@ def runtime_with_accelerators(starts: tuple[str, ...]) -> SimpleNamespace:
         asked=asked,
         InferenceSession=session,
         SessionOptions=SimpleNamespace,
-        get_available_providers=lambda: list(cli_board.PROVIDERS.values()),
+        get_available_providers=lambda: list(PROVIDERS.values()),
     )
 
 
 @pytest.mark.parametrize("starts", [True, False])
 def test_an_accelerator_is_asked_first(copied, monkeypatch, capsys, starts):
-    there = list(cli_board.PROVIDERS.values())
+    there = list(PROVIDERS.values())
     fake = runtime_with_accelerators(tuple(there if starts else there[1:]))
     monkeypatch.setitem(sys.modules, "onnxruntime", fake)
     assert cli_board.main(["check", str(copied), "--provider", "tensorrt"]) == (0 if starts else 1)
@@ -359,7 +360,7 @@ def test_an_accelerator_is_asked_first(copied, monkeypatch, capsys, starts):
 
 def test_an_accelerator_that_is_not_there(copied, capsys):
     assert cli_board.main(["latency", str(copied), "--provider", "tensorrt"]) == 1
-    assert "expected an ONNX Runtime with TensorrtExecutionProvider, this one has " in capsys.readouterr().err
+    assert "expected an ONNX Runtime that has TensorrtExecutionProvider, this one has " in capsys.readouterr().err
     with pytest.raises(SystemExit, match="2"):
         cli_board.main(["check", str(copied), "--provider", "npu"])
     assert capsys.readouterr().err.count("\n") == 1

@@ -9,8 +9,8 @@ import pytest
 from gossamer.data.images import ArrayImages, Split
 from gossamer.kinds.segmentation import Segmentation
 from gossamer.measure import quality
-from gossamer.measure.answers import NO_ANSWER, answers
-from gossamer.measure.quality import answered, batch_size, qualities
+from gossamer.measure.answers import answers
+from gossamer.measure.quality import NO_ANSWER, answered, batch_size, qualities
 
 
 class Session:

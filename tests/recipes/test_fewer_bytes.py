@@ -23,7 +23,7 @@ def test_bits_are_asked_of_a_network_that_was_cut_and_trained(user_task, trained
     rounded = [candidate for name, candidate in by_name.items() if name.startswith("50 % of the MACs, strength")]
     bits = [candidate for name, candidate in by_name.items() if name.endswith("bits a weight")]
     original = result.report.original
-    assert 0.3 * original.macs < slim.macs <= 0.5 * original.macs
+    assert 0.25 * original.macs < slim.macs <= 0.5 * original.macs
     assert {candidate.macs for candidate in rounded} == {slim.macs}
     assert rounded[0].sizes.coded < 0.7 * slim.sizes.coded  # training for bits starts on coarse grids
     for candidate in bits:

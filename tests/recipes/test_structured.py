@@ -49,7 +49,7 @@ RECIPES = {
     "adversarial-selection:pull=1,tuning=distillation": 0.95,
     "adversarial-selection:macs=0.6,tuning=adversarial": 0.6,
     "layer-entropy:exponent=1,tuning=labels": 0.95,
-    "greedy-car:macs=0.5,images=256,shortlist=4,label=ne": 0.5,
+    "greedy-car:macs=0.5,images=256,shortlist=4,label=2": 0.5,
 }
 
 

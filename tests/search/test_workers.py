@@ -122,7 +122,7 @@ def test_without_ray_it_is_said_how_to_get_it(monkeypatch):
 
 @pytest.mark.parametrize(("given", "there"), [("cuda:1", "cuda"), ("cpu", "cpu")])
 def test_a_worker_has_its_own_device_as_the_only_one(task, tmp_path, monkeypatch, given, there):
-    monkeypatch.setattr("gossamer.search.run.check_device", lambda device: None)
+    monkeypatch.setattr("gossamer.search.settings.check_device", lambda device: None)
     about = identity(task, trace(task.model, task.example))
     asked = module.Asked(lambda: task, Goal(), "auto", replace(SETTINGS, device=given), 1, about)
     assert asked.run_in(tmp_path / "run").settings.device == there
