@@ -140,11 +140,17 @@ def _no_measure(measure: str | None) -> None:
         raise ValueError(f"expected no --measure where images have labels: right is right; got {measure}, leave it out")
 
 
-def _own_task(data: str, model: str | None, weights: str | Path | None) -> Task:
-    """What `file.py:callable` gives, with another network where one is named."""
+def task_of_code(data: str) -> Task:
+    """What `file.py:callable` gives; TypeError where that is no task."""
     task = call(data, load_callable(data))
     if not isinstance(task, Task):
         raise TypeError(f"{data} must return a gossamer.Task, got {type(task).__name__}")
+    return task
+
+
+def _own_task(data: str, model: str | None, weights: str | Path | None) -> Task:
+    """What `file.py:callable` gives, with another network where one is named."""
+    task = task_of_code(data)
     if model is None:
         if weights is not None:
             load_weights(task.model, Path(weights))

@@ -29,10 +29,10 @@ from gossamer.graph import Network, trace
 from gossamer.plan import Plan
 from gossamer.recipes.fewer_bytes import fine_grid
 from gossamer.recipes.fewer_channels import BY_CUTTING, Demand, missed_limits, uncut_written, written_forms
-from gossamer.recipes.post_training import FIRST, MOST, PostTraining, Rounding, calibration_batches, rounded
+from gossamer.recipes.post_training import FIRST, MOST, PostTraining, Rounding, rounded
 from gossamer.recipes.same_speed import as_int8
 from gossamer.search.board import MULTIPLE
-from gossamer.search.candidate import Candidate, coded_layers, reopened
+from gossamer.search.candidate import Candidate, reopened
 from gossamer.search.run import Run
 from gossamer.search.sensitivity import LEVELS
 from gossamer.search.settings import Settings
@@ -134,9 +134,7 @@ def coarser(run: Run, found: Sequence[Candidate]) -> list[Candidate]:
     if missed_limits(run, base, BY_CUTTING) or not missed_limits(run, base, ("bytes",)):
         return []
     run.watch.say(f"writing '{base.name}' with fewer and fewer bits a weight ...")
-    network = reopened(run, base)
-    batches = calibration_batches(network, run.task, CALIBRATING, run.note)
-    rounding = Rounding(network, coded_layers(run, network), batches)
+    rounding = Rounding.of(run, reopened(run, base), CALIBRATING)
     made: list[Candidate] = []
     strength, took = FIRST, 0.0
     while strength <= MOST and (not made or run.has_time_for(took)):

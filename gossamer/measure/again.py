@@ -17,16 +17,14 @@ from gossamer.container.file import File
 from gossamer.data.images import Split
 from gossamer.data.preprocess import Preprocess
 from gossamer.described_data import read_data
+from gossamer.described_task import PICTURES, task_of_code
 from gossamer.detection import Head
 from gossamer.kinds import Kind
 from gossamer.kinds.classification import Classification
 from gossamer.kinds.detection import NAMES, Detection
 from gossamer.kinds.segmentation import CALLED, Segmentation
 from gossamer.measure.quality import Progress, answered
-from gossamer.task import Task
-from gossamer.zoo.own_code import call, load_callable
 
-PICTURES = "unlabelled:"
 SAME_QUALITY = 1e-9  # means of the same numbers
 
 
@@ -48,9 +46,7 @@ def split_to_test(
             "are the original's own answers"
         )
     if ".py:" in data:
-        task = call(data, load_callable(data))
-        if not isinstance(task, Task):
-            raise TypeError(f"{data} must return a gossamer.Task, got {type(task).__name__}")
+        task = task_of_code(data)
         return task.test, task.of_kind
     preprocess = Preprocess.from_json(dict(file.payload.preprocess))
     splits, _ = read_data(data, lambda _: preprocess, overlap=overlap, only=only, drop_empty=drop_empty, progress=None)

@@ -32,7 +32,7 @@ from gossamer.measure.quality import qualities
 from gossamer.plan import LayerPlan, Plan
 from gossamer.quantize.folding import fold_factors
 from gossamer.quantize.integers import fine_units
-from gossamer.recipes.post_training import FIRST, PostTraining, Rounding, calibration_batches, plan_of
+from gossamer.recipes.post_training import FIRST, PostTraining, Rounding, plan_of
 from gossamer.recipes.same_speed import in_fewer_bits
 from gossamer.runtime.export import export_onnx
 from gossamer.search.candidate import Candidate, coded_layers, finish, reopened
@@ -123,9 +123,8 @@ def thinned(run: Run, number: int, strength: float) -> list[Candidate]:
     """The network without the channels that can go untrained, rounded; none where too few can to save time."""
 
     def compute() -> dict[str, int]:
-        widths = Widths.of(
-            run, int8=False, batches=1, multiple=BLOCK
-        )  # what it proposes is judged on the selection split
+        # on one batch: what it proposes is judged on the selection split
+        widths = Widths.of(run, int8=False, batches=1, multiple=BLOCK)
         most = run.goal.wanted / 2
         found: dict[str, int] = {}
         for share in THINNER:
@@ -153,8 +152,7 @@ def thinned(run: Run, number: int, strength: float) -> list[Candidate]:
 
 def _rounded(run: Run, folder: Path, name: str, network: Network, keep: Keep, strength: float) -> Candidate:
     """A network that has the channels `keep` of the original, rounded by output error and bits."""
-    batches = calibration_batches(network, run.task, ROUNDING.images, run.note)
-    rounded, units = Rounding(network, coded_layers(run, network), batches).at(strength)
+    rounded, units = Rounding.of(run, network, ROUNDING.images).at(strength)
     return finish(run, folder, name, rounded, plan_of(units).with_channels(keep), units)
 
 

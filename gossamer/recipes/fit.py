@@ -21,9 +21,9 @@ from gossamer.plan import Plan
 from gossamer.recipes import fewer_bytes, fewer_channels
 from gossamer.recipes.cut_to_limits import ATTEMPTS, Epochs, narrowed
 from gossamer.recipes.fewer_channels import BY_CUTTING, UNCUT, clearly_worse, missed_limits
-from gossamer.recipes.post_training import FIRST, MOST, Rounding, calibration_batches, rounded
+from gossamer.recipes.post_training import FIRST, MOST, Rounding, rounded
 from gossamer.recipes.same_speed import as_int8
-from gossamer.search.candidate import Candidate, coded_layers, reopened
+from gossamer.search.candidate import Candidate, reopened
 from gossamer.search.claims import most_claims_bytes
 from gossamer.search.ladder import AGAIN
 from gossamer.search.pace import epochs_in_time, measure_pace
@@ -90,9 +90,7 @@ def packed(run: Run, number: int, base: Candidate, epochs_for: Epochs) -> list[C
     name = "fine grid, untrained"
     fine = run.step_folder(number, name)
     missed = add(Candidate.load(fine) or fewer_bytes.on_fine_grid(run, fine, name, reopened(run, base), plan))
-    network = reopened(run, base)
-    batches = calibration_batches(network, run.task, fewer_bytes.ROUNDING.images, run.note)
-    rounding = Rounding(network, coded_layers(run, network), batches)
+    rounding = Rounding.of(run, reopened(run, base), fewer_bytes.ROUNDING.images)
     strength = FIRST
     while missed and strength <= MOST:
         missed = add(rounded(run, rounding, number + len(floats), strength, base.plan.keep()))

@@ -53,11 +53,7 @@ class PostTraining:
     def by_strength(self, run: Run) -> dict[float, Candidate]:
         """Every strength tried, in this order, and its candidate."""
         run.goal.must_be_bytes("post-training")
-        rounding = Rounding(
-            run.network,
-            coded_layers(run, run.network),
-            calibration_batches(run.network, run.task, self.images, run.note),
-        )
+        rounding = Rounding.of(run, run.network, self.images)
         tried: dict[float, Candidate] = {}
         good: float | None = None
         bad: float | None = None
@@ -88,6 +84,12 @@ class Rounding:
 
     def __init__(self, network: Network, layers: Sequence[Layer], batches: Sequence[Tensor]) -> None:
         self.network, self.layers, self.batches = network, layers, batches
+
+    @classmethod
+    def of(cls, run: Run, network: Network, images: int) -> Rounding:
+        """Of the layers of the run's network, or a cut of it, that its files code; so many images calibrate at most."""
+        batches = calibration_batches(network, run.task, images, run.note)
+        return cls(network, coded_layers(run, network), batches)
 
     @cached_property
     def sensitivity(self) -> Sensitivity:

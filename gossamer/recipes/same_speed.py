@@ -20,9 +20,9 @@ from pathlib import Path
 from gossamer import container
 from gossamer.graph import Network
 from gossamer.plan import Plan
-from gossamer.recipes.post_training import FIRST, MOST, Rounding, calibration_batches, plan_of
+from gossamer.recipes.post_training import FIRST, MOST, Rounding, plan_of
 from gossamer.runtime.export import export_onnx
-from gossamer.search.candidate import Candidate, Units, coded_layers, finish, in_int8, reopened, step_of
+from gossamer.search.candidate import Candidate, Units, finish, in_int8, reopened, step_of
 from gossamer.search.control import tuned_epochs
 from gossamer.search.pace import measure_pace, seconds_needed
 from gossamer.search.run import Run
@@ -52,9 +52,7 @@ def in_fewer_bits(run: Run, found: Sequence[Candidate]) -> list[Candidate]:
                 run.note(f"no time was left to make the file of '{best.name}' {'still ' * bool(rounded)}smaller")
                 break
             if rounding is None:
-                network = reopened(run, best)
-                batches = calibration_batches(network, run.task, IMAGES, run.note)
-                rounding = Rounding(network, coded_layers(run, network), batches)
+                rounding = Rounding.of(run, reopened(run, best), IMAGES)
             candidate = written(run, folder, name, *rounding.at(strength), best)
         rounded.append(candidate)
         if not candidate.verdict.accepted or candidate.sizes.coded >= smallest < best.sizes.coded:

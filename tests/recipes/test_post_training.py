@@ -75,9 +75,7 @@ def test_strength_is_doubled_or_halved_and_then_settled(allowed, expected, monke
 
     monkeypatch.setattr(post_training, "FIRST", 0.02)
     monkeypatch.setattr(post_training, "rounded", candidate)
-    monkeypatch.setattr(post_training, "Rounding", lambda *parts: None)
-    monkeypatch.setattr(post_training, "coded_layers", lambda run, network: [])
-    monkeypatch.setattr(post_training, "calibration_batches", lambda *parts: [])
+    monkeypatch.setattr(Rounding, "of", staticmethod(lambda *parts: None))
     run = SimpleNamespace(
         goal=Goal(),
         network=None,
