@@ -104,8 +104,9 @@ def _by_classes(options: argparse.Namespace, file: File) -> tuple[Certificate, i
     else:
         right = original == split.labels, compressed == split.labels
         counts, open_questions = Counts.of(*right), 0
-        print(f"{counts.n:,} images: {counts.b:,} turned wrong, {counts.c:,} right")
     certificate = _certified(options, split, file, ACCURACY, lambda alpha: counts, final=not open_questions)
+    if split.labels is not None:
+        print(f"{counts.n:,} images: {counts.b:,} turned wrong, {counts.c:,} right")
     print(f"both networks give {100 * (agreement(original, compressed) or 0.0):.2f} % of the images the same class")
     if split.labels is not None:
         _tell_parts(certificate, split, file.payload.classes, *right)

@@ -60,14 +60,14 @@ def run_store(options: argparse.Namespace) -> int:
 
     path = Path(options.what)
     preprocess = _preprocess(options)
-    onnx, head = (_onnx_file(options, path), {}) if path.suffix == ".onnx" else _exported(options, preprocess)
+    onnx, more = (_onnx_file(options, path), {}) if path.suffix == ".onnx" else _exported(options, preprocess)
     graph, weights = split_weights(onnx)
     payload = container.Payload(
         graph=graph,
         tensors=near_lossless(weights, options.error),
         preprocess=preprocess.to_json(),
         classes=_class_names(options),
-        plan=Plan().in_file() | {"error": options.error} | ({"trainable": True} if options.trainable else {}) | head,
+        plan=Plan().in_file() | {"error": options.error} | more,
     )
     out = options.out or Path(f"{path.stem if path.suffix == '.onnx' else _short(options.what)}.gossamer")
     container.write(out, payload, {}, CHOICES[options.coding])
@@ -122,33 +122,43 @@ def _onnx_file(options: argparse.Namespace, path: Path) -> bytes:
 
 
 def _exported(options: argparse.Namespace, preprocess: Preprocess) -> tuple[bytes, dict[str, Any]]:
-    """In ONNX, and of a detector what its output means."""
+    """In ONNX, and what its plan says: of a detector what its output means; whether training can go on."""
     import torch
 
     from gossamer.detection import Head
     from gossamer.runtime.export import export_onnx
+    from gossamer.zoo.detectors import is_detector, load_detector
     from gossamer.zoo.models import load_model, usual_classes
     from gossamer.zoo.weight_files import load_weights
 
-    model = load_model(options.what, options.classes or usual_classes(options.what))
+    classes = options.classes or usual_classes(options.what)
+    if is_detector(options.what):  # its boxes lie on grids that the size of its images gives
+        model = load_detector(options.what, classes, preprocess.size)
+    else:
+        model = load_model(options.what, classes)
     if options.weights is not None:
         load_weights(model, options.weights)
     onnx = export_onnx(model.eval(), torch.zeros(2, *preprocess.shape), fold=not options.trainable)
-    if options.trainable:
-        _check_trainable(model, onnx)
+    more = _trainable(model, onnx) if options.trainable else {}
     head = getattr(model, "head", None)
-    return onnx, {"head": head.to_json()} if isinstance(head, Head) else {}
+    return onnx, more | ({"head": head.to_json()} if isinstance(head, Head) else {})
 
 
-def _check_trainable(model: nn.Module, onnx: bytes) -> None:
-    """Every parameter and buffer must be a tensor of the file, or the network could not be filled from it."""
+def _trainable(model: nn.Module, onnx: bytes) -> dict[str, Any]:
+    """What the plan of a network that training goes on from says: which of its parameters are in the graph.
+
+    Every parameter and buffer must be in the file, or the network could not be filled from it; ValueError otherwise.
+    """
     import numpy as np
 
-    from gossamer.runtime.weights import split_weights
+    from gossamer.runtime.weights import kept_numbers, split_weights
 
-    held = split_weights(onnx)[1]
+    graph, weights = split_weights(onnx)
+    numbers = {name: value for name, value in kept_numbers(graph).items() if name in model.state_dict()}
+    held = weights | numbers
     for name, value in model.state_dict().items():
         if not name.endswith("num_batches_tracked") and not np.array_equal(held.get(name, 0), value.numpy()):
             raise ValueError(
                 f"expected every parameter in the exported network as it is, '{name}' is not; leave out --trainable"
             )
+    return {"trainable": True} | ({"numbers": sorted(numbers)} if numbers else {})

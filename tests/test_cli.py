@@ -214,6 +214,42 @@ def test_a_network_is_stored_to_be_trained_further(trained, tmp_path, capsys):
         read_weights(out)
 
 
+def test_parameters_of_one_element_are_stored_to_be_trained_further(tmp_path):
+    """A mask for one class ends in one bias, which stays in the graph."""
+    from gossamer.zoo.models import load_model
+    from gossamer.zoo.weight_files import load_weights
+
+    line = [
+        "store",
+        "unet:width=2",
+        "--classes",
+        "1",
+        "--preset",
+        "half",
+        "--size",
+        "32",
+        "--trainable",
+        "--error",
+        "0.01",
+        "--out",
+    ]
+    assert main([*line, str(tmp_path / "a.gossamer")]) == 0
+    made = load_model("unet:width=2", 1)
+    load_weights(made, tmp_path / "a.gossamer")
+    load_again = [*line[:2], "--weights", str(tmp_path / "a.gossamer"), *line[2:], str(tmp_path / "b.gossamer")]
+    assert main(load_again) == 0
+    first, again = (container.read(tmp_path / f"{name}.gossamer").payload for name in "ab")
+    assert first.graph == again.graph, "the bias is the one that was read"
+
+
+def test_a_detector_is_stored_for_images_of_the_size_asked_for(tmp_path):
+    """Its boxes lie on grids that this size gives."""
+    assert main(["store", "fastestdet", "--error", "0.1", "--size", "224", "--out", str(tmp_path / "a.gossamer")]) == 0
+    stored = container.read(tmp_path / "a.gossamer").payload
+    assert stored.preprocess["size"] == 224
+    assert [level["rows"] for level in stored.plan["head"]["levels"]] == [14]
+
+
 @pytest.mark.parametrize(
     ("line", "message"),
     [

@@ -36,12 +36,11 @@ from statistics import NormalDist
 import numpy as np
 import numpy.typing as npt
 
-from gossamer.certify.binomial import ERROR, at_most, binomial, clopper_pearson, most_likely_at_most, root
+from gossamer.certify.binomial import ERROR, TAIL, at_most, binomial, clopper_pearson, likely, root
 
 RESOLUTION = 1e-6  # of the bound, which is rounded up
 
 _POINTS = 400  # of the grid over q; the slack that is added for the gaps is 1e-4 to 3e-4
-_TAIL = 1e-13  # mass of b + c left out of the sum, and added to the result
 _EDGE = 1e-6  # T is 0/0 at epsilon = -1 and 1; bounds are sought this far inside
 
 Floats = npt.NDArray[np.float64]
@@ -197,10 +196,11 @@ def _supremum(counts: Counts, epsilon: float, anchor: float, gamma: float) -> fl
     flip = np.minimum(p10 + p01, 1)  # (Q,)
     # Which way a flip goes, (Q,); without flips it does not matter.
     worse = np.divide(p10, p10 + p01, out=np.full_like(flip, 0.5), where=flip > 0)
-    m = np.arange(most_likely_at_most(n, float(flip[-1]), _TAIL) + 1)  # (M,)
-    below = at_most(_largest_b(m, counts, anchor), worse)  # (Q, M)
+    first, last = likely(n, float(flip[0]), float(flip[-1]))
+    m = np.arange(first, last + 1)  # (M,)
+    below = at_most(_largest_b(m, counts, anchor), worse, first)  # (Q, M)
     P = (binomial(m, n, flip[:, None]) * below).sum(axis=1)
-    return float(min(1.0, gamma + P.max() + slack + _TAIL + ERROR))
+    return float(min(1.0, gamma + P.max() + slack + 4 * TAIL + ERROR))  # TAIL: at either end of m and of `below`
 
 
 def _check_alpha(alpha: float) -> None:

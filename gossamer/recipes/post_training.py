@@ -105,7 +105,7 @@ def rounded(
     run: Run, rounding: Rounding, number: int, strength: float, keep: Mapping[str, NDArray[np.bool_]] | None = None
 ) -> Candidate:
     """The candidate of one strength; `keep`: the channels of the original that the network to be rounded has left."""
-    name = f"strength {strength:.3g}"
+    name = f"strength {strength:.6g}"  # told apart after ten halvings
     folder = run.step_folder(number, name)
     if done := Candidate.load(folder):
         return done

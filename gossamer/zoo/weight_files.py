@@ -18,6 +18,7 @@ from torch import nn
 from gossamer import container
 from gossamer.data.arrays import read_npz
 from gossamer.graph.aliases import under_all_names
+from gossamer.runtime.weights import kept_numbers
 
 WRAPPERS = ("state_dict", "model_state_dict", "model")  # keys under which trainers put the state dict
 PREFIXES = ("module.", "_orig_mod.")  # DataParallel, torch.compile
@@ -103,7 +104,11 @@ def _read_gossamer(path: Path) -> dict[str, torch.Tensor]:
             f"expected a network in {path} that `gossamer store --trainable` wrote, got one whose batch norms may be "
             "folded into its weights; give the weights that it was made from"
         )
-    return {tensor.name: torch.from_numpy(tensor.decoded().copy()) for tensor in stored.tensors}
+    held = {tensor.name: tensor.decoded() for tensor in stored.tensors}
+    if wanted := stored.plan.get("numbers", []):  # parameters of one element, which the graph keeps
+        kept = kept_numbers(stored.graph)
+        held |= {name: kept[name] for name in wanted if name in kept}  # load_weights names what is missing
+    return {name: torch.from_numpy(value.copy()) for name, value in held.items()}
 
 
 def _read_torch(path: Path) -> dict[str, torch.Tensor]:
