@@ -133,7 +133,7 @@ def _exported(options: argparse.Namespace, preprocess: Preprocess) -> tuple[byte
 
     classes = options.classes or usual_classes(options.what)
     if is_detector(options.what):  # its boxes lie on grids that the size of its images gives
-        model = load_detector(options.what, classes, preprocess.size)
+        model = load_detector(options.what, classes, preprocess.shape[1:])
     else:
         model = load_model(options.what, classes)
     if options.weights is not None:

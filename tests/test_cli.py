@@ -219,20 +219,8 @@ def test_parameters_of_one_element_are_stored_to_be_trained_further(tmp_path):
     from gossamer.zoo.models import load_model
     from gossamer.zoo.weight_files import load_weights
 
-    line = [
-        "store",
-        "unet:width=2",
-        "--classes",
-        "1",
-        "--preset",
-        "half",
-        "--size",
-        "32",
-        "--trainable",
-        "--error",
-        "0.01",
-        "--out",
-    ]
+    words = "unet:width=2 --classes 1 --preset half --size 32 --trainable --error 0.01 --out"
+    line = ["store", *words.split()]
     assert main([*line, str(tmp_path / "a.gossamer")]) == 0
     made = load_model("unet:width=2", 1)
     load_weights(made, tmp_path / "a.gossamer")
