@@ -50,21 +50,28 @@ def at_most(path: Ints, w: Floats, start: int = 0) -> Floats:
 
 
 def likely(n: int, lowest: float, highest: float) -> tuple[int, int]:
-    """Between which numbers of `n` all but a mass of `TAIL` at either end lies, for any probability of this range."""
-    return n - most_likely_at_most(n, 1 - lowest, TAIL), most_likely_at_most(n, highest, TAIL)
+    """Between which numbers of `n` all but a mass of `TAIL` at either end lies, for any probability of this range.
 
+    By Bernstein's inequality: P(X - n p >= t) <= exp(-t^2 / (2 n p (1 - p) + 2 t / 3)), and the same below.
+    """
+    logs = -math.log(TAIL)
 
-def most_likely_at_most(n: int, p: float, beyond: float) -> int:
-    """The smallest number that more of `n` than it has probability `beyond` at most."""
-    more = np.cumsum(binomial(np.arange(n, 0, -1), n, p))[::-1]  # of more than 0, 1, ..., n - 1
-    return int(np.count_nonzero(more > beyond))
+    def beyond(p: float) -> int:
+        return math.ceil(logs / 3 + math.sqrt(logs * logs / 9 + 2 * logs * n * p * (1 - p)))
+
+    first = math.floor(n * lowest) - beyond(lowest)
+    return max(0, first), min(n, math.ceil(n * highest) + beyond(highest))
 
 
 def clopper_pearson(c: int, n: int, level: float) -> tuple[float, float]:
     """Exact interval of a probability after `c` of `n`; each end is missed with probability `level` / 2 at most."""
-    down, up = np.arange(c + 1), np.arange(c, n + 1)
-    low = 0.0 if c == 0 else root(lambda p: level / 2 - float(binomial(up, n, p).sum()), 0.0, 1.0)[0]
-    high = 1.0 if c == n else root(lambda p: float(binomial(down, n, p).sum()) - level / 2, 0.0, 1.0)[1]
+
+    def mass(p: float, least: int, most: int) -> float:
+        first, last = likely(n, p, p)
+        return float(binomial(np.arange(max(least, first), min(most, last) + 1), n, p).sum())
+
+    low = 0.0 if c == 0 else root(lambda p: level / 2 - mass(p, c, n), 0.0, 1.0)[0]
+    high = 1.0 if c == n else root(lambda p: mass(p, 0, c) - level / 2, 0.0, 1.0)[1]
     return low, high
 
 

@@ -40,6 +40,7 @@ from gossamer.certify.binomial import ERROR, TAIL, at_most, binomial, clopper_pe
 
 RESOLUTION = 1e-6  # of the bound, which is rounded up
 
+MOST_IMAGES = 1_000_000  # up to which the errors of the sums are known
 _POINTS = 400  # of the grid over q; the slack that is added for the gaps is 1e-4 to 3e-4
 _EDGE = 1e-6  # T is 0/0 at epsilon = -1 and 1; bounds are sought this far inside
 
@@ -60,6 +61,10 @@ class Counts:
     c: int
 
     def __post_init__(self) -> None:
+        if self.n > MOST_IMAGES:
+            raise ValueError(
+                f"counts are of at most {MOST_IMAGES:,} images, got {self.n:,}; test on fewer, chosen by chance"
+            )
         if min(self.b, self.c) < 0 or self.n < 1 or self.b + self.c > self.n:
             raise ValueError(
                 f"counts must satisfy n >= 1, b >= 0, c >= 0 and b + c <= n, got n={self.n}, b={self.b}, "

@@ -27,8 +27,10 @@ Differs from the paper: reconstructed from its abstract; what is read into it is
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from itertools import count
 
 import numpy as np
 import torch
@@ -41,6 +43,7 @@ from gossamer.filters.importance_weights import FROM_DATA, STARTS, start
 from gossamer.graph import Group, Network
 from gossamer.plan import Plan
 from gossamer.rates import Energy, ErrorTolerance, Uniform, counts_within
+from gossamer.rates.error_tolerance import STEPS, Error
 from gossamer.recipes.cut_filters import IMAGES, uncut_first, without
 from gossamer.recipes.fewer_bytes import on_fine_grid
 from gossamer.recipes.fewer_channels import Demand
@@ -235,7 +238,8 @@ class ImportanceWeights:
         allowed = share * (self.tolerance / 100 or run.goal.wanted)
         rule = ErrorTolerance(max(allowed, 1 / self.images))
         parts = {group.name: group.part for group in groups}
-        return rule.keep(scores, error_without(run, network, groups, self.images), parts)
+        with self._asking(run, network, groups, scores) as error:
+            return rule.keep(scores, error, parts)
 
     def _keep_within(
         self, run: Run, network: Network, groups: Sequence[Group], scores: Scores, budget: float
@@ -246,8 +250,25 @@ class ImportanceWeights:
             counts = counts_within(SHARES[self.mode], scores, network.macs_if, budget, multiples)
             return {group.name: group.best(scores[group.name], counts[group.name]) for group in groups}
         parts = {group.name: group.part for group in groups}
+        with self._asking(run, network, groups, scores, times=STEPS + 2) as error:
+            return ErrorTolerance(1 / self.images).keep_within(scores, error, network.macs_if, budget, parts)
+
+    @contextmanager
+    def _asking(
+        self, run: Run, network: Network, groups: Sequence[Group], scores: Scores, times: int = 1
+    ) -> Iterator[Error]:
+        """What the error is without some filters, with a bar that ends where a rule asks each layer so many times."""
         error = error_without(run, network, groups, self.images)
-        return ErrorTolerance(1 / self.images).keep_within(scores, error, network.macs_if, budget, parts)
+        most = times * (1 + sum(len(values).bit_length() for values in scores.values()))
+        with run.watch.bar("what the tolerance lets go") as step:
+            asked = count(1)
+
+            def shown(keep: Mapping[str, NDArray[np.bool_]]) -> float:
+                found = error(keep)
+                step(min(next(asked), most), most, f"error {100 * found:.2f} %")
+                return found
+
+            yield shown
 
 
 def _as_deployed(network: Network, groups: Sequence[Group]) -> dict[str, GroupMatrices]:

@@ -9,7 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import special, stats
 
-from gossamer.certify.binomial import ERROR, at_most, binomial, clopper_pearson, most_likely_at_most, root
+from gossamer.certify.binomial import (
+    ERROR,
+    TAIL,
+    at_most,
+    binomial,
+    clopper_pearson,
+    likely,
+    root,
+)
 
 SIZES = st.sampled_from([1, 2, 30, 1000, 50_000])
 
@@ -35,6 +43,30 @@ def test_paths(rises, first, w):
         assert row == pytest.approx(stats.binom.cdf(path, m, p), abs=1e-12)
 
 
+@given(st.lists(st.integers(0, 1), max_size=100), st.integers(0, 400), st.data(), st.floats(0, 1), st.floats(0, 1))
+def test_paths_that_begin_later(rises, start, data, w, other):
+    first = data.draw(st.integers(-1, start))
+    path = first + np.concatenate([[0], np.cumsum(rises)]).astype(np.int64)
+    m = start + np.arange(len(path))
+    for row, p in zip(at_most(path, np.array([w, other]), start), (w, other), strict=True):
+        assert row == pytest.approx(stats.binom.cdf(path, m, p), abs=1e-12)
+
+
+@given(SIZES, st.floats(0, 1), st.floats(0, 1))
+def test_what_is_likely_leaves_out_hardly_anything(n, one, other):
+    low, high = sorted((one, other))
+    first, last = likely(n, low, high)
+    for p in (low, high):
+        assert stats.binom.cdf(first - 1, n, p) <= TAIL * (1 + 1e-6)
+        assert stats.binom.sf(last, n, p) <= TAIL * (1 + 1e-6)
+
+
+def test_what_is_likely_is_little_of_many():
+    first, last = likely(1_000_000, 0.5, 0.5)
+    assert 0 < first < 500_000 < last < 1_000_000
+    assert last - first < 20 * 500, "of standard deviations"
+
+
 def test_a_long_path():
     m = np.arange(30_001)
     path = m // 2
@@ -42,13 +74,6 @@ def test_a_long_path():
         np.abs(at_most(path, np.array([0.5, 0.499]))[:, -1] - stats.binom.cdf(15_000, 30_000, [0.5, 0.499])).max()
         < ERROR
     )
-
-
-@given(SIZES, st.floats(0, 1), st.sampled_from([1e-13, 1e-4, 0.3]))
-def test_the_number_that_is_hardly_exceeded(n, p, beyond):
-    found = most_likely_at_most(n, p, beyond)
-    assert stats.binom.sf(found, n, p) <= beyond * (1 + 1e-9)
-    assert found == 0 or stats.binom.sf(found - 1, n, p) > beyond * (1 - 1e-9)
 
 
 @given(SIZES, st.data(), st.sampled_from([0.05, 3e-4]))

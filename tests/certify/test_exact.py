@@ -302,6 +302,12 @@ def test_invalid_counts_are_refused() -> None:
             Counts(n, b, c)
 
 
+def test_a_number_of_images_that_would_take_all_memory_is_refused():
+    assert 0 < upper_bound(Counts(1_000_000, 250_000, 250_000), 0.05) < 0.002
+    with pytest.raises(ValueError, match="counts are of at most 1,000,000 images, got 1,000,000,000,000; test on"):
+        Counts(10**12, 0, 0)
+
+
 def test_vectors_that_are_not_bool_are_refused() -> None:
     right = np.ones(4, bool)
     with pytest.raises(ValueError, match=r"compressed_right must be a bool vector.*got int64 of shape \(4,\)"):
