@@ -20,6 +20,7 @@ from benchmarks import (
     detection_table,
     one_layer,
     one_layer_plot,
+    norms_after_rounding,
     rate_curves,
     segmentation_table,
     staircase_table,
@@ -140,6 +141,12 @@ def test_the_table_beside_nncodec_is_made_from_results():
     page = rate_curves.PAGE.read_text(encoding="utf-8")
     shown = page.partition(rate_curves.BEGIN)[2].partition(rate_curves.END)[0].strip()
     assert shown == rate_curves.table(), "run `python -m benchmarks.rate_curves`"
+
+
+def test_the_table_of_norms_after_rounding_is_made_from_results():
+    page = norms_after_rounding.PAGE.read_text(encoding="utf-8")
+    shown = page.partition(norms_after_rounding.BEGIN)[2].partition(norms_after_rounding.END)[0].strip()
+    assert shown == norms_after_rounding.table(), "run `python -m benchmarks.norms_after_rounding table`"
 
 
 @pytest.mark.parametrize("of", [segmentation_table, detection_table], ids=["segmentation", "detection"])

@@ -36,15 +36,21 @@ ALL = 0.999  # the tolerance with which every group falls to its floor, about
 
 @dataclass(frozen=True)
 class ErrorTolerance:
-    """`tolerance`: how much the error may rise, a fraction. No group falls below `floor`, a share of its channels."""
+    """`tolerance`: how much the error may rise, a fraction. No group falls below `floor`, a share of its channels.
+
+    What a group that loses channels keeps is a multiple of `multiple`: runtimes compute channels in blocks.
+    """
 
     tolerance: float = 0.01
     floor: float = 0.1
+    multiple: int = 1
     needs = "error"
 
     def __post_init__(self) -> None:
         if not 0 < self.tolerance < 1:
             raise ValueError(f"tolerance of error-tolerance must be in (0, 1), got {self.tolerance}; 0.01 is a point")
+        if self.multiple < 1:
+            raise ValueError(f"multiple of error-tolerance must be at least 1, got {self.multiple}")
 
     def keep(
         self,
@@ -64,19 +70,20 @@ class ErrorTolerance:
             part = (parts or {}).get(name, np.zeros(len(values), np.intp))
             weakest = np.lexsort((values, part)).reshape(int(part.max()) + 1, -1)  # of each part, the weakest first
             most = (len(values) - max(1, round(self.floor * len(values)))) // len(weakest)
+            counts = [0] + [n for n in range(1, most + 1) if (len(values) - n * len(weakest)) % self.multiple == 0]
 
             def without(count: int, weakest: NDArray[np.intp] = weakest) -> NDArray[np.bool_]:
                 row = np.ones(weakest.size, np.bool_)
                 row[weakest[:, :count]] = False
                 return row
 
-            low, high = 0, most + 1  # `low` of each part may go, `high` may not
+            low, high = 0, len(counts)  # counts[low] of each part may go, counts[high] may not
             while high - low > 1:
                 middle = (low + high) // 2
-                found = error(keep | {name: without(middle)})
+                found = error(keep | {name: without(counts[middle])})
                 low, high = (middle, high) if found <= allowed else (low, middle)
                 before = found if found <= allowed else before
-            keep[name] = without(low)
+            keep[name] = without(counts[low])
         return keep
 
     def keep_within(

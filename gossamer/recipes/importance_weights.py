@@ -72,7 +72,8 @@ class ImportanceWeights:
     `mode` "energy" or "uniform" drops a share instead, `dropped`, of each layer's importance or filters. `macs`: the
     share of multiply-adds that is left after one round, whatever `tolerance` or `dropped` that takes; 0 goes round
     after round. `images`: that the error is asked on. `retries`: how often a refused round is made again, each time
-    with half of what the last was allowed. `int8`: the best network is also tried in int8 arithmetic.
+    with half of what the last was allowed. `multiple`: a layer that loses channels keeps a multiple of so many, since
+    runtimes compute them in blocks. `int8`: the best network is also tried in int8 arithmetic.
     """
 
     start: str = "l1"
@@ -85,6 +86,7 @@ class ImportanceWeights:
     dropped: float = 0.05
     images: int = IMAGES
     retries: int = 2
+    multiple: int = 1
     int8: bool = False
 
     def __post_init__(self) -> None:
@@ -102,6 +104,11 @@ class ImportanceWeights:
             raise ValueError("expected macs or tolerance of importance-weights, got both; leave one out")
         if not 0 <= self.tolerance < 100:
             raise ValueError(f"tolerance of importance-weights must be in [0, 100) points, got {self.tolerance}")
+        if self.multiple < 1 or (self.multiple > 1 and self.mode != "error"):
+            raise ValueError(
+                f"multiple of importance-weights must be at least 1, and 1 with mode {' or '.join(SHARES)}, got "
+                f"{self.multiple} with mode {self.mode}"
+            )
         if not 0 <= self.retries <= ROUNDS:
             raise ValueError(f"retries of importance-weights must be in 0..{ROUNDS}, got {self.retries}")
 
@@ -236,7 +243,7 @@ class ImportanceWeights:
             counts = SHARES[self.mode].counts(scores, 1 - share * self.dropped)
             return {group.name: group.best(scores[group.name], group.whole(counts[group.name])) for group in groups}
         allowed = share * (self.tolerance / 100 or run.goal.wanted)
-        rule = ErrorTolerance(max(allowed, 1 / self.images))
+        rule = ErrorTolerance(max(allowed, 1 / self.images), multiple=self.multiple)
         parts = {group.name: group.part for group in groups}
         with self._asking(run, network, groups, scores) as error:
             return rule.keep(scores, error, parts)
@@ -251,7 +258,8 @@ class ImportanceWeights:
             return {group.name: group.best(scores[group.name], counts[group.name]) for group in groups}
         parts = {group.name: group.part for group in groups}
         with self._asking(run, network, groups, scores, times=STEPS + 2) as error:
-            return ErrorTolerance(1 / self.images).keep_within(scores, error, network.macs_if, budget, parts)
+            rule = ErrorTolerance(1 / self.images, multiple=self.multiple)
+            return rule.keep_within(scores, error, network.macs_if, budget, parts)
 
     @contextmanager
     def _asking(

@@ -80,6 +80,7 @@ def test_richness_by_hand():
         (lambda: InformationRichness(fusion="max"), r"fusion of information-richness must be one of sum, product"),
         (lambda: InformationRichness(balance=2), r"balance of information-richness must be in \[0, 1\], got 2"),
         (lambda: ErrorTolerance(1.0), r"tolerance of error-tolerance must be in \(0, 1\), got 1.0"),
+        (lambda: ErrorTolerance(multiple=0), r"multiple of error-tolerance must be at least 1, got 0"),
         (lambda: HarmonicMean("geometric"), r"mean of harmonic-mean must be one of harmonic, .*, got 'geometric'"),
         (lambda: HarmonicMean().choose([], []), r"expected as many qualities as counts, at least one, got 0, 0"),
     ],
@@ -117,6 +118,21 @@ def test_what_a_layer_leaves_is_carried_on():
         return 0.001 * int((~keep["dear"]).sum())
 
     assert (~ErrorTolerance(0.02, floor=0.5).keep(scores, error)["dear"]).sum() == 20
+
+
+def test_what_stays_is_a_multiple_where_that_is_asked_for():
+    """The nearest multiple above what would stay; a layer of which nothing may go keeps all, whatever it has."""
+    scores = {"a": np.arange(32.0), "b": np.arange(13.0)}
+    price = {"a": 0.0005, "b": 1.0}
+
+    def error(keep):
+        return sum(price[name] * int((~row).sum()) for name, row in keep.items())
+
+    kept = {name: int(row.sum()) for name, row in ErrorTolerance(0.02, multiple=8).keep(scores, error).items()}
+    assert kept == {"a": 16, "b": 13}, "12 without multiples"
+    parts = {"g": np.arange(32) // 16}
+    keep = ErrorTolerance(0.5, floor=0.3, multiple=8).keep({"g": np.arange(32.0)}, lambda keep: 0.0, parts)["g"]
+    assert list(np.bincount(parts["g"], keep)) == [8, 8]
 
 
 def test_whole_parts_go_and_a_floor_stays():

@@ -46,6 +46,7 @@ RECIPES = {
     "importance-weights:mode=energy,dropped=0.6,int8=true": 0.95,
     "importance-weights:mode=uniform,dropped=0.4,learning=0": 0.95,
     "importance-weights:macs=0.6,images=512": 0.6,
+    "importance-weights:tolerance=20,multiple=4,learning=0,images=512": 0.95,
     "adversarial-selection:pull=1,tuning=distillation": 0.95,
     "adversarial-selection:macs=0.6,tuning=adversarial": 0.6,
     "layer-entropy:exponent=1,tuning=labels": 0.95,
@@ -92,6 +93,12 @@ def test_a_smaller_network_that_keeps_the_promise(recipe, finished):
     if "at-random" not in recipe:  # which need not succeed
         accepted = [candidate for candidate in candidates if candidate.verdict.accepted]
         assert min(candidate.macs for candidate in accepted) < first.macs
+
+
+def test_layers_that_lose_channels_keep_multiples_where_that_is_asked_for(finished):
+    _task, candidates = finished("importance-weights:tolerance=20,multiple=4,learning=0,images=512")
+    kept = [int(row.sum()) for candidate in candidates[1:] for row in candidate.plan.keep().values()]
+    assert kept and all(count % 4 == 0 for count in kept)
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
@@ -209,6 +216,10 @@ def test_scratch_forgets(task):
         ("information-richness:outliers=x", r"outliers of information-richness must be one of clip, exempt"),
         ("greedy-car:shortlist=-1", r"shortlist of car must not be negative, got -1"),
         ("importance-weights:start=l3", r"start of importance-weights must be one of ones, .*, got 'l3'"),
+        (
+            "importance-weights:multiple=8,mode=energy",
+            r"multiple of importance-weights must be at least 1, and 1 with mode energy or uniform, got 8 with mode",
+        ),
         ("importance-weights:learning=1", r"learning of importance-weights must be in \[0, 1\), got 1"),
         ("importance-weights:retries=-1", r"retries of importance-weights must be in 0..2, got -1"),
         ("importance-weights:tolerance=-1", r"tolerance of importance-weights must be in \[0, 100\) points, got -1"),
