@@ -98,7 +98,8 @@ def test_a_smaller_network_that_keeps_the_promise(recipe, finished):
 def test_layers_that_lose_channels_keep_multiples_where_that_is_asked_for(finished):
     _task, candidates = finished("importance-weights:tolerance=20,multiple=4,learning=0,images=512")
     kept = [int(row.sum()) for candidate in candidates[1:] for row in candidate.plan.keep().values()]
-    assert kept and all(count % 4 == 0 for count in kept)
+    assert kept
+    assert all(count % 4 == 0 for count in kept)
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
