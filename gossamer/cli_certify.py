@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The verb `certify`: a certificate for any two networks, from images with labels or masks, or without any.
+"""The verb `certify`: a certificate for any two networks, from images with labels, masks or boxes, or without any.
 
 Where images have one class each, only those that the networks disagree on need labels.
 """
@@ -22,8 +22,7 @@ if TYPE_CHECKING:
     from gossamer.container.file import File
     from gossamer.data.images import Split
     from gossamer.data.preprocess import Preprocess
-    from gossamer.kinds import Quality
-    from gossamer.kinds.segmentation import Segmentation
+    from gossamer.kinds import Kind, Quality
     from gossamer.measure.quality import Answered
 
 SHEET, PICTURES = "labels.csv", "disagreements.html"
@@ -38,7 +37,7 @@ def add_verbs(verbs: Any) -> None:
     )
     images = certify.add_mutually_exclusive_group(required=True)
     images.add_argument(
-        "--data", type=Path, metavar="DIR", help="pictures in class folders, images/ and masks/, or .npz"
+        "--data", type=Path, metavar="DIR", help="pictures in class folders, images/ and masks/, with boxes, or .npz"
     )
     images.add_argument(
         "--unlabelled",
@@ -47,10 +46,12 @@ def add_verbs(verbs: Any) -> None:
         help=f"pictures without labels: those on which the networks disagree are listed in {SHEET}, for you to label",
     )
     certify.add_argument(
-        "--measure", choices=("iou", "dice", "accuracy"), default="iou", help="what counts, where pixels have classes"
+        "--measure",
+        choices=("iou", "dice", "accuracy", "ap", "f1"),
+        help="what counts, where pixels have classes (default iou) or objects have boxes (default ap)",
     )
     certify.add_argument(
-        "--overlap", type=cli_values.overlap, default=0, metavar="PIXELS", help="of tiles, where pixels have classes"
+        "--overlap", type=cli_values.overlap, metavar="PIXELS", help="of tiles, where pixels have classes"
     )
     certify.add_argument("--tolerance", type=cli_values.points, default=1.0, metavar="POINTS")
     certify.add_argument("--confidence", type=cli_values.confidence, default=95.0, metavar="PERCENT")
@@ -72,14 +73,12 @@ def run_certify(options: argparse.Namespace) -> int:
     file = container.read(options.compressed)
     if not file.payload.classes:
         raise ValueError(f"expected the names of the classes in {options.compressed}, it has none; compress it again")
-    if "head" in file.payload.plan:
-        raise ValueError(
-            f"expected a network for classes or masks, got the detector {options.compressed}, whose boxes `gossamer "
-            "certify` does not compare; `gossamer compress` certifies detectors"
-        )
-    open_questions = 0
-    if options.data is not None and has_masks(options.data):
-        certificate = _by_masks(options, file)
+    open_questions, boxes, masks = 0, "head" in file.payload.plan, options.data is not None and has_masks(options.data)
+    _check_used(options, masks, boxes)
+    if boxes:
+        certificate = _by_quality(options, file, *_with_boxes(options, file))
+    elif masks:
+        certificate = _by_quality(options, file, *_with_masks(options, file))
     else:
         certificate, open_questions = _by_classes(options, file)
     write_json(options.out / "certificate.json", certificate.to_json())
@@ -113,19 +112,50 @@ def _by_classes(options: argparse.Namespace, file: File) -> tuple[Certificate, i
     return certificate, open_questions
 
 
-def _by_masks(options: argparse.Namespace, file: File) -> Certificate:
-    """The certificate where pixels have classes: by bets, whose wager the selection settles, where there is one."""
-    from gossamer.certify import Differences, usual_wager
-    from gossamer.certify.betting import difference, wager
+def _check_used(options: argparse.Namespace, masks: bool, boxes: bool) -> None:
+    """ValueError for an option that says nothing about this network and these images."""
+    if boxes and options.data is None:
+        raise ValueError(f"expected --data, images with boxes, for the detector {options.compressed}, got --unlabelled")
+    for name, used in (("measure", masks or boxes), ("overlap", masks and not boxes)):
+        if getattr(options, name) is not None and not used:
+            where = "images with masks" if name == "overlap" else "images with masks or boxes"
+            raise ValueError(f"expected --{name} for {where} alone, got it with others; leave it out")
+
+
+def _with_masks(options: argparse.Namespace, file: File) -> tuple[Kind, Split, Split | None]:
+    """What counts where pixels have classes; the test, and the selection where there is one."""
     from gossamer.data.loose_masks import masked
     from gossamer.kinds.segmentation import Segmentation
 
-    kind, classes = Segmentation(options.measure), file.payload.classes
-    preprocess = _preprocess(file)
-    test, selection = masked(options.data, preprocess, classes, options.overlap)
+    images = masked(options.data, _preprocess(file), file.payload.classes, options.overlap or 0)
+    return Segmentation(options.measure or "iou"), *images
+
+
+def _with_boxes(options: argparse.Namespace, file: File) -> tuple[Kind, Split, Split | None]:
+    """The same where objects have boxes."""
+    from gossamer.data.boxed import compared
+    from gossamer.measure.again import kind_of_detector
+    from gossamer.report.live import TerminalWatch
+
+    with TerminalWatch(quiet=options.quiet).bar("reading images") as step:
+
+        def read(done: int, total: int) -> None:
+            step(done, total, "")
+
+        images = compared(options.data, _preprocess(file), file.payload.classes, read)
+    return kind_of_detector(options.measure or "ap", file.payload.plan), *images
+
+
+def _by_quality(
+    options: argparse.Namespace, file: File, kind: Kind, test: Split, selection: Split | None
+) -> Certificate:
+    """The certificate where an image is right in part: by bets, whose wager the selection settles, if there is one."""
+    from gossamer.certify import Differences, usual_wager
+    from gossamer.certify.betting import difference, wager
+
     for split in (test, selection):
         if split is not None:
-            kind.check_split(split, len(classes), str(options.data))
+            kind.check_split(split, len(file.payload.classes), str(options.data))
     original, compressed = _both(options, test, file, kind)
     n, decided = len(test), None
     if selection is not None:
@@ -171,7 +201,7 @@ def _preprocess(file: File) -> Preprocess:
     return Preprocess.from_json(dict(file.payload.preprocess))
 
 
-def _both(options: argparse.Namespace, split: Split, file: File, kind: Segmentation) -> tuple[Answered, Answered]:
+def _both(options: argparse.Namespace, split: Split, file: File, kind: Kind) -> tuple[Answered, Answered]:
     """What the original and the compressed network answer."""
     from gossamer.measure.bench import network_bytes
     from gossamer.measure.quality import answered

@@ -12,10 +12,8 @@ import numpy as np
 
 from gossamer.data import (
     arrays,
-    box_arrays,
-    box_folders,
+    boxed,
     cifar10,
-    coco,
     emg_myo,
     folder,
     mask_arrays,
@@ -36,7 +34,6 @@ NAMED_FORMS: dict[str, Callable[[Path], Splits]] = {
     "emg": emg_myo.load,
 }
 Size = int | tuple[int, int]
-Boxes = Callable[[Path, Preprocess, tuple[str, ...] | None, folder.Progress | None], Splits]
 
 
 @dataclass(frozen=True)
@@ -123,15 +120,14 @@ def read_data(
     """The same, for images that are read as `preprocessed` says; it is told their size where they have one."""
     form = next((form for form in NAMED_FORMS if data.startswith(f"{form}:")), None)
     path = Path(data.removeprefix(f"{form}:"))
-    boxes = None if form else _boxes(path)
-    tiled = form is None and boxes is None and mask_folders.is_mask_folder(path)
-    there = boxes is not None
+    there = form is None and boxed.reader_of(path) is not None
+    tiled = form is None and not there and mask_folders.is_mask_folder(path)
     _check_used(
         {"--overlap": (overlap, tiled), "--only": (only, there), "--drop-empty": (drop_empty or None, there)}, data
     )
-    if boxes is not None:
+    if there:
         preprocess = preprocessed(None)
-        splits = boxes(path, preprocess, tuple(only) if only else None, progress)
+        splits = boxed.load(path, preprocess, only, progress)
         splits = _with_objects(splits) if drop_empty else splits
     elif tiled:
         preprocess = preprocessed(None)
@@ -145,15 +141,6 @@ def read_data(
         preprocess = preprocessed(None)
         splits = folder.load(path, preprocess, progress=progress)
     return splits, preprocess
-
-
-def _boxes(path: Path) -> Boxes | None:
-    """What loads images with boxes from here; None where there are none."""
-    if box_arrays.is_box_file(path):
-        return box_arrays.load
-    if coco.is_coco(path):
-        return coco.load
-    return box_folders.load if box_folders.is_box_folder(path) else None
 
 
 def _with_objects(splits: Splits) -> Splits:

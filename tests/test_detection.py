@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from gossamer import container
-from gossamer.certify import BETTING, recheck
+from gossamer.certify import BETTING, Certificate, recheck
 from gossamer.cli import main
 from gossamer.described_task import task_from
 from gossamer.detection import Head, Level
@@ -236,11 +236,41 @@ def test_pictures_without_objects_can_be_left_out(tmp_path, folder):
     assert f"{20 - len(full.test)} of 20 in test" in next(note for note in full.notes if "without any object" in note)
 
 
-def test_certify_says_that_it_does_not_compare_boxes(compressed, tmp_path, capsys):
-    folder = compressed(BYTES).folder
-    line = ["certify", str(folder / "original.onnx"), str(folder / "model.gossamer"), "--data", str(tmp_path)]
-    assert main([*line, "--out", str(tmp_path / "out"), "--tolerance", "5"]) == 1
-    assert "expected a network for classes or masks, got the detector" in capsys.readouterr().err
+def test_certify_compares_boxes_as_the_run_did(folder, compressed, tmp_path, capsys):
+    result = compressed(BYTES, "auto")
+    original, model = result.folder / "original.onnx", result.folder / "model.gossamer"
+    line = ["certify", str(original), str(model), "--out", str(tmp_path / "made"), "--ledger", str(tmp_path / "ledger")]
+    status = main([*line, "--data", str(folder / "data.npz"), "--tolerance", "12", "--quiet"])
+    made = Certificate.from_json(json.loads((tmp_path / "made" / "certificate.json").read_text()))
+    assert recheck(made) == []
+    assert status == (0 if made.proven else 1)
+    assert (made.n, made.b, made.c) == (result.certificate.n, result.certificate.b, result.certificate.c)
+    assert made.observed_drop == pytest.approx(result.certificate.observed_drop)
+    assert "AP at IoU 0.5, VOC: " in capsys.readouterr().out
+    images, boxes = squares(40, 5)
+    np.savez(tmp_path / "loose.npz", images=images, boxes=boxes)
+    main([*line, "--data", str(tmp_path / "loose.npz"), "--measure", "f1", "--quiet"])
+    assert "F1" in capsys.readouterr().out
+    made = Certificate.from_json(json.loads((tmp_path / "made" / "certificate.json").read_text()))
+    assert (made.n, made.measure) == (40, "F1"), "all of those that are no part"
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--unlabelled", "DIR"], "expected --data, images with boxes, for the detector "),
+        (["--data", "DATA", "--overlap", "4"], "expected --overlap for images with masks alone, got it with others"),
+        (["--data", "DATA", "--measure", "iou"], "measure must be one of ap, f1, got 'iou'"),
+        (["--data", "DIR"], "expected images with boxes in "),
+    ],
+)
+def test_what_certify_cannot_compare_is_one_sentence(words, message, folder, compressed, tmp_path, capsys):
+    result = compressed(BYTES, "auto")
+    given = {"DIR": str(tmp_path), "DATA": str(folder / "data.npz")}
+    line = ["certify", str(result.folder / "original.onnx"), str(result.folder / "model.gossamer")]
+    assert main([*line, *(given.get(word, word) for word in words), "--out", str(tmp_path / "made"), "--quiet"]) == 1
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "made").exists()
 
 
 def test_a_detector_that_is_stored_as_it_is_keeps_its_head(folder, tmp_path):

@@ -43,7 +43,20 @@ class Annotated:
     size: tuple[int, int] | None = None
 
 
-def load_annotated(
+@dataclass(frozen=True, eq=False)
+class Given:
+    """Images with boxes in the parts that they come in, "train", "val" and "test", or "all" of them in none.
+
+    `where` they are, `notes` on what was changed when they were read.
+    """
+
+    parts: Mapping[str, Split]
+    classes: tuple[str, ...]
+    where: str
+    notes: tuple[str, ...] = ()
+
+
+def given_of(
     parts: Mapping[str, Sequence[Annotated]],
     classes: tuple[str, ...],
     preprocess: Preprocess,
@@ -51,8 +64,8 @@ def load_annotated(
     notes: tuple[str, ...] = (),
     progress: Progress | None = None,
     limit_bytes: int = KEPT_BYTES,
-) -> Splits:
-    """Splits from the pictures of each part, "train", "val", "test" or "all"; objects of other classes are left out.
+) -> Given:
+    """Images from the pictures of each part, "train", "val", "test" or "all"; objects of other classes are left out.
 
     `notes` say what was left out before. Only the heads of pictures are read until they are asked for.
     """
@@ -71,8 +84,7 @@ def load_annotated(
         if part in parts:
             given[part] = whole.subset(np.arange(first, first + len(parts[part])), part)
             first += len(parts[part])
-    splits = arrange_boxes(given, classes, where)
-    return replace(splits, notes=splits.notes + notes + changes)
+    return Given(given, classes, where, notes + changes)
 
 
 def chosen_classes(asked: Sequence[str] | None, found: Iterable[str], where: str) -> tuple[str, ...]:
@@ -93,19 +105,19 @@ def chosen_classes(asked: Sequence[str] | None, found: Iterable[str], where: str
     return tuple(asked)
 
 
-def arrange_boxes(given: Mapping[str, Split], classes: tuple[str, ...], where: str) -> Splits:
+def arrange_boxes(given: Given) -> Splits:
     """As `splits.arrange`, but a test set that comes alone stays whole: selection is held out of training.
 
     A certificate is the stronger the more images it counts, and detection has few. Notes say how many images have no
     object of these classes.
     """
-    notes: tuple[str, ...] = ()
-    if "train" in given and "test" in given and "val" not in given:
-        train, selection, note = hold_out_selection(given["train"])
-        given = {"train": train, "val": selection, "test": given["test"]}
-        notes = (f"{note}; the test set of {where} is whole",)
-    splits = arrange(given, classes, where)
-    return replace(splits, notes=splits.notes + notes + _without_objects(splits))
+    parts, notes = given.parts, tuple[str, ...]()
+    if "train" in parts and "test" in parts and "val" not in parts:
+        train, selection, note = hold_out_selection(parts["train"])
+        parts = {"train": train, "val": selection, "test": parts["test"]}
+        notes = (f"{note}; the test set of {given.where} is whole",)
+    splits = arrange(parts, given.classes, given.where)
+    return replace(splits, notes=splits.notes + notes + _without_objects(splits) + given.notes)
 
 
 def remark_on_boxes(cut: int, empty: int, first: str) -> Iterator[str]:

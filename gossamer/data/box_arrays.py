@@ -17,20 +17,18 @@ import io
 import zipfile
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gossamer.data.annotated import arrange_boxes, chosen_classes, remark_on_boxes
+from gossamer.data.annotated import Given, chosen_classes, remark_on_boxes
 from gossamer.data.arrays import read_npz
 from gossamer.data.boxes import Boxes, inside
 from gossamer.data.folder import Progress
 from gossamer.data.images import ArrayImages, Split
 from gossamer.data.preprocess import Preprocess
-from gossamer.data.splits import Splits
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -52,10 +50,10 @@ def is_box_file(path: Path) -> bool:
         return "boxes.npy" in file.namelist()
 
 
-def load(
+def as_given(
     path: Path, preprocess: Preprocess, classes: tuple[str, ...] | None = None, progress: Progress | None = None
-) -> Splits:
-    """Splits with boxes from such a file; whole pictures, squeezed to the size of `preprocess`.
+) -> Given:
+    """Images with boxes from such a file, in their parts; whole pictures, squeezed to the size of `preprocess`.
 
     `classes`: where the file names its classes, only objects of these, numbered in this order; where it does not, the
     names of its classes, "object" if there is one. Raises ValueError where arrays are missing or do not fit.
@@ -70,8 +68,7 @@ def load(
     notes = tuple(remark_on_boxes(int((reaching & kept).sum()), int((~kept).sum()), str(path)))
     starts = np.searchsorted(found[kept, IMAGE], np.arange(len(pixels) + 1)).astype(np.int64)
     whole = Split("all", ArrayImages(pixels), boxes=Boxes(rows, starts))
-    splits = arrange_boxes(_parts(whole, arrays, path), names, str(path))
-    return replace(splits, notes=splits.notes + notes)
+    return Given(_parts(whole, arrays, path), names, str(path), notes)
 
 
 def _parts(whole: Split, arrays: Arrays, path: Path) -> dict[str, Split]:

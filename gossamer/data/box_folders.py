@@ -27,10 +27,9 @@ from xml.etree import ElementTree
 
 import numpy as np
 
-from gossamer.data.annotated import Annotated, chosen_classes, load_annotated
+from gossamer.data.annotated import Annotated, Given, chosen_classes, given_of
 from gossamer.data.folder import KEPT_BYTES, SPLITS, SUFFIXES, Progress, folders_in
 from gossamer.data.preprocess import Preprocess
-from gossamer.data.splits import Splits
 from gossamer.files import visible_files
 
 ANNOTATIONS, PICTURES = ("Annotations", "annotations"), ("JPEGImages", "images")
@@ -49,19 +48,19 @@ class Place:
 
 
 def is_box_folder(folder: Path) -> bool:
-    """Whether there are pictures with XML files in a folder, in one of the layouts that `load` reads."""
+    """Whether there are pictures with XML files in a folder, in one of the layouts that `as_given` reads."""
     return folder.is_dir() and next(_places(folder), None) is not None
 
 
-def load(
+def as_given(
     folder: Path,
     preprocess: Preprocess,
     classes: tuple[str, ...] | None = None,
     progress: Progress | None = None,
     *,
     limit_bytes: int = KEPT_BYTES,
-) -> Splits:
-    """Splits with boxes; whole pictures, squeezed to the size of `preprocess`.
+) -> Given:
+    """Images with boxes in their parts; whole pictures, squeezed to the size of `preprocess`.
 
     `classes`: only objects of these, numbered in this order; all, sorted by name, where none are given. Images without
     such an object stay, and are counted in the notes. Official lists are followed: train, val and test, or of trainval
@@ -90,7 +89,7 @@ def load(
         )
     named = sorted({name for found in parts.values() for image in found for name in image.names})
     chosen = chosen_classes(classes, named, str(folder))
-    return load_annotated(parts, chosen, preprocess, str(folder), notes, progress, limit_bytes)
+    return given_of(parts, chosen, preprocess, str(folder), notes, progress, limit_bytes)
 
 
 def _places(folder: Path) -> Iterator[tuple[str, Place]]:

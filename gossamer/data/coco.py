@@ -28,10 +28,9 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from gossamer.data.annotated import Annotated, chosen_classes, load_annotated
+from gossamer.data.annotated import Annotated, Given, chosen_classes, given_of
 from gossamer.data.folder import KEPT_BYTES, SPLITS, Progress, folders_in
 from gossamer.data.preprocess import Preprocess
-from gossamer.data.splits import Splits
 
 INSTANCES = re.compile(r"instances_(train|val|test)\w*\.json")
 ROBOFLOW = "_annotations.coco.json"
@@ -63,15 +62,15 @@ def is_coco(path: Path) -> bool:
     return next(_sources(path), None) is not None
 
 
-def load(
+def as_given(
     path: Path,
     preprocess: Preprocess,
     classes: tuple[str, ...] | None = None,
     progress: Progress | None = None,
     *,
     limit_bytes: int = KEPT_BYTES,
-) -> Splits:
-    """Splits with boxes; whole pictures, squeezed to the size of `preprocess`.
+) -> Given:
+    """Images with boxes in their parts; whole pictures, squeezed to the size of `preprocess`.
 
     `classes`: only objects of these, numbered in this order; all categories in the order of their ids where none are
     given. A category without objects of which others are kinds is a heading, as Roboflow writes one, and no class.
@@ -99,9 +98,7 @@ def load(
     used = {name for pictures in parts.values() for picture in pictures for name in picture.names}
     headings = {name for content in contents.values() for name in content.headings} - used
     named = [categories[number] for number in sorted(categories) if categories[number] not in headings]
-    return load_annotated(
-        parts, chosen_classes(classes, named, str(path)), preprocess, str(path), (), progress, limit_bytes
-    )
+    return given_of(parts, chosen_classes(classes, named, str(path)), preprocess, str(path), (), progress, limit_bytes)
 
 
 def _sources(path: Path) -> Iterator[tuple[str, Source]]:

@@ -141,8 +141,13 @@ def _kind(measure: str, plan: Mapping[str, Any]) -> Kind:
             return Segmentation(name)
     for name, called in NAMES.items():
         if measure == called and "head" in plan:
-            return Detection(Head.from_json(plan["head"]), _no_loss, name)
+            return kind_of_detector(name, plan)
     raise ValueError(f"expected a certificate about accuracy, IoU, Dice, pixel accuracy, AP or F1, got '{measure}'")
+
+
+def kind_of_detector(measure: str, plan: Mapping[str, Any]) -> Detection:
+    """What a detector that was written with this plan is measured by; nothing can be trained with it."""
+    return Detection(Head.from_json(plan["head"]), _no_loss, measure)
 
 
 def _no_loss(outputs: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
