@@ -8,8 +8,8 @@
     python -m benchmarks table           the results table of README, from results/
 
 Work in progress lies under GOSSAMER_RUNS (default: runs/); a killed queue goes on where it was. A finished claim
-has results/NAME/ with report.json, model.gossamer, log.txt, command.txt and environment.json; a baseline that was
-trained has history.json instead of the first.
+has results/NAME/ with report.json, model.gossamer, log.txt, command.txt and environment.json; a network that was
+trained has history.json instead of the first, and a file only where others start from it.
 """
 
 from __future__ import annotations
@@ -34,7 +34,8 @@ from gossamer.files import write_atomically, write_json
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "results"
-DELIVERED = {"compress": ("report.json", "model.gossamer", "plan.json"), "train": ("history.json", "model.gossamer")}
+DELIVERED = {"compress": ("report.json", "model.gossamer", "plan.json"), "train": ("history.json",)}
+STORED = "model.gossamer"  # of a training whose weights are kept
 
 
 def main() -> int:
@@ -101,7 +102,7 @@ def state(name: str) -> str:
 
 def delivered(claim: Claim) -> tuple[str, ...]:
     """The files that the claim's command leaves and that are filed."""
-    return (*DELIVERED[claim.arguments.split(" ", 1)[0]], *claim.also)
+    return (*DELIVERED[claim.arguments.split(" ", 1)[0]], *([STORED] if claim.then else []), *claim.also)
 
 
 def arguments(claim: Claim) -> list[str]:

@@ -49,6 +49,8 @@ ABLATIONS = {
     "uniform": ("a share of each layer's filters goes, whatever the error", "mode=uniform"),
 }
 _BY_WEIGHTS = "--tolerance 5 --observed {} --minimise macs --epochs 20 --batch-size 8 --control --recipe {}"
+#: Trained as long as the baseline and its pruning together.
+_FROM_RANDOM = "--plan results/{}/plan.json --epochs {} --batch-size 8 --learning-rate 0.05"
 _BY_AUTO = "--tolerance 5 --observed 1 --minimise {} --epochs 20 --batch-size 8 --hours 1.5"
 
 
@@ -86,6 +88,12 @@ for _name, _network in NETWORKS.items():
         _BY_WEIGHTS.format(1, "importance-weights:int8=true").replace("--control ", ""),
         1.0,
         page=True,
+    )
+    SEGMENTATION[f"{_name}-scratch"] = Claim(
+        f"{_network.shows} on buildings: the shape of {_name}-importance-1, trained from random weights",
+        f"train --model {_network.model} {BUILDINGS.words}"
+        + _FROM_RANDOM.format(f"{_name}-importance-1", 2 * _network.epochs),
+        0.5,
     )
     SEGMENTATION[f"{_name}-bytes"] = _compressed(*_of, ", smallest file", _BY_AUTO.format("bytes"), 1.5, page=False)
     SEGMENTATION[f"{_name}-latency"] = _compressed(

@@ -13,9 +13,11 @@ from pathlib import Path
 from benchmarks import shown
 from benchmarks.filing import put_between
 from benchmarks.segmentation_claims import ABLATIONS, NETWORKS, TOLERANCES
+from gossamer.files import read_json
 from gossamer.report.record import Report, Side
 
-DOCS_PAGE = Path(__file__).resolve().parent.parent / "docs" / "segmentation.md"
+ROOT = Path(__file__).resolve().parent.parent
+DOCS_PAGE, RESULTS = ROOT / "docs" / "segmentation.md", ROOT / "results"
 BEGIN, END = "<!-- tolerances: python -m benchmarks.segmentation_table -->", "<!-- end of tolerances -->"
 ACCURACY = "accuracy of all pixels"
 HEAD = (
@@ -93,7 +95,22 @@ def text(reports: Mapping[str, Report]) -> str:
         rows = [cells(name, first, reports[name]) for name, first in claims.items() if name in reports]
         if rows:
             made.append(f"### {heading}\n\n{shown.table(HEAD, rows)}")
+    made += [said for name in NETWORKS if (said := from_random_weights(name, reports.get(f"{name}-importance-1")))]
     return "\n\n".join(made) or shown.NOTHING
+
+
+def from_random_weights(network: str, pruned: Report | None) -> str | None:
+    """What the shape that pruning found learns from random weights, beside what was pruned; None if not filed."""
+    history = RESULTS / f"{network}-scratch" / "history.json"
+    if pruned is None or not history.exists():
+        return None
+    found, (chosen,) = read_json(history), [one for one in pruned.candidates if one.name == pruned.chosen]
+    link = f"[{network}-scratch](../results/{network}-scratch/)"
+    return (
+        f"**From random weights**, the shape of `{network}-importance-1` ({found['parameters']:,} parameters), trained "
+        f"for {len(found['losses'])} epochs, reaches {100 * found['selection_quality']:.2f} % IoU on the images that "
+        f"decide; pruned, it has {100 * (chosen.selection_quality or 0):.2f} % there ({link})."
+    )
 
 
 def filed() -> dict[str, Report]:

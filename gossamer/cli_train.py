@@ -35,6 +35,12 @@ def add_verbs(verbs: Any) -> None:
     train.add_argument("--backbone-turned", action="store_true", help="its kernels are turned by 180 degrees")
     train.add_argument("--teacher", metavar="MODEL", help="a trained network for the same images, to learn from")
     train.add_argument("--teacher-weights", type=Path, metavar="FILE", help="its weights")
+    train.add_argument(
+        "--plan",
+        type=Path,
+        metavar="FILE",
+        help="plan.json of a run: train the channels that it keeps, from random weights, as a control",
+    )
     add_run_options(train)
     train.set_defaults(run=run_train)
 
@@ -54,6 +60,8 @@ def run_train(options: argparse.Namespace) -> int:
     import torch
 
     from gossamer.described_task import network_for
+    from gossamer.files import read_json
+    from gossamer.plan import Plan
     from gossamer.report.live import TerminalWatch
     from gossamer.train import train
     from gossamer.tuning import Settings, data_parallel
@@ -68,6 +76,10 @@ def run_train(options: argparse.Namespace) -> int:
         raise ValueError(
             f"expected the weights of the teacher {options.teacher}, got none; give --teacher-weights FILE"
         )
+    if options.plan is not None and (options.weights is not None or options.backbone is not None):
+        given = "weights" if options.weights is not None else "backbone"
+        raise ValueError(f"expected --plan or --{given}, got both; what a plan keeps starts from random weights")
+    plan = None if options.plan is None else Plan.from_json(read_json(options.plan))
     options.quiet |= rank() > 0
     torch.manual_seed(options.seed)  # of the initial weights
     settings = Settings(
@@ -101,6 +113,7 @@ def run_train(options: argparse.Namespace) -> int:
             smoothing=options.smoothing,
             numerics=options.numerics,
             teacher=teacher,
+            plan=plan,
             watch=watch,
         )
 

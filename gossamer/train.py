@@ -17,6 +17,7 @@ from torch.nn import functional as F
 from gossamer.files import read_json, write_json
 from gossamer.graph import trace
 from gossamer.measure.quality import qualities
+from gossamer.plan import Plan
 from gossamer.runtime.export import export_onnx
 from gossamer.search.claim import claim_folder, identity, weights_sha256
 from gossamer.search.watch import Watch
@@ -25,6 +26,7 @@ from gossamer.tuning import Batch, Numerics, Plug, Settings, fastest_numerics, t
 from gossamer.tuning.checkpoint import save_weights
 from gossamer.tuning.distillation import Distillation
 from gossamer.tuning.limits import check_device
+from gossamer.tuning.scratch import forget
 
 SMOOTHING = 0.1  # of labels, where nobody says
 TRAINING_VERSION = 1
@@ -56,6 +58,7 @@ def train(
     smoothing: float | None = None,
     numerics: str | None = None,
     teacher: nn.Module | None = None,
+    plan: Plan | None = None,
     watch: Watch | None = None,
 ) -> float:
     """Train the task's network; returns its quality on the selection split, measured on the exported file.
@@ -63,7 +66,8 @@ def train(
     Writes weights.safetensors and history.json into `out`, which must be empty or hold this very training: an
     interrupted call made again goes on, a finished one returns what it measured. With a teacher, which reads the
     same preprocessed images, its outputs take the place of smoothed labels. `smoothing` of labels is 0.1 where it is
-    not given; pixels and objects have none.
+    not given; pixels and objects have none. `plan`: only the channels that it keeps are trained, from random weights;
+    this is the control that says whether pruning found more than a shape (`tuning/scratch.py`).
     """
     watch = watch or Watch()
     check_device(device)
@@ -75,9 +79,13 @@ def train(
         raise ValueError(f"smoothing must be a share in [0, 1), got {smoothing}; {SMOOTHING} is usual")
     given = Numerics.parse(numerics) if numerics else None
     network = trace(task.model, task.example)
+    if plan is not None:
+        network = network.cut(plan.keep())
+        forget(network, settings.seed)
     asked = {"version": TRAINING_VERSION, "training": asdict(settings), "device": device}
     asked |= {"smoothing": smoothing, "numerics": numerics}
     asked |= {"teacher": weights_sha256(teacher)} if teacher is not None else {}
+    asked |= {"plan": plan.to_json()} if plan is not None else {}
     claim_folder(out, asked | identity(task, network), watch)
     checkpoint = out / "training.safetensors"
     if (out / "history.json").exists():
@@ -105,7 +113,13 @@ def train(
     quality = qualities(task, task.selection, export_onnx(network.module, network.example))
     write_json(
         out / "history.json",
-        {"losses": losses, "selection_quality": float(quality.mean()), "numerics": str(arithmetic)},
+        {
+            "losses": losses,
+            "selection_quality": float(quality.mean()),
+            "numerics": str(arithmetic),
+            "parameters": network.parameters,
+            "macs": network.macs,
+        },
     )
     checkpoint.unlink()
     return float(quality.mean())

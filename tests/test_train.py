@@ -9,6 +9,10 @@ import numpy as np
 import pytest
 import torch
 
+from gossamer.cli import main
+from gossamer.files import read_json
+from gossamer.graph import trace
+from gossamer.plan import Plan
 from gossamer.train import train
 from gossamer.tuning import Settings
 from gossamer.zoo.weight_files import load_weights
@@ -108,3 +112,32 @@ def test_a_teacher_teaches(tmp_path, make_task):
     assert with_teacher > alone + 0.2
     with pytest.raises(ValueError, match=r"\(it differs in teacher\)"):
         taught("taught")
+
+
+def test_the_shape_that_a_plan_keeps_is_trained_from_random_weights(tmp_path, make_task):
+    """What the task's network has learned is of no account, and a network of another plan is another training."""
+    from safetensors.numpy import load_file
+
+    task = make_task()
+    network = trace(task.model, task.example)
+    group = network.prunable[0]
+    plan = Plan().with_channels({group.name: np.arange(group.size) < group.whole(group.size // 2)})
+    cut = network.cut(plan.keep())
+    once = train(task, replace(SETTINGS, epochs=6), out=tmp_path / "a", numerics="plain float32", plan=plan)
+    assert once > 0.5, "it learns"
+    history = read_json(tmp_path / "a" / "history.json")
+    assert (history["parameters"], history["macs"]) == (cut.parameters, cut.macs)
+    assert history["parameters"] < network.parameters
+    again = make_task(seed=5)
+    assert train(again, replace(SETTINGS, epochs=6), out=tmp_path / "b", numerics="plain float32", plan=plan) == once
+    first, second = (load_file(tmp_path / name / "weights.safetensors") for name in "ab")
+    assert all(np.array_equal(first[name], second[name]) for name in first)
+    with pytest.raises(ValueError, match=r"\(it differs in .*plan"):
+        train(task, replace(SETTINGS, epochs=6), out=tmp_path / "a", numerics="plain float32")
+
+
+def test_a_plan_starts_from_random_weights_alone(tmp_path, capsys):
+    words = "--model resnet20 --data cifar10:nowhere --plan plan.json --weights some.pt --out"
+    line = ["train", *words.split()]
+    assert main([*line, str(tmp_path / "out")]) == 1
+    assert "expected --plan or --weights, got both; what a plan keeps starts from random" in capsys.readouterr().err
