@@ -53,7 +53,7 @@ def add_verbs(verbs: Any) -> None:
     verify.add_argument("--overlap", type=cli_values.overlap, metavar="PIXELS", help="of tiles, as the run had it")
     verify.add_argument("--only", nargs="+", metavar="CLASS", help="of objects with boxes, as the run had it")
     verify.add_argument("--drop-empty", action="store_true", help="leave out pictures without objects, as the run did")
-    verify.add_argument("--runtime", choices=("onnxruntime", "openvino"), default="onnxruntime")
+    verify.add_argument("--runtime", choices=("onnxruntime", "openvino"), help="default: the one that the run had")
     verify.set_defaults(run=run_verify)
 
     bench = verbs.add_parser("bench", help="latency of one file, or of two and their ratio, in every runtime here")
@@ -197,9 +197,10 @@ def _tested_again(options: argparse.Namespace, file: File, certificate: Certific
             step(done, total, "")
 
         original = network_bytes(options.original)
-        problems = differs(file, certificate, original, test, kind, options.runtime, progress)
+        runtime = options.runtime or str(file.claims.get("runtime", "onnxruntime"))
+        problems = differs(file, certificate, original, test, kind, runtime, progress)
     if not problems:
-        print(f"holds: both networks, run again on {len(test):,} test images in {options.runtime}, give its counts")
+        print(f"holds: both networks, run again on {len(test):,} test images in {runtime}, give its counts")
     return problems
 
 

@@ -133,6 +133,7 @@ def _claims(report: Report) -> dict[str, object]:
         compressed_quality=report.compressed.quality,
         fp32_bytes=report.original.bytes.fp32,
         macs=report.original.macs,
+        runtime=str((report.goal or {})["runtime"]),
         by_area=None if report.by_area is None else report.by_area.to_json(),
     )
 

@@ -7,6 +7,7 @@ import errno
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import venv
@@ -327,6 +328,13 @@ def test_both_networks_are_tested_again_without_a_new_look(run, trained, tmp_pat
     said = capsys.readouterr().out
     assert "holds: both networks, run again on 600 test images in onnxruntime, give its counts" in said
     assert ledger.read_bytes() == before
+    claims = dict(container.read(file).claims)
+    assert claims["runtime"] == "onnxruntime"
+    copied = tmp_path / "copied.gossamer"
+    shutil.copyfile(file, copied)
+    container.with_claims(copied, claims | {"runtime": "openvino"})
+    main(["verify", str(copied), *again[2:]])
+    assert "in openvino" in capsys.readouterr().out, "the runtime that the file names"
 
     other = onnx.load(run / "original.onnx")
     bias = next(tensor for tensor in other.graph.initializer if tensor.name == "fc.bias")

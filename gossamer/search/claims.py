@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from gossamer.certify import BETTING, METHOD, ByArea, Certificate, Listed
 from gossamer.certify.betting import STEPS
 from gossamer.certify.elias_fano import packed_length
 from gossamer.container.blocks import write_json
+from gossamer.goal import Runtime
 from gossamer.search.run import Run
 
 RESERVE = 32  # bytes: the largest of 10,000 random certificates was 5 above what is computed here
@@ -35,10 +36,12 @@ def claims(
     compressed_quality: float,
     fp32_bytes: int,
     macs: int,
+    runtime: str,
     by_area: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The claims of a file; qualities are fractions of the test split, bytes and multiply-adds the original's.
 
+    `runtime`: what gave the answers that were judged.
     `by_area`: what is known where images of one area are not independent (`certify.ByArea`).
     """
     return ({} if by_area is None else {"by_area": dict(by_area)}) | {
@@ -48,6 +51,7 @@ def claims(
         "recipe": recipe,
         "quality": {"original": original_quality, "compressed": compressed_quality},
         "original": {"fp32_bytes": fp32_bytes, "macs": macs},
+        "runtime": runtime,
     }
 
 
@@ -118,6 +122,7 @@ def claims_bound(
         compressed_quality=number(),
         fp32_bytes=fp32_bytes,
         macs=macs,
+        runtime=max(get_args(Runtime), key=len),
         by_area=ByArea(-number(), number(), n, upper=number()).to_json() if areas else None,
     )
     size = len(write_json({PAYLOAD: payload} | said, "claims"))
