@@ -80,7 +80,7 @@ def test_no_certificate_takes_more(n: int, bets: bool, spread: float | None) -> 
 def test_little_more_is_kept_free_than_certificates_need() -> None:
     assert max(size_of(random_certificate(5000, False, 0, seed), seed) for seed in range(40)) > bound(5000, False) - 60
     assert bound(5000, False) < 440
-    assert bound(400, True) < 1000, "where 500 bytes list the differences"
+    assert bound(400, True) < 1020, "where 500 bytes list the differences"
 
 
 @pytest.mark.parametrize("folder", sorted(path.parent for path in RESULTS.glob("*/report.json")), ids=lambda f: f.name)
