@@ -79,7 +79,7 @@ for _name, _network in NETWORKS.items():
     _of = (_network, BUILDINGS, f"{_name}-baseline")
     SEGMENTATION[f"{_name}-baseline"] = _baseline(_network, BUILDINGS, _network.epochs, 1.5)
     for _points in TOLERANCES:
-        _said = f" by importance weights, at most {_points:g} points of IoU lost on selection"
+        _said = f" by importance weights, at most {_points:g} point{'s' * (_points != 1)} of IoU lost on selection"
         _options = _BY_WEIGHTS.format(_points, "importance-weights")
         SEGMENTATION[f"{_name}-importance-{_points:g}"] = _compressed(*_of, _said, _options, 1.5, page=True)
     SEGMENTATION[f"{_name}-importance-1-int8"] = _compressed(

@@ -39,7 +39,7 @@ HEAD = (
 def rows_of(network: str) -> dict[str, str]:
     """The claims about a network on buildings, and what each was allowed or asked for."""
     return {
-        **{f"{network}-importance-{points:g}": f"{points:g} points" for points in TOLERANCES},
+        **{f"{network}-importance-{points:g}": f"{points:g} point{'s' * (points != 1)}" for points in TOLERANCES},
         f"{network}-importance-1-int8": "1 point, in int8",
         f"{network}-bytes": "auto: 1 point, smallest file",
         f"{network}-latency": "auto: 1 point, fastest in OpenVINO",
