@@ -18,6 +18,7 @@ from gossamer.report.record import Report, Side
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS_PAGE, RESULTS = ROOT / "docs" / "segmentation.md", ROOT / "results"
+FULL_WIDTHS = RESULTS / "full-widths" / "widths.json"
 BEGIN, END = "<!-- tolerances: python -m benchmarks.segmentation_table -->", "<!-- end of tolerances -->"
 ACCURACY = "accuracy of all pixels"
 HEAD = (
@@ -96,7 +97,32 @@ def text(reports: Mapping[str, Report]) -> str:
         if rows:
             made.append(f"### {heading}\n\n{shown.table(HEAD, rows)}")
     made += [said for name in NETWORKS if (said := from_random_weights(name, reports.get(f"{name}-importance-1")))]
-    return "\n\n".join(made) or shown.NOTHING
+    return "\n\n".join([*made, *at_full_widths()]) or shown.NOTHING
+
+
+def at_full_widths() -> list[str]:
+    """The same cuts of the networks at their full widths, as `full_widths` has timed them; nothing if it has not."""
+    if not FULL_WIDTHS.exists():
+        return []
+    head = ("", "MACs", "parameters", *(f"batch 1, {runtime}" for runtime in shown.RUNTIMES), "in int8")
+    rows = []
+    for name, found in read_json(FULL_WIDTHS).items():
+        times = [found["ms"][runtime] for runtime in shown.RUNTIMES]
+        macs, parameters = found["macs"], found["parameters"]
+        rows.append(
+            [
+                name,
+                f"{macs[0] / 1e9:.1f} G → {macs[1] / 1e9:.2f} G ({100 * (macs[1] / macs[0] - 1):.1f} %)",
+                f"{parameters[0] / 1e6:.2f} M → {parameters[1] / 1e6:.3f} M ({parameters[0] / parameters[1]:.1f}x)",
+                *(f"{one['full']:.0f} → {one['cut']:.1f} ms ({one['cut, times as fast']:.1f}x)" for one in times),
+                ", ".join(f"{one['cut, int8']:.1f} ms ({one['cut, int8, times as fast']:.1f}x)" for one in times),
+            ]
+        )
+    said = (
+        "Every group keeps the share of its channels that it keeps at a quarter of the widths; counted and timed, not "
+        "trained ([full-widths](../results/full-widths/))."
+    )
+    return [f"### The same cuts at full widths\n\n{said}\n\n{shown.table(head, rows)}"]
 
 
 def from_random_weights(network: str, pruned: Report | None) -> str | None:
