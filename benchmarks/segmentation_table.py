@@ -7,7 +7,7 @@ python -m benchmarks.segmentation_table     writes the tables into docs/segmenta
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from benchmarks import shown
@@ -97,16 +97,17 @@ def text(reports: Mapping[str, Report]) -> str:
         if rows:
             made.append(f"### {heading}\n\n{shown.table(HEAD, rows)}")
     made += [said for name in NETWORKS if (said := from_random_weights(name, reports.get(f"{name}-importance-1")))]
-    return "\n\n".join([*made, *at_full_widths()]) or shown.NOTHING
+    return "\n\n".join([*made, *at_full_widths(reports)]) or shown.NOTHING
 
 
-def at_full_widths() -> list[str]:
-    """The same cuts of the networks at their full widths, as `full_widths` has timed them; nothing if it has not."""
-    if not FULL_WIDTHS.exists():
+def at_full_widths(claims: Collection[str]) -> list[str]:
+    """What `full_widths` has timed of these claims: the same cuts at full widths; nothing if it has not."""
+    filed = read_json(FULL_WIDTHS) if FULL_WIDTHS.exists() else {}
+    if not filed.keys() & set(claims):
         return []
     head = ("", "MACs", "parameters", *(f"batch 1, {runtime}" for runtime in shown.RUNTIMES), "in int8")
     rows = []
-    for name, found in read_json(FULL_WIDTHS).items():
+    for name, found in ((name, found) for name, found in filed.items() if name in claims):
         times = [found["ms"][runtime] for runtime in shown.RUNTIMES]
         macs, parameters = found["macs"], found["parameters"]
         rows.append(

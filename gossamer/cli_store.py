@@ -151,7 +151,8 @@ def _trainable(model: nn.Module, onnx: bytes) -> dict[str, Any]:
     """
     import numpy as np
 
-    from gossamer.runtime.weights import kept_numbers, split_weights
+    from gossamer.runtime.weights import split_weights
+    from gossamer.zoo.weight_files import kept_numbers
 
     graph, weights = split_weights(onnx)
     numbers = {name: value for name, value in kept_numbers(graph).items() if name in model.state_dict()}

@@ -39,12 +39,6 @@ def split_weights(model: bytes) -> tuple[bytes, dict[str, NDArray[np.generic]]]:
     return serialize(proto), weights
 
 
-def kept_numbers(graph: bytes) -> dict[str, NDArray[np.generic]]:
-    """The floating-point initializers that stay in a graph, each a single number, by name."""
-    kept = {tensor.name: numpy_helper.to_array(tensor) for tensor in onnx.load_from_string(graph).graph.initializer}
-    return {name: value for name, value in kept.items() if value.size == 1 and np.issubdtype(value.dtype, np.floating)}
-
-
 def join_weights(graph: bytes, weights: Mapping[str, NDArray[np.generic]]) -> bytes:
     """The model of a graph and its weights: initializers appended in the order given."""
     proto = onnx.load_from_string(graph)

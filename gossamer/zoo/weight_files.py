@@ -13,12 +13,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from gossamer import container
 from gossamer.data.arrays import read_npz
 from gossamer.graph.aliases import under_all_names
-from gossamer.runtime.weights import kept_numbers
 
 WRAPPERS = ("state_dict", "model_state_dict", "model")  # keys under which trainers put the state dict
 PREFIXES = ("module.", "_orig_mod.")  # DataParallel, torch.compile
@@ -109,6 +109,15 @@ def _read_gossamer(path: Path) -> dict[str, torch.Tensor]:
         kept = kept_numbers(stored.graph)
         held |= {name: kept[name] for name in wanted if name in kept}  # load_weights names what is missing
     return {name: torch.from_numpy(value.copy()) for name, value in held.items()}
+
+
+def kept_numbers(graph: bytes) -> dict[str, NDArray[np.generic]]:
+    """The floating-point initializers that stay in a file's graph, each a single number, by name."""
+    import onnx
+    from onnx import numpy_helper
+
+    kept = {tensor.name: numpy_helper.to_array(tensor) for tensor in onnx.load_from_string(graph).graph.initializer}
+    return {name: value for name, value in kept.items() if value.size == 1 and np.issubdtype(value.dtype, np.floating)}
 
 
 def _read_torch(path: Path) -> dict[str, torch.Tensor]:

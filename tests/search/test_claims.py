@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from gossamer import container
-from gossamer.certify import BETTING, METHOD, ByArea, Certificate, Listed
+from gossamer.certify import ACCURACY, BETTING, METHOD, ByArea, Certificate, Listed
 from gossamer.container.blocks import write_json
 from gossamer.search.claims import claims, claims_bound
 
@@ -88,8 +88,9 @@ def test_the_files_of_results_keep_to_it(folder: Path) -> None:
     file = container.read(folder / "model.gossamer")
     said = file.claims
     words = (said["network"], said["data"], said["recipe"])
-    n, areas = said["certificate"]["n"], "by_area" in said
-    most = claims_bound(n, by_bets=False, measure="accuracy", words=words, areas=areas, **said["original"])
+    found, areas = said["certificate"], "by_area" in said
+    bets, measure = found["method"] == BETTING, found.get("measure", ACCURACY)
+    most = claims_bound(found["n"], by_bets=bets, measure=measure, words=words, areas=areas, **said["original"])
     size = container.parts(file)["certificate and claims"]
     if others := said["certificate"].get("sequence"):  # in a run within limits there are none
         alone = {**said, "certificate": {**said["certificate"], "sequence": {"order": others["order"]}}}
