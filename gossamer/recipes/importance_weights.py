@@ -138,6 +138,7 @@ class ImportanceWeights:
                 break
             tried.append(candidate)
             if not candidate.verdict.accepted:
+                run.abandon(candidate.folder)
                 if share == least:
                     break
                 share /= 2

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Control: the dense network, tuned exactly as long and in the same way.
+"""Control: the dense network, tuned exactly as long as what is delivered can have been, and in the same way.
 
 Tuning alone can improve a network; what is better than the original after compression is better because of the
-compression only where it is better than this.
+compression only where it is better than this. Steps that a recipe has abandoned, since nothing starts from them, do not
+count.
 """
 
 from __future__ import annotations
@@ -15,13 +16,19 @@ from gossamer.data.images import Split
 from gossamer.measure.quality import answered
 from gossamer.runtime.export import export_onnx
 from gossamer.search.pace import measure_pace
-from gossamer.search.run import Run
+from gossamer.search.run import ABANDONED, LOSSES, Run
 from gossamer.tuning import Distillation, Diverged, Grafting
 
 
 def tuned_epochs(run: Run) -> int:
-    """Epochs that the run spent on tuning candidates."""
-    return sum(len(stage["value"]) for name, stage in run.stages().items() if name.endswith(" losses"))
+    """Epochs that the run spent on tuning candidates, but for steps that were abandoned."""
+    stages = run.stages()
+    abandoned = {name.removesuffix(ABANDONED) for name in stages if name.endswith(ABANDONED)}
+    return sum(
+        len(stage["value"])
+        for name, stage in stages.items()
+        if name.endswith(LOSSES) and name.removesuffix(LOSSES).partition(" ")[0] not in abandoned
+    )
 
 
 @dataclass(frozen=True)

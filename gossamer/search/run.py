@@ -56,6 +56,7 @@ TICK_SECONDS = 20
 FEWEST_MARKS = 20  # of steps, before their median says anything
 CALIBRATION_PASSES = 2
 EPOCHS, EVALUATIONS = "epochs_trained", "evaluations"  # what a method costs, beside its time
+ABANDONED, LOSSES = " abandoned", " losses"  # ends of the names of stages
 CHECKPOINT = "training{}.safetensors"  # {}: the phase, where a step is trained more than once
 
 
@@ -175,6 +176,10 @@ class Run:
     def step_folder(self, number: int, name: str) -> Path:
         """The folder of one candidate."""
         return self.folder / "steps" / f"{number:02d}-{re.sub(r'[^a-zA-Z0-9.]+', '-', name)}"
+
+    def abandon(self, folder: Path) -> None:
+        """Nothing will start from what this step has trained: its epochs are none that a dense control is owed."""
+        self.stage(f"{folder.name}{ABANDONED}", lambda: True)
 
     def forget_training(self, folder: Path) -> None:
         """Delete the training checkpoints of a step that is complete: each is several times as large as the network."""
@@ -338,7 +343,7 @@ class Run:
             words = f"{folder.name} {phase}".rstrip()
             if watched:
                 self.stage(f"{words} qualities", lambda: watched.qualities)
-            self.stage(f"{words} losses", lambda: losses)
+            self.stage(f"{words}{LOSSES}", lambda: losses)
         effective = {name: value.cpu() for name, value in tuning.effective_weights(module, plugs).items()}
         module.to("cpu")
         return effective

@@ -24,6 +24,7 @@ from gossamer.recipes import recipe_named
 from gossamer.recipes.adversarial_selection import channels_on
 from gossamer.recipes.greedy_car import numbered
 from gossamer.recipes.importance_weights import ImportanceWeights
+from gossamer.search.control import tuned_epochs
 from gossamer.search.run import Run
 from gossamer.search.settings import Settings
 from gossamer.search.watch import Watch
@@ -100,6 +101,16 @@ def test_layers_that_lose_channels_keep_multiples_where_that_is_asked_for(finish
     kept = [int(row.sum()) for candidate in candidates[1:] for row in candidate.plan.keep().values()]
     assert kept
     assert all(count % 4 == 0 for count in kept)
+
+
+def test_a_dense_control_is_not_owed_the_epochs_of_refused_rounds(user_task, trained, tmp_path):
+    task, recipe = user_task(trained), "importance-weights:tolerance=90,learning=0,images=256,retries=1"
+    goal, place = Goal(0.1, observed=0.0, minimise="macs"), tmp_path / "run"
+    run = Run(place, task, goal, recipe, trace(task.model, task.example), SETTINGS, Watch())
+    refused = [one for one in searched(run, recipe_named(recipe)) if not one.verdict.accepted]
+    trained_epochs = sum(len(stage["value"]) for name, stage in run.stages().items() if name.endswith(" losses"))
+    assert refused
+    assert tuned_epochs(run) == trained_epochs - SETTINGS.epochs * len(refused)
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
@@ -278,13 +289,16 @@ def test_a_refused_round_of_importance_weights_is_made_again_more_carefully(retr
         assert step == len(rounds) + 1, "each has a folder of its own"
         rounds.append((number, share))
         verdict = SimpleNamespace(accepted=(number, share) not in refused)
-        return SimpleNamespace(macs=100 - 10 * len(rounds), verdict=verdict)
+        return SimpleNamespace(macs=100 - 10 * len(rounds), verdict=verdict, folder=(number, share))
 
     monkeypatch.setattr("gossamer.recipes.importance_weights.uncut_first", lambda run: ([], lambda step, name: 5))
     monkeypatch.setattr(ImportanceWeights, "_round", made_round)
-    run = SimpleNamespace(goal=Goal(0.1, minimise="macs"), network=SimpleNamespace(macs=100))
+    abandoned = []
+    goal = Goal(0.1, minimise="macs")
+    run = SimpleNamespace(goal=goal, network=SimpleNamespace(macs=100), abandon=abandoned.append)
     assert len(ImportanceWeights(retries=retries).search(run)) == len(made)
     assert rounds == made
+    assert abandoned == [each for each in made if each in refused]
 
 
 def test_the_best_network_of_importance_weights_is_tried_in_int8(finished):
