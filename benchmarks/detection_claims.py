@@ -27,12 +27,11 @@ class Way:
     page: bool = True
 
 
-#: What each network is called, and the words for it, its weights and how long it is tuned: after 30 epochs an SSDLite
-#: with 46 % of its multiply-adds had lost 11 points, and was still learning.
+#: What each network is called, and the words for it, its weights and how long it is tuned.
 NETWORKS = {
     "fastestdet": (
         "FastestDet",
-        "--model fastestdet --weights {data}/weights/detection/fastestdet_coco_ap05_0.253.pth " + _TUNED.format(60),
+        "--model fastestdet --weights {data}/weights/detection/fastestdet_coco_ap05_0.253.pth " + _TUNED.format(30),
     ),
     "pedestrians": (
         "SSDLite on MobileNetV1 0.25",

@@ -102,12 +102,13 @@ def text(reports: Mapping[str, Report]) -> str:
 
 def at_full_widths(claims: Collection[str]) -> list[str]:
     """What `full_widths` has timed of these claims: the same cuts at full widths; nothing if it has not."""
-    filed = read_json(FULL_WIDTHS) if FULL_WIDTHS.exists() else {}
-    if not filed.keys() & set(claims):
+    timed = read_json(FULL_WIDTHS) if FULL_WIDTHS.exists() else {}
+    timed = {name: found for name, found in timed.items() if name in claims}
+    if not timed:
         return []
     head = ("", "MACs", "parameters", *(f"batch 1, {runtime}" for runtime in shown.RUNTIMES), "in int8")
     rows = []
-    for name, found in ((name, found) for name, found in filed.items() if name in claims):
+    for name, found in timed.items():
         times = [found["ms"][runtime] for runtime in shown.RUNTIMES]
         macs, parameters = found["macs"], found["parameters"]
         rows.append(

@@ -41,7 +41,7 @@ from gossamer.search.candidate import Candidate as Finished
 from gossamer.search.candidate import ram_bytes_of
 from gossamer.search.control import dense_control, tuned_epochs
 from gossamer.search.proof import Proof
-from gossamer.search.run import EPOCHS, EVALUATIONS, Run
+from gossamer.search.run import EPOCHS, EVALUATIONS, LOSSES, Run
 
 WORTH_IT = 1.1  # times as small or fast: with less, the report says that nothing was gained
 
@@ -130,9 +130,7 @@ def assemble(run: Run, candidates: Sequence[Finished], proof: Proof, name: str, 
 
 def _history(stages: Mapping[str, Any]) -> Iterator[Epoch]:
     """Every epoch of tuning, training after training."""
-    losses = [
-        (stage.removesuffix("losses"), row["value"]) for stage, row in stages.items() if stage.endswith(" losses")
-    ]
+    losses = [(stage.removesuffix("losses"), row["value"]) for stage, row in stages.items() if stage.endswith(LOSSES)]
     number = 0
     for training, (name, values) in enumerate(losses, start=1):
         qualities = stages[f"{name}qualities"]["value"] if f"{name}qualities" in stages else [None] * len(values)
