@@ -26,7 +26,7 @@ from benchmarks.filing import file_circumstances
 from gossamer import container
 from gossamer.coding import CODERS
 from gossamer.files import write_json
-from gossamer.quantize.integers import fine_units, tensors
+from gossamer.quantize.integers import fine_unit, tensors
 from gossamer.runtime.export import export_onnx
 from gossamer.runtime.weights import split_weights
 
@@ -40,7 +40,7 @@ def main() -> int:
     model = torchvision.models.resnet50(weights=None).eval()
     onnx = export_onnx(model, torch.zeros(1, 3, 224, 224))
     graph, weights = split_weights(onnx)
-    units = fine_units(weights, COARSENESS)
+    units = {name: fine_unit(weight, COARSENESS) for name, weight in weights.items() if weight.ndim > 1}
     stored = tensors(weights, units)
     payload = container.Payload(graph, stored, {}, (), {})
     layer = max((t.integers for t in stored if t.integers is not None), key=lambda values: values.size)

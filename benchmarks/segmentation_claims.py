@@ -33,8 +33,8 @@ class Data:
 
 
 NETWORKS = {
-    "unet": Network("U-Net", "unet:width=16,batch_norm=true", 100),
-    "ternausnet": Network("TernausNet-11", "ternausnet11:width=16,batch_norm=true", 100),
+    "unet": Network("U-Net", "unet:width=16,batch_norm=true", 300),
+    "ternausnet": Network("TernausNet-11", "ternausnet11:width=16,batch_norm=true", 300),
 }
 BUILDINGS = Data("buildings", "--data {data}/buildings_oam --preset imagenet --size 256 ")
 CELLS = Data("cells", "--data {data}/isbi2012_em --preset imagenet --size 256 ")
@@ -77,7 +77,7 @@ def _compressed(
 SEGMENTATION: dict[str, Claim] = {}
 for _name, _network in NETWORKS.items():
     _of = (_network, BUILDINGS, f"{_name}-baseline")
-    SEGMENTATION[f"{_name}-baseline"] = _baseline(_network, BUILDINGS, _network.epochs, 1.5)
+    SEGMENTATION[f"{_name}-baseline"] = _baseline(_network, BUILDINGS, _network.epochs, 0.005 * _network.epochs)
     for _points in TOLERANCES:
         _said = f" by importance weights, at most {_points:g} point{'s' * (_points != 1)} of IoU lost on selection"
         _options = _BY_WEIGHTS.format(_points, "importance-weights")

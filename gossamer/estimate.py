@@ -27,8 +27,8 @@ from gossamer.data.images import Split
 from gossamer.goal import Goal
 from gossamer.graph import Network, trace
 from gossamer.plan import Plan
-from gossamer.recipes.fewer_bytes import fine_grid
 from gossamer.recipes.fewer_channels import BY_CUTTING, Demand, missed_limits, uncut_written, written_forms
+from gossamer.recipes.fine_grids import fine_grid
 from gossamer.recipes.post_training import FIRST, MOST, PostTraining, Rounding, rounded
 from gossamer.recipes.same_speed import as_int8
 from gossamer.search.board import MULTIPLE

@@ -39,13 +39,19 @@ class Shared:
     unit: FloatArray | None = None
 
 
-def fine_units(weights: Mapping[str, NDArray[np.generic]], coarseness: float) -> dict[str, FloatArray]:
-    """One unit a tensor, `coarseness` times its root mean square, for every float tensor of two or more dims."""
-    return {
-        name: np.array([coarseness * (np.sqrt(np.mean(np.square(value, dtype=np.float64))) or 1.0)], np.float32)
-        for name, value in weights.items()
-        if value.dtype == np.float32 and value.ndim >= 2
-    }
+def fine_unit(weight: FloatArray, coarseness: float, axis: int | None = None) -> FloatArray:
+    """`coarseness` times the root mean square of the weights that are not zero: one of the tensor, shape (1,), or one
+    of each slice along `axis`, broadcastable to the tensor. Where all are zero it is `coarseness`.
+
+    >>> fine_unit(np.array([[3, 0, -3], [0, 0, 0]], np.float32), 0.1, axis=0).tolist()
+    [[0.30000001192092896], [0.10000000149011612]]
+    """
+    others = None if axis is None else tuple(other for other in range(weight.ndim) if other != axis)
+    energy = np.sum(np.square(weight, dtype=np.float64), axis=others, keepdims=axis is not None)
+    count = np.count_nonzero(weight, axis=others, keepdims=axis is not None)
+    root = np.sqrt(energy / np.maximum(count, 1))
+    unit = coarseness * np.where(root > 0, root, 1.0)
+    return unit.astype(np.float32) if axis is not None else unit.astype(np.float32).reshape(1)
 
 
 def tensors(

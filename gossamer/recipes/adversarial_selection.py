@@ -39,7 +39,7 @@ from gossamer.graph.aliases import distinct
 from gossamer.plan import Plan
 from gossamer.rates import Global, HarmonicMean, counts_within
 from gossamer.recipes.cut_filters import TUNINGS, uncut_first, without
-from gossamer.recipes.fewer_bytes import on_fine_grid
+from gossamer.recipes.fine_grids import on_fine_grid
 from gossamer.search.candidate import Candidate
 from gossamer.search.evidence import untied
 from gossamer.search.ladder import climb

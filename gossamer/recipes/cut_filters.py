@@ -19,8 +19,8 @@ from gossamer.filters import Car, Criterion
 from gossamer.graph import Group, Network
 from gossamer.plan import Plan
 from gossamer.rates import Rule, Uniform, counts_at, counts_within, share_of
-from gossamer.recipes.fewer_bytes import on_fine_grid
 from gossamer.recipes.fewer_channels import SHARES, Demand, between, uncut_written
+from gossamer.recipes.fine_grids import on_fine_grid
 from gossamer.search.candidate import Candidate, reopened
 from gossamer.search.evidence import OutOfTime, Scores, facts_for, scores_by
 from gossamer.search.idle import in_original

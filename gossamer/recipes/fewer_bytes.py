@@ -29,9 +29,9 @@ from gossamer import container
 from gossamer.coding.costs import coded_bits, costs
 from gossamer.graph import Network
 from gossamer.measure.quality import qualities
-from gossamer.plan import LayerPlan, Plan
+from gossamer.plan import Plan
 from gossamer.quantize.folding import fold_factors
-from gossamer.quantize.integers import fine_units
+from gossamer.recipes.fine_grids import fine_grid, on_fine_grid, units_now
 from gossamer.recipes.post_training import FIRST, PostTraining, Rounding, plan_of
 from gossamer.recipes.same_speed import in_fewer_bits
 from gossamer.runtime.export import export_onnx
@@ -47,7 +47,6 @@ from gossamer.tuning import Distillation, RatePenalty
 from gossamer.tuning.batch_norm import reestimate_batch_norms
 from gossamer.tuning.plug import inputs_first
 
-UNTRAINED_COARSENESS = 0.08
 ROUNDING = PostTraining(halvings=0)  # doubled until refused, and not settled: training goes on from there
 THINNER = tuple(0.8 * 0.85**rung for rung in range(12))  # shares of the multiply-adds; cutting less gains no time
 BLOCK = 8  # channels that runtimes compute side by side: with 59 instead of 64 a network of fewer bytes can be slower
@@ -209,26 +208,6 @@ def _grids(candidate: Candidate) -> dict[str, container.Tensor]:
     return {tensor.name: tensor for tensor in tensors if tensor.integers is not None}
 
 
-def fine_grid(run: Run) -> Candidate:
-    """Nothing trained, nothing zeroed: grids so fine that hardly an answer changes. There within seconds."""
-    folder = run.step_folder(0, "fine-grid")
-    if done := Candidate.load(folder):
-        return done
-    return on_fine_grid(run, folder, "fine grid, untrained", run.network.copy(), Plan())
-
-
-def on_fine_grid(run: Run, folder: Path, name: str, network: Network, plan: Plan) -> Candidate:
-    """The candidate whose weights stay as they are, but for grids so fine that hardly an answer changes."""
-    layers, values = coded_layers(run, network), network.module.state_dict()
-    folded = {layer: (values[layer] * factor).numpy() for layer, factor in fold_factors(layers, values).items()}
-    units = fine_units(folded, UNTRAINED_COARSENESS)
-    grids = {
-        layer: LayerPlan(sparsity=float((values[layer] == 0).float().mean()), step=float(unit[0]))
-        for layer, unit in units.items()
-    }
-    return finish(run, folder, name, network, plan.with_layers(grids), units)
-
-
 def tuned_to(run: Run, number: int, demand: Demand, previous: Candidate, epochs: int) -> Candidate:
     """One rung: tuned from `previous` to the bits that `demand` asks for."""
     folder = run.step_folder(number, demand.name)
@@ -249,8 +228,8 @@ def tuned_to(run: Run, number: int, demand: Demand, previous: Candidate, epochs:
     effective = run.tune(network.module, plugs, measure_pace(run).numerics, epochs, folder, demand.name)
     reestimate_batch_norms(network.module, run.calibration_batches(), effective)
     network.module.load_state_dict(effective, strict=False)
-    now = fold_factors(coded_layers(run, network), network.module.state_dict())
-    units = {name: (penalty.unit(name).cpu() / frame[name] * now[name]).abs().numpy() for name in frame}
+    steps = {name: penalty.unit(name).cpu() / factor for name, factor in frame.items()}
+    units = units_now(coded_layers(run, network), network, steps)
     layers = {
         name: replace(layer, sparsity=float((effective[name] == 0).float().mean()))
         for name, layer in plan_of(units).layers.items()

@@ -21,6 +21,7 @@ from gossamer.plan import Plan
 from gossamer.recipes import fewer_bytes, fewer_channels
 from gossamer.recipes.cut_to_limits import ATTEMPTS, Epochs, narrowed
 from gossamer.recipes.fewer_channels import BY_CUTTING, UNCUT, clearly_worse, missed_limits
+from gossamer.recipes.fine_grids import as_it_is
 from gossamer.recipes.post_training import FIRST, MOST, Rounding, rounded
 from gossamer.recipes.same_speed import as_int8
 from gossamer.search.candidate import Candidate, reopened
@@ -89,7 +90,7 @@ def packed(run: Run, number: int, base: Candidate, epochs_for: Epochs) -> list[C
 
     name = "fine grid, untrained"
     fine = run.step_folder(number, name)
-    missed = add(Candidate.load(fine) or fewer_bytes.on_fine_grid(run, fine, name, reopened(run, base), plan))
+    missed = add(Candidate.load(fine) or as_it_is(run, fine, name, reopened(run, base), plan))
     rounding = Rounding.of(run, reopened(run, base), fewer_bytes.ROUNDING.images)
     strength = FIRST
     while missed and strength <= MOST:

@@ -45,8 +45,8 @@ from gossamer.plan import Plan
 from gossamer.rates import Energy, ErrorTolerance, Uniform, counts_within
 from gossamer.rates.error_tolerance import STEPS, Error
 from gossamer.recipes.cut_filters import IMAGES, uncut_first, without
-from gossamer.recipes.fewer_bytes import on_fine_grid
 from gossamer.recipes.fewer_channels import Demand
+from gossamer.recipes.fine_grids import on_fine_grid
 from gossamer.search.candidate import Candidate, finish, reopened
 from gossamer.search.evidence import Scores, activity, error_without, untied
 from gossamer.search.pace import measure_pace

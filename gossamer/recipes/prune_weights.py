@@ -17,7 +17,8 @@ from dataclasses import KW_ONLY, dataclass
 
 from gossamer.graph import Layer, Network
 from gossamer.plan import Plan
-from gossamer.recipes.fewer_bytes import fine_grid, on_fine_grid, weights_of
+from gossamer.recipes.fewer_bytes import weights_of
+from gossamer.recipes.fine_grids import fine_grid, on_fine_grid
 from gossamer.search.candidate import Candidate, coded_layers, reopened
 from gossamer.search.idle import in_original, keep_busy, without_idle
 from gossamer.search.ladder import climb

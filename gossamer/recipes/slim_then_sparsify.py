@@ -37,7 +37,7 @@ from gossamer.filters import BatchNormScale
 from gossamer.graph import Group, Network
 from gossamer.plan import Plan
 from gossamer.rates import Global
-from gossamer.recipes.fewer_bytes import fine_grid, on_fine_grid
+from gossamer.recipes.fine_grids import fine_grid, on_fine_grid
 from gossamer.recipes.network_slimming import FLOOR, slimmable
 from gossamer.search.candidate import Candidate
 from gossamer.search.pace import epochs_in_time, measure_pace
