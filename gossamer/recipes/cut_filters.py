@@ -25,7 +25,7 @@ from gossamer.search.candidate import Candidate, reopened
 from gossamer.search.evidence import OutOfTime, Scores, facts_for, scores_by
 from gossamer.search.idle import in_original
 from gossamer.search.ladder import climb
-from gossamer.search.pace import epochs_in_time, measure_pace
+from gossamer.search.pace import Epochs, epochs_in_time, measure_pace
 from gossamer.search.run import Run
 from gossamer.tuning import Distillation, Grafting, Plug
 from gossamer.tuning.batch_norm import reestimate_batch_norms
@@ -121,7 +121,7 @@ def climb_cuts(run: Run, recipe: str, cut: Cut) -> list[Candidate]:
     )
 
 
-def uncut_first(run: Run, copies: int = 1) -> tuple[list[Candidate], Callable[[int, str], int]]:
+def uncut_first(run: Run, copies: int = 1) -> tuple[list[Candidate], Epochs]:
     """The uncut network's candidates, and how many epochs each rung after them may train."""
     pace = measure_pace(run)
     seconds = run.seconds_of("first candidate", lambda: uncut_written(run))

@@ -21,6 +21,7 @@ from gossamer.runtime.export import export_onnx
 from gossamer.search.candidate import Candidate
 from gossamer.search.latency_table import blindly_cut
 from gossamer.search.memory_model import MemoryModel
+from gossamer.search.pace import Epochs
 from gossamer.search.patience import Patience
 from gossamer.search.proof import ToleranceNotMet
 from gossamer.search.proposals import fitting_seconds
@@ -32,8 +33,6 @@ ATTEMPTS = 3
 AIMED_AT = {"latency": 0.95, "macs": 1.0, "ram": 1.0}  # of the limit: predicted milliseconds are a little off
 NEAR = 0.99  # of the limit, what gentler cuts aim at: those before them were measured
 ROOM = 1.02  # times the share, the least that is worth another training
-
-Epochs = Callable[[int, str], int]
 
 
 @dataclass(frozen=True)

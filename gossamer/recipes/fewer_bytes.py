@@ -18,7 +18,6 @@ A rung's integers are those of the file that it starts from: its fold factors an
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -39,7 +38,7 @@ from gossamer.search.candidate import Candidate, coded_layers, finish, reopened
 from gossamer.search.idle import cut_beside, in_original, keep_busy
 from gossamer.search.judge import observed_drop
 from gossamer.search.ladder import AGAIN, climb, nearly
-from gossamer.search.pace import epochs_in_time, measure_pace
+from gossamer.search.pace import Epochs, epochs_in_time, measure_pace
 from gossamer.search.proposals import cut_and_trained
 from gossamer.search.run import Run
 from gossamer.search.widths import Keep, Widths, narrowed
@@ -111,7 +110,7 @@ def climb_bytes(run: Run, first_bits: float = 0.0, macs: float = 0.0) -> list[Ca
         between=between,
         once_more=Demand.once_more,
         gives_back=True,
-        epochs_for=lambda number, name: epochs_for(number + bool(macs), name),
+        epochs_for=lambda number, name, times=1: epochs_for(number + bool(macs), name, times),
         first=next((place for place, rung in enumerate(rungs) if rung.bits <= wanted), len(rungs) - 1),
         steps=len(untrained) - 1,
     )
@@ -155,7 +154,7 @@ def _rounded(run: Run, folder: Path, name: str, network: Network, keep: Keep, st
     return finish(run, folder, name, rounded, plan_of(units).with_channels(keep), units)
 
 
-def slimmed(run: Run, number: int, share: float, epochs_for: Callable[[int, str], int]) -> list[Candidate]:
+def slimmed(run: Run, number: int, share: float, epochs_for: Epochs) -> list[Candidate]:
     """The network cut to this share of its multiply-adds, trained and then rounded, as a training for bits wants it.
 
     That needs coarse grids to start from: the steps of fine ones cannot grow so far. Of a network that loses nothing
@@ -173,7 +172,7 @@ def slimmed(run: Run, number: int, share: float, epochs_for: Callable[[int, str]
     return [fine, found]
 
 
-def _slimmed(run: Run, number: int, share: float, name: str, epochs_for: Callable[[int, str], int]) -> Candidate | None:
+def _slimmed(run: Run, number: int, share: float, name: str, epochs_for: Epochs) -> Candidate | None:
     folder = run.step_folder(number, name)
     if done := Candidate.load(folder):
         return done

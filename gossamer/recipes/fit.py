@@ -19,7 +19,7 @@ from collections.abc import Sequence
 
 from gossamer.plan import Plan
 from gossamer.recipes import fewer_bytes, fewer_channels
-from gossamer.recipes.cut_to_limits import ATTEMPTS, Epochs, narrowed
+from gossamer.recipes.cut_to_limits import ATTEMPTS, narrowed
 from gossamer.recipes.fewer_channels import BY_CUTTING, UNCUT, clearly_worse, missed_limits
 from gossamer.recipes.fine_grids import as_it_is
 from gossamer.recipes.post_training import FIRST, MOST, Rounding, rounded
@@ -27,7 +27,7 @@ from gossamer.recipes.same_speed import as_int8
 from gossamer.search.candidate import Candidate, reopened
 from gossamer.search.claims import most_claims_bytes
 from gossamer.search.ladder import AGAIN
-from gossamer.search.pace import epochs_in_time, measure_pace
+from gossamer.search.pace import Epochs, epochs_in_time, measure_pace
 from gossamer.search.patience import Patience
 from gossamer.search.run import Run
 from gossamer.tuning import Diverged

@@ -27,7 +27,7 @@ Differs from the paper: reconstructed from its abstract; what is read into it is
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import count
@@ -49,7 +49,7 @@ from gossamer.recipes.fewer_channels import Demand
 from gossamer.recipes.fine_grids import on_fine_grid
 from gossamer.search.candidate import Candidate, finish, reopened
 from gossamer.search.evidence import Scores, activity, error_without, untied
-from gossamer.search.pace import measure_pace
+from gossamer.search.pace import Epochs, measure_pace
 from gossamer.search.run import Run
 from gossamer.search.widths import folded_weights, matrices_of
 from gossamer.tuning import Diverged
@@ -149,7 +149,7 @@ class ImportanceWeights:
             good, macs, number = candidate, candidate.macs, number + 1
         return [*tried, *self._in_int8(run, tried)]
 
-    def _told(self, run: Run, epochs_for: Callable[[int, str], int]) -> list[Candidate]:
+    def _told(self, run: Run, epochs_for: Epochs) -> list[Candidate]:
         """One round, down to the share of multiply-adds that was asked for."""
         name = Demand(self.macs, "MACs").name
         epochs = epochs_for(1, name)

@@ -88,7 +88,7 @@ def climb_weights(run: Run, recipe: str, pruning: Pruning) -> list[Candidate]:
     run.goal.must_be_bytes(recipe)
     seconds = run.seconds_of("first candidate", lambda: fine_grid(run))
 
-    def once_if_there_is_time(number: int, name: str) -> int:
+    def once_if_there_is_time(number: int, name: str, times: int = 1) -> int:
         return int(run.has_time_for(seconds))
 
     in_time = epochs_in_time(run, measure_pace(run), seconds) if pruning.trained else once_if_there_is_time

@@ -23,8 +23,7 @@ from gossamer.plan import Plan
 from gossamer.recipes.post_training import FIRST, MOST, Rounding, plan_of
 from gossamer.runtime.export import export_onnx
 from gossamer.search.candidate import Candidate, Units, finish, in_int8, reopened, step_of
-from gossamer.search.control import tuned_epochs
-from gossamer.search.pace import measure_pace, seconds_needed
+from gossamer.search.pace import measure_pace, seconds_at_the_end, tuned_epochs
 from gossamer.search.run import Run
 
 IMAGES = 500  # that calibrate
@@ -66,7 +65,7 @@ def _seconds_of_one_more(run: Run, accepted: int) -> float:
     """Of a rounded candidate after so many, and of what must still come: the test split, and the dense control."""
     candidate = 2 * float(run.stages()["seconds of first candidate"]["value"])  # statistics, and a file
     control = tuned_epochs(run) * measure_pace(run).epoch_seconds if run.settings.control else 0.0
-    return seconds_needed(run, accepted, 0, 0.0, candidate) + control
+    return seconds_at_the_end(run, accepted, candidate) + control
 
 
 def as_int8(run: Run, candidate: Candidate) -> Candidate:

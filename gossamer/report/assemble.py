@@ -39,7 +39,8 @@ from gossamer.runtime.weights import split_weights
 from gossamer.search.board import board_of
 from gossamer.search.candidate import Candidate as Finished
 from gossamer.search.candidate import ram_bytes_of
-from gossamer.search.control import dense_control, tuned_epochs
+from gossamer.search.control import dense_control
+from gossamer.search.pace import tuned_epochs
 from gossamer.search.proof import Proof
 from gossamer.search.run import EPOCHS, EVALUATIONS, LOSSES, Run
 

@@ -15,20 +15,9 @@ from typing import Any
 from gossamer.data.images import Split
 from gossamer.measure.quality import answered
 from gossamer.runtime.export import export_onnx
-from gossamer.search.pace import measure_pace
-from gossamer.search.run import ABANDONED, LOSSES, Run
+from gossamer.search.pace import measure_pace, tuned_epochs
+from gossamer.search.run import Run
 from gossamer.tuning import Distillation, Diverged, Grafting
-
-
-def tuned_epochs(run: Run) -> int:
-    """Epochs that the run spent on tuning candidates, but for steps that were abandoned."""
-    stages = run.stages()
-    abandoned = {name.removesuffix(ABANDONED) for name in stages if name.endswith(ABANDONED)}
-    return sum(
-        len(stage["value"])
-        for name, stage in stages.items()
-        if name.endswith(LOSSES) and name.removesuffix(LOSSES).partition(" ")[0] not in abandoned
-    )
 
 
 @dataclass(frozen=True)

@@ -4,23 +4,29 @@
 Each rung asks more of the network than the last and starts from what the last accepted one trained. Strides grow by a
 rung each time: networks bear three times or thirty times less, and a rung takes hours of training. After a refusal the
 rungs between the last accepted and the refused one are halved; where none is left there is one attempt between the two.
-The climb ends then, or when the next rung no longer fits into the time. Every accepted rung is a finished file, so the
-best network so far is always there.
+Every accepted rung is a finished file, so the best network so far is always there.
 
 Where the recipe says so, a rung that was refused for little, `NEARLY`, is asked once more, of the network that it has
 trained: half of its epochs went by while channels or bits were given away, and another cycle of training wins back a
 point or so. As long as each cycle takes a third of what is too much, or more, another one follows. Where a gentler
 rung can give back what a harder one took (`gives_back`: bits it can, channels it cannot), it starts from that network
 as long as nothing else holds.
+
+The climb ends when the next rung no longer fits into the time. Where hours are left and nobody told how long to train,
+such a recipe goes on after the last attempt: the gentlest of what was refused is asked again, with twice the epochs;
+what holds makes way for the next harder one, and what is refused again is asked with twice as many still.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Protocol, TypeVar
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Generic, Protocol, TypeVar
 
 from gossamer.goal import Goal
 from gossamer.search.candidate import Candidate
+from gossamer.search.pace import Epochs
 from gossamer.search.run import Run
 from gossamer.tuning.loop import Diverged
 
@@ -36,6 +42,7 @@ class Rung(Protocol):
 
 NEARLY = 0.015  # of quality beyond what may be lost
 GAIN = 2 / 3  # of what was too much, what may be left of it where a third training is to follow a second
+LONGER = 2  # times as many epochs for what was refused
 AGAIN = ", again"  # at the end of a name
 R = TypeVar("R", bound=Rung)
 Attempt = Callable[[int, R, Candidate | None, int], Sequence[Candidate]]
@@ -48,7 +55,7 @@ def climb(
     attempt: Attempt[R],
     *,
     between: Callable[[R, R], R],
-    epochs_for: Callable[[int, str], int],
+    epochs_for: Epochs,
     first: int = 0,
     steps: int = 0,
     once_more: Callable[[R], R] | None = None,
@@ -56,48 +63,57 @@ def climb(
 ) -> list[Candidate]:
     """Try `rungs` from number `first` on; returns every candidate in the order tried, refused ones included.
 
-    `epochs_for(n, name)`: how long the n-th attempt, from 1 on, may train; 0 ends the climb. `steps`: how many steps
-    of the run there were before, fine grid aside. `once_more` gives a rung another name, under which it is asked again.
-    `gives_back`: a gentler rung may start from what was refused for little, as long as nothing is accepted.
+    `epochs_for`: how long each attempt may train; 0 ends the climb. `steps`: how many steps of the run there were
+    before, fine grid aside. `once_more` gives a rung another name, under which it is asked again. `gives_back`: a
+    gentler rung may start from what was refused for little, as long as nothing is accepted.
     """
-    tried: list[Candidate] = []
-    good: Candidate | None = None
-    close: Candidate | None = None  # refused for little
-    low, refused, index, stride, number = -1, len(rungs), first, 1, 1
+    climbing = _Climb(run, attempt, epochs_for, steps, once_more)
+    try:
+        beyond = _up(climbing, rungs, between, first, gives_back=gives_back)
+        if once_more and run.goal.hours is not None and run.settings.epochs is None:
+            _on(climbing, beyond, once_more)
+    except Diverged as error:
+        run.note(f"rung '{climbing.asked}' was given up: {error}")
+    except _OutOfTime:
+        pass
+    climbing.abandon_what_led_nowhere()
+    return climbing.tried
 
-    def made(rung: R, start: Candidate | None, epochs: int) -> Sequence[Candidate]:
-        nonlocal number
-        found = attempt(steps + number, rung, start, epochs)
-        run.forget_training(run.step_folder(steps + number, rung.name))
-        number += 1
-        tried.extend(found)
-        return found
 
+class _OutOfTime(Exception):
+    """The next attempt does not fit into the time."""
+
+
+@dataclass
+class _Refused(Generic[R]):
+    """What was too hard; `near`: its network, if little was lacking."""
+
+    rung: R
+    near: Candidate | None = None
+
+
+def _up(
+    climbing: _Climb[R], rungs: Sequence[R], between: Callable[[R, R], R], first: int, *, gives_back: bool
+) -> list[_Refused[R]]:
+    """Up in growing strides, back by halves; what was refused or never asked, the gentlest last."""
+    low, refused, index, stride = -1, len(rungs), first, 1
+    beyond: list[_Refused[R]] = []
     while index < len(rungs):
         half_way = index == low
         rung = between(rungs[low], rungs[refused]) if half_way else rungs[index]
-        epochs = epochs_for(number, rung.name)
-        if epochs == 0:
-            break
-        try:
-            found = made(rung, good or (close if gives_back else None), epochs)
-            close = near = nearly(run.goal, found)
-            while once_more and near and (epochs := epochs_for(number, once_more(rung).name)):
-                rung = once_more(rung)
-                found = made(rung, near, epochs)
-                close = min(close, nearly(run.goal, found) or close, key=lambda one: one.verdict.drop)
-                near = nearly(run.goal, found, GAIN * (near.verdict.drop - run.goal.wanted))
-        except Diverged as error:
-            run.note(f"rung '{rung.name}' was given up: {error}")
-            break
-        accepted = [candidate for candidate in found if candidate.verdict.accepted]
+        start = climbing.good or (beyond[-1].near if gives_back and beyond else None)
+        missed = climbing.ask(rung, start)
+        if missed:
+            if not beyond:
+                beyond = [_Refused(harder) for harder in reversed(rungs[index + 1 :])]
+            beyond.append(missed)
         if half_way:
             break
-        if accepted:
-            good, low = accepted[-1], index
+        if not missed:
+            low = index
         else:
             refused = index
-        if good is None:  # started too high
+        if climbing.good is None:  # started too high
             index -= 1
             if index < 0:
                 break
@@ -106,7 +122,79 @@ def climb(
             stride += 1
         else:
             index = (low + refused) // 2
-    return tried
+    return beyond
+
+
+def _on(climbing: _Climb[R], beyond: list[_Refused[R]], once_more: Callable[[R], R]) -> None:
+    """Longer trainings, as long as there is time for them."""
+    times = LONGER
+    while beyond:
+        gentlest = beyond.pop()
+        rung = once_more(gentlest.rung) if climbing.knows(gentlest.rung) else gentlest.rung
+        if missed := climbing.ask(rung, gentlest.near or climbing.good, times):
+            beyond.append(missed)
+            times *= LONGER
+
+
+@dataclass
+class _Climb(Generic[R]):
+    """What was tried: every candidate, the last that was accepted, and from what each attempt started."""
+
+    run: Run
+    attempt: Attempt[R]
+    epochs_for: Epochs
+    steps: int
+    once_more: Callable[[R], R] | None
+    tried: list[Candidate] = field(default_factory=list)
+    good: Candidate | None = None
+    asked: str = ""
+    attempts: list[tuple[Path, Candidate | None, Sequence[Candidate]]] = field(default_factory=list)
+    names: set[str] = field(default_factory=set)
+
+    def knows(self, rung: R) -> bool:
+        """Whether that was asked."""
+        return rung.name in self.names
+
+    def ask(self, rung: R, start: Candidate | None, times: int = 1) -> _Refused[R] | None:
+        """Ask a rung, and once more as long as that helps; None where it holds, then it is `good`."""
+        epochs = self._epochs(rung, times)
+        if not epochs:
+            raise _OutOfTime
+        goal = self.run.goal
+        found = self._make(rung, start, epochs)
+        close = near = nearly(goal, found)
+        while self.once_more and near and (epochs := self._epochs(self.once_more(rung), times)):
+            rung = self.once_more(rung)
+            found = self._make(rung, near, epochs)
+            close = min(nearly(goal, found) or near, close or near, key=lambda one: one.verdict.drop)
+            near = nearly(goal, found, GAIN * (near.verdict.drop - goal.wanted))
+        accepted = [candidate for candidate in found if candidate.verdict.accepted]
+        if not accepted:
+            return _Refused(rung, close)
+        self.good = accepted[-1]
+        return None
+
+    def _epochs(self, rung: R, times: int) -> int:
+        return self.epochs_for(len(self.attempts) + 1, rung.name, times)
+
+    def _make(self, rung: R, start: Candidate | None, epochs: int) -> Sequence[Candidate]:
+        number, self.asked = self.steps + len(self.attempts) + 1, rung.name
+        self.names.add(rung.name)
+        found = self.attempt(number, rung, start, epochs)
+        folder = self.run.step_folder(number, rung.name)
+        self.run.forget_training(folder)
+        self.attempts.append((folder, start, found))
+        self.tried.extend(found)
+        return found
+
+    def abandon_what_led_nowhere(self) -> None:
+        """Attempts that nothing accepted started from are not owed to a dense control."""
+        led = [candidate for candidate in self.tried if candidate.verdict.accepted]
+        for folder, start, found in reversed(self.attempts):
+            if not any(one in led for one in found):
+                self.run.abandon(folder)
+            elif start:
+                led.append(start)
 
 
 def nearly(goal: Goal, found: Sequence[Candidate], more: float = NEARLY) -> Candidate | None:

@@ -11,9 +11,10 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import nn
@@ -23,7 +24,7 @@ from gossamer.coding.costs import costs
 from gossamer.goal import Goal
 from gossamer.graph import Network
 from gossamer.quantize.folding import fold_factors
-from gossamer.search.run import Run
+from gossamer.search.run import ABANDONED, LOSSES, Run
 from gossamer.search.settings import Settings
 from gossamer.task import Task
 from gossamer.tuning import Distillation, Plug, RatePenalty
@@ -49,6 +50,14 @@ class Pace:
     trials_ms: dict[str, float]
 
 
+class Epochs(Protocol):
+    """How long an attempt may train."""
+
+    def __call__(self, number: int, name: str, times: int = 1) -> int:
+        """Of the attempt of this number, from 1 on: `times` as many as usual, or fewer; 0 where nothing fits."""
+        ...
+
+
 def measure_pace(run: Run) -> Pace:
     """Time a few training steps in each arithmetic; remembered by the run, so that it resumes in the same one.
 
@@ -71,54 +80,73 @@ def measure_pace(run: Run) -> Pace:
 
 def epochs_in_time(
     run: Run, pace: Pace, candidate_seconds: float, copies: int = 1, choosing_seconds: float = 0.0
-) -> Callable[[int, str], int]:
-    """How many epochs rung number n, from 1 on, may train so that all that comes after it still fits into the hours.
+) -> Epochs:
+    """How many epochs each attempt of a ladder may train so that all that comes after it still fits into the hours.
 
     `candidate_seconds` is what writing and measuring the candidates of one rung took, `choosing_seconds` what goes by
-    before each is trained (`proposals.fitting_seconds`). Networks get smaller from rung
-    to rung, so an epoch takes no longer than it did in the rung before. Where the pace says no, it is measured once
-    more: the machine may have been busy. Then epochs are taken away, unless a number of them was asked for. `copies`
-    are trained beside each other. 0, and a note, when nothing fits. Remembered by the run: started again, it comes to
-    the same.
+    before each is trained (`proposals.fitting_seconds`). Networks get smaller from rung to rung, so an epoch takes no
+    longer than it did in the rung before; the dense control's are those of the original. Where the pace says no, it is
+    measured once more: the machine may have been busy. Then epochs are taken away, unless a number of them was asked
+    for, but not half of them. `copies` are trained beside each other. 0, and a note, when nothing fits. Remembered by
+    the run: started again, it comes to the same.
     """
 
-    def needed(number: int, epochs: int, epoch_seconds: float) -> float:
-        return choosing_seconds + seconds_needed(run, number, epochs, epoch_seconds, candidate_seconds)
+    def needed(number: int, epochs: int, epoch_seconds: float, dense_seconds: float) -> float:
+        control = (tuned_epochs(run) + epochs) * dense_seconds if run.settings.control else 0.0
+        training = choosing_seconds + epochs * epoch_seconds
+        return training + control + seconds_at_the_end(run, number, candidate_seconds)
 
-    def fitting(number: int, epoch_seconds: float) -> int:
-        fewest = pace.epochs if run.settings.epochs is not None else min(FEWEST_EPOCHS, pace.epochs)
-        for epochs in range(pace.epochs, fewest - 1, -1):
-            if run.has_time_for(needed(number, epochs, epoch_seconds)):
-                return epochs
-        return 0
+    def decide(number: int, name: str, times: int) -> int:
+        wanted = times * pace.epochs
+        fewest = min(FEWEST_EPOCHS, pace.epochs) if times == 1 else wanted // 2
+        if run.settings.epochs is not None:
+            fewest = wanted
 
-    def decide(number: int, name: str) -> int:
-        epoch_seconds = copies * min(pace.epoch_seconds, run.epoch_seconds)
-        epochs = fitting(number, epoch_seconds)
-        if epochs < pace.epochs:
+        def fitting(epoch_seconds: float, dense_seconds: float) -> int:
+            for epochs in range(wanted, fewest - 1, -1):
+                if run.has_time_for(needed(number, epochs, epoch_seconds, dense_seconds)):
+                    return epochs
+            return 0
+
+        dense_seconds = copies * pace.epoch_seconds
+        epoch_seconds = min(dense_seconds, copies * run.epoch_seconds)
+        epochs = fitting(epoch_seconds, dense_seconds)
+        if epochs < wanted:
             again = copies * tuning_seconds(run.task, run.network, run.goal, run.settings, pace.numerics)
-            epoch_seconds = min(epoch_seconds, again)
-            epochs = max(epochs, fitting(number, epoch_seconds))
-        minutes = needed(number, pace.epochs, epoch_seconds) / 60
+            dense_seconds, epoch_seconds = min(dense_seconds, again), min(epoch_seconds, again)
+            epochs = max(epochs, fitting(epoch_seconds, dense_seconds))
+        minutes = needed(number, wanted, epoch_seconds, dense_seconds) / 60
         if epochs == 0:
             run.note(f"stopped before '{name}': with what comes after it, it needs about {minutes:.0f} min")
-        elif epochs < pace.epochs:
-            run.note(f"'{name}' is tuned for {epochs} epochs; {pace.epochs} would need about {minutes:.0f} min")
+        elif epochs < wanted:
+            run.note(f"'{name}' is tuned for {epochs} epochs; {wanted} would need about {minutes:.0f} min")
         return epochs
 
-    return lambda number, name: int(run.stage(f"epochs for {name}", lambda: decide(number, name)))
+    def epochs_for(number: int, name: str, times: int = 1) -> int:
+        return int(run.stage(f"epochs for {name}", lambda: decide(number, name, times)))
+
+    return epochs_for
 
 
-def seconds_needed(run: Run, number: int, epochs: int, epoch_seconds: float, candidate_seconds: float) -> float:
-    """Seconds that rung number n and all that must still come after it take.
+def seconds_at_the_end(run: Run, number: int, candidate_seconds: float) -> float:
+    """Seconds that writing rung number n takes, and what must still come after it, but for the dense control.
 
-    At the end the test split is asked about each candidate as the selection split was, a second one about two networks,
-    and the dense control is tuned as long as all rungs.
+    At the end the test split is asked about each candidate as the selection split was, a second one about two networks.
     """
-    training = epochs * epoch_seconds * (1 + number if run.settings.control else 1)
     second = 0 if run.task.second_test is None else 2 * len(run.task.second_test)
     asked = (len(run.task.test) * (1 + number) + second) / len(run.task.selection)
-    return training + candidate_seconds * (1 + asked)
+    return candidate_seconds * (1 + asked)
+
+
+def tuned_epochs(run: Run) -> int:
+    """Epochs that the run spent on tuning candidates, but for steps that were abandoned."""
+    stages = run.stages()
+    abandoned = {name.removesuffix(ABANDONED) for name in stages if name.endswith(ABANDONED)}
+    return sum(
+        len(stage["value"])
+        for name, stage in stages.items()
+        if name.endswith(LOSSES) and name.removesuffix(LOSSES).partition(" ")[0] not in abandoned
+    )
 
 
 def epoch_time(

@@ -24,7 +24,7 @@ from gossamer.recipes import recipe_named
 from gossamer.recipes.adversarial_selection import channels_on
 from gossamer.recipes.greedy_car import numbered
 from gossamer.recipes.importance_weights import ImportanceWeights
-from gossamer.search.control import tuned_epochs
+from gossamer.search.pace import tuned_epochs
 from gossamer.search.run import Run
 from gossamer.search.settings import Settings
 from gossamer.search.watch import Watch

@@ -10,6 +10,7 @@ import pytest
 
 from gossamer.goal import Goal
 from gossamer.search.ladder import AGAIN, climb
+from gossamer.search.settings import Settings
 from gossamer.search.watch import Watch
 from gossamer.tuning import Diverged
 
@@ -30,19 +31,23 @@ class Step:
 class FakeRun:
     """A run that has time for so many rungs."""
 
-    def __init__(self, rungs_of_time=99):
+    def __init__(self, rungs_of_time=99, hours=None, epochs=None):
         self.rungs_of_time = rungs_of_time
-        self.notes, self.forgotten, self.watch = [], [], Watch()
-        self.goal = Goal(tolerance=0.01, observed=0.005)
+        self.notes, self.forgotten, self.abandoned, self.watch = [], [], [], Watch()
+        self.goal = Goal(tolerance=0.01, observed=0.005, hours=hours)
+        self.settings = Settings(epochs=epochs)
 
-    def epochs_for(self, number, name):
-        return 5 if number <= self.rungs_of_time else 0
+    def epochs_for(self, number, name, times=1):
+        return 5 * times if number <= self.rungs_of_time else 0
 
     def step_folder(self, number, name):
         return number, name
 
     def forget_training(self, folder):
         self.forgotten.append(folder)
+
+    def abandon(self, folder):
+        self.abandoned.append(folder)
 
     def note(self, text):
         self.notes.append(text)
@@ -206,3 +211,67 @@ def test_it_is_asked_again_as_long_as_that_helps():
     run = FakeRun()
     climb(run, [Step(1)], attempt, between=half_way, epochs_for=run.epochs_for, once_more=Step.once_more)
     assert tried == ["1", "1, again", "1, again, again", "1, again, again, again"]
+
+
+def climb_by_training(run, needed, near=(), once_more=Step.once_more):
+    """What was asked (name, start, epochs), and what held, where height h holds after `needed[h]` epochs."""
+    asked = []
+
+    def attempt(number, rung, previous, epochs):
+        asked.append((rung.name, previous and (previous.height, previous.again), epochs))
+        return [candidate(rung, epochs >= needed[rung.height], 0.019 if rung.height in near else 0.04)]
+
+    rungs = [Step(h) for h in range(1, 5)]
+    found = climb(run, rungs, attempt, between=half_way, epochs_for=run.epochs_for, once_more=once_more)
+    return asked, [one.height for one in found if one.verdict.accepted]
+
+
+NEEDED = {1: 5, 2: 9, 1.5: 5, 3: 20, 4: 79}
+
+
+def test_while_hours_are_left_what_was_refused_is_trained_longer_and_what_holds_makes_way():
+    asked, held = climb_by_training(FakeRun(hours=1, rungs_of_time=9), NEEDED)
+    assert asked[:3] == [("1", None, 5), ("2", (1, 0), 5), ("1.5", (1, 0), 5)]
+    assert asked[3:] == [
+        ("2, again", (1.5, 0), 10),
+        ("3", (2, 1), 10),
+        ("3, again", (2, 1), 20),
+        ("4", (3, 1), 20),
+        ("4, again", (3, 1), 40),
+        ("4, again, again", (3, 1), 80),
+    ]
+    assert held == [1, 1.5, 2, 3, 4]
+
+
+def test_a_longer_training_starts_from_what_was_refused_for_little_at_that_rung():
+    asked, _ = climb_by_training(FakeRun(hours=1, rungs_of_time=6), {1: 5, 2: 20, 1.5: 5, 3: 99, 4: 99}, near={2})
+    assert asked[1:3] == [("2", (1, 0), 5), ("2, again", (2, 0), 5)]
+    assert asked[4:6] == [("2, again, again", (2, 1), 10), ("2, again, again, again", (2, 2), 10)]
+
+
+@pytest.mark.parametrize(
+    ("run", "once_more"),
+    [
+        (FakeRun(), Step.once_more),
+        (FakeRun(hours=1, epochs=5), Step.once_more),
+        (FakeRun(hours=1), None),
+        (FakeRun(hours=1, rungs_of_time=3), Step.once_more),
+    ],
+    ids=["no hours", "epochs were told", "not this recipe", "no time"],
+)
+def test_otherwise_it_ends_after_the_attempt_half_way(run, once_more):
+    asked, held = climb_by_training(run, NEEDED, once_more=once_more)
+    assert [name for name, _, _ in asked] == ["1", "2", "1.5"]
+    assert held == [1, 1.5]
+
+
+def test_a_dense_control_is_owed_what_led_to_something_accepted():
+    run = FakeRun()
+    refused_at_first(run, drop=0.019, limit=2)
+    assert run.abandoned == [(n, name) for n, name, _ in reversed(tried_after_two())]
+
+
+def tried_after_two():
+    """1, again and 2, again hold, each from what was refused before it; nothing after them does."""
+    tried, _ = refused_at_first(FakeRun(), drop=0.019, limit=2)
+    return tried[4:]

@@ -17,7 +17,7 @@ from gossamer.search.pace import (
     epoch_time,
     epochs_in_time,
     epochs_per_rung,
-    seconds_needed,
+    seconds_at_the_end,
     step_seconds,
     usual_plugs,
 )
@@ -75,10 +75,13 @@ class TimedRun:
         self.task = SimpleNamespace(test=range(200), selection=range(100), second_test=second_test)
         self.network = self.goal = None
         self.epoch_seconds = math.inf
-        self.stages, self.notes = {}, []
+        self.remembered, self.notes = {}, []
 
     def stage(self, name, compute):
-        return self.stages[name] if name in self.stages else self.stages.setdefault(name, compute())
+        return self.remembered[name] if name in self.remembered else self.remembered.setdefault(name, compute())
+
+    def stages(self):
+        return {name: {"value": value} for name, value in self.remembered.items()}
 
     def has_time_for(self, seconds):
         return seconds <= self.left
@@ -88,13 +91,32 @@ class TimedRun:
 
 
 def test_the_end_of_the_run_is_reserved():
-    one = seconds_needed(TimedRun(), 1, epochs=5, epoch_seconds=10, candidate_seconds=4)
-    assert one == 50 + 4 + 2 * 4 * 2  # train, measure; then test: two images for one, original and rung
-    three = seconds_needed(TimedRun(), 3, epochs=5, epoch_seconds=10, candidate_seconds=4)
-    assert three == 50 + 4 + 2 * 4 * 4
-    assert seconds_needed(TimedRun(control=True), 3, 5, 10, 4) == three + 3 * 50
-    second = seconds_needed(TimedRun(second_test=range(50)), 3, 5, 10, 4)
+    one = seconds_at_the_end(TimedRun(), 1, candidate_seconds=4)
+    assert one == 4 + 2 * 4 * 2  # measure; then test: two images for one, original and rung
+    three = seconds_at_the_end(TimedRun(), 3, candidate_seconds=4)
+    assert three == 4 + 2 * 4 * 4
+    second = seconds_at_the_end(TimedRun(second_test=range(50)), 3, candidate_seconds=4)
     assert second == three + 4 * 2 * 0.5, "original and delivered, on half as many images as in selection"
+
+
+def test_the_dense_control_is_reserved_at_its_own_pace(monkeypatch):
+    """After 16 epochs that it is owed, and 5 of another step that was abandoned. An epoch of the original takes 10 s,
+    of the last network 4 s; 8 epochs and the end take 32 + 20 s, the control another 240 s."""
+    monkeypatch.setattr(module, "tuning_seconds", lambda *given: 10)
+    for left, epochs in ((292, 8), (291, 7), (292 - 4 * 14, 4), (292 - 4 * 14 - 1, 0)):
+        run, pace = TimedRun(left, control=True), Pace(PLAIN, epoch_seconds=10, epochs=8, trials_ms={})
+        run.remembered |= {"01-a losses": [1] * 8, "03-b losses": [1] * 8, "02-c weights losses": [1] * 5}
+        run.remembered["02-c abandoned"] = True
+        run.epoch_seconds = 4
+        assert epochs_in_time(run, pace, candidate_seconds=4)(1, "a rung") == epochs
+
+
+@pytest.mark.parametrize(("left", "asked", "epochs"), [(180, None, 16), (179, None, 15), (100, None, 8), (99, None, 0)])
+def test_a_longer_training_may_be_cut_to_half_of_it(left, asked, epochs, monkeypatch):
+    """8 epochs of 10 s are usual; the end of the run takes 20 s."""
+    monkeypatch.setattr(module, "tuning_seconds", lambda *given: 10)
+    run, pace = TimedRun(left, epochs=asked), Pace(PLAIN, epoch_seconds=10, epochs=8, trials_ms={})
+    assert epochs_in_time(run, pace, candidate_seconds=4)(1, "a rung", 2) == epochs
 
 
 @pytest.mark.parametrize(
