@@ -7,7 +7,8 @@ Where images have one class each, only those that the networks disagree on need 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from gossamer.certify import Certificate, Counts
     from gossamer.certify.sequence import Evidence
     from gossamer.container.file import File
+    from gossamer.data.folder import Progress
     from gossamer.data.images import Split
     from gossamer.data.preprocess import Preprocess
     from gossamer.kinds import Kind, Quality
@@ -135,13 +137,8 @@ def _with_boxes(options: argparse.Namespace, file: File) -> tuple[Kind, Split, S
     """The same where objects have boxes."""
     from gossamer.data.boxed import compared
     from gossamer.measure.again import kind_of_detector
-    from gossamer.report.live import TerminalWatch
 
-    with TerminalWatch(quiet=options.quiet).bar("reading images") as step:
-
-        def read(done: int, total: int) -> None:
-            step(done, total, "")
-
+    with _reading(options) as read:
         images = compared(options.data, _preprocess(file), file.payload.classes, read)
     return kind_of_detector(options.measure or "ap", file.payload.plan), *images
 
@@ -220,16 +217,20 @@ def _both(options: argparse.Namespace, split: Split, file: File, kind: Kind) -> 
     return ask(options.original), ask(options.compressed)
 
 
-def _images(options: argparse.Namespace, file: File) -> tuple[Split, tuple[str, ...]]:
-    from gossamer.data.loose import labelled, unlabelled
+@contextmanager
+def _reading(options: argparse.Namespace) -> Iterator[Progress]:
+    """A bar while images are read."""
     from gossamer.report.live import TerminalWatch
 
-    preprocess, classes = _preprocess(file), file.payload.classes
     with TerminalWatch(quiet=options.quiet).bar("reading images") as step:
+        yield lambda done, total: step(done, total, "")
 
-        def read(done: int, total: int) -> None:
-            step(done, total, "")
 
+def _images(options: argparse.Namespace, file: File) -> tuple[Split, tuple[str, ...]]:
+    from gossamer.data.loose import labelled, unlabelled
+
+    preprocess, classes = _preprocess(file), file.payload.classes
+    with _reading(options) as read:
         if options.data is not None:
             split, names = labelled(options.data, preprocess, classes, read), tuple[str, ...]()
         else:

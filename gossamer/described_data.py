@@ -20,6 +20,7 @@ from gossamer.data import (
     mask_folders,
     mnist,
 )
+from gossamer.data.annotated import arrange_boxes
 from gossamer.data.images import Split
 from gossamer.data.preprocess import PRESETS, Preprocess
 from gossamer.data.preprocess import preset as preset_named
@@ -120,14 +121,15 @@ def read_data(
     """The same, for images that are read as `preprocessed` says; it is told their size where they have one."""
     form = next((form for form in NAMED_FORMS if data.startswith(f"{form}:")), None)
     path = Path(data.removeprefix(f"{form}:"))
-    there = form is None and boxed.reader_of(path) is not None
+    with_boxes = boxed.reader_of(path) if form is None else None
+    there = with_boxes is not None
     tiled = form is None and not there and mask_folders.is_mask_folder(path)
     _check_used(
         {"--overlap": (overlap, tiled), "--only": (only, there), "--drop-empty": (drop_empty or None, there)}, data
     )
-    if there:
+    if with_boxes:
         preprocess = preprocessed(None)
-        splits = boxed.load(path, preprocess, only, progress)
+        splits = arrange_boxes(with_boxes(path, preprocess, tuple(only) if only else None, progress))
         splits = _with_objects(splits) if drop_empty else splits
     elif tiled:
         preprocess = preprocessed(None)

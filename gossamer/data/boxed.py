@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Images with boxes, in whatever form they lie there: a PASCAL VOC folder, COCO, arrays.
 
-To train and decide on they are splits (`load`). To compare two networks on they need not be: then all of them are the
-test, or those of a part of that name; images for training are left alone (`compared`).
+To train and decide on, `annotated.arrange_boxes` makes splits of what a reader gives. To compare two networks on, all
+of them are the test, or those of a part of that name; images for training are left alone (`compared`).
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from gossamer.data import box_arrays, box_folders, coco
-from gossamer.data.annotated import Given, arrange_boxes
+from gossamer.data.annotated import Given
 from gossamer.data.folder import Progress
 from gossamer.data.images import Split
 from gossamer.data.preprocess import Preprocess
-from gossamer.data.splits import Splits, check_disjoint
+from gossamer.data.splits import check_disjoint
 
 Reader = Callable[[Path, Preprocess, tuple[str, ...] | None, Progress | None], Given]
 
@@ -29,18 +29,14 @@ def reader_of(path: Path) -> Reader | None:
     return box_folders.as_given if box_folders.is_box_folder(path) else None
 
 
-def load(
-    path: Path, preprocess: Preprocess, classes: Sequence[str] | None = None, progress: Progress | None = None
-) -> Splits:
-    """Splits of what lies there; objects of `classes` alone, in this order, where they are given."""
-    return arrange_boxes(_given(path, preprocess, classes, progress))
-
-
 def compared(
     path: Path, preprocess: Preprocess, classes: Sequence[str], progress: Progress | None = None
 ) -> tuple[Split, Split | None]:
     """The test, and the selection where there is one, of images with objects of these classes."""
-    given = _given(path, preprocess, classes, progress)
+    read = reader_of(path)
+    if read is None:
+        raise ValueError(f"expected images with boxes in {path}: a PASCAL VOC folder, COCO, or arrays; found none")
+    given = read(path, preprocess, tuple(classes), progress)
     test, selection = given.parts.get("test") or given.parts.get("all"), given.parts.get("val")
     if test is None:
         raise ValueError(
@@ -50,10 +46,3 @@ def compared(
     if selection is not None:
         check_disjoint(selection, test)
     return test.renamed("test"), selection
-
-
-def _given(path: Path, preprocess: Preprocess, classes: Sequence[str] | None, progress: Progress | None) -> Given:
-    read = reader_of(path)
-    if read is None:
-        raise ValueError(f"expected images with boxes in {path}: a PASCAL VOC folder, COCO, or arrays; found none")
-    return read(path, preprocess, tuple(classes) if classes else None, progress)
