@@ -24,9 +24,10 @@ import onnx
 import onnx_ir
 import torch
 from numpy.typing import NDArray
+from onnx_ir.passes.common import DeduplicateInitializersPass
 
 from gossamer.graph.modes import evaluating
-from gossamer.runtime.onnx_graph import tidy
+from gossamer.runtime.onnx_graph import LINEAR, tidy
 from gossamer.runtime.session import open_session
 from gossamer.runtime.translations import Keys, Translation, digest, tensors_of, without_weights
 from gossamer.runtime.weights import serialize
@@ -84,7 +85,8 @@ def _completed(module: torch.nn.Module, translation: Translation, fold: bool) ->
 
 def _finished(program: torch.onnx.ONNXProgram, parameters: Mapping[str, Array], fold: bool) -> bytes:
     if fold:
-        program.optimize()
+        with _layers_apart():
+            program.optimize()
     return serialize(tidy(program.model_proto, parameters, fold))
 
 
@@ -205,6 +207,37 @@ def _operators_kept() -> Iterator[None]:
         yield
     finally:
         registry.from_torchlib = made
+
+
+@contextmanager
+def _layers_apart() -> Iterator[None]:
+    """Layers whose weights happen to be equal, all zero for one, keep their own.
+
+    The optimizer would let them share one tensor, and one of two that read the same would be gone. Each is a layer of
+    the network, though, and found by its name.
+    """
+    sharing: Any = DeduplicateInitializersPass
+    together = sharing.call
+
+    def call(self: Any, model: onnx_ir.Model) -> Any:
+        aside = [
+            (graph, name, value)
+            for graph in model.graphs()
+            for name, value in graph.initializers.items()
+            if any(use.node.op_type in LINEAR for use in value.uses())
+        ]
+        for graph, name, _ in aside:
+            graph.initializers.pop(name)
+        result = together(self, model)
+        for graph, name, value in aside:
+            graph.initializers[name] = value
+        return result
+
+    sharing.call = call
+    try:
+        yield
+    finally:
+        sharing.call = together
 
 
 def _problem(cause: BaseException) -> str:

@@ -36,6 +36,34 @@ def test_the_table_of_operators_is_made_once_and_nothing_of_it_is_left_behind(mo
     assert vars(ONNXRegistry)["from_torchlib"] is before
 
 
+class Twins(nn.Module):
+    """Two branches that read the same, and a third layer of the same shape."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 4, 1)
+        self.left, self.right, self.after = (
+            nn.Sequential(nn.Conv2d(4, 4, 1, bias=False), nn.BatchNorm2d(4)) for _ in range(3)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x)
+        return self.after(F.relu(self.left(x)) + F.relu(self.right(x)))
+
+
+@pytest.mark.parametrize("value", [0.0, 0.5], ids=["zeros", "numbers"])
+def test_layers_whose_weights_are_equal_keep_their_own(value):
+    """The optimizer's own pass lets small ones share a tensor, and of equal branches one would be left."""
+    net = Twins().eval()
+    for name in ("left", "right", "after"):
+        nn.init.constant_(net.get_submodule(f"{name}.0").weight, value)
+        nn.init.uniform_(net.get_submodule(f"{name}.1").bias, 1, 2)
+    graph, weights = split_weights(export_onnx(net, torch.zeros(2, 3, 8, 8)))
+    wanted = {f"{name}.{of}" for name in ("stem", "left.0", "right.0", "after.0") for of in ("weight", "bias")}
+    assert set(weights) == wanted
+    assert [node.op_type for node in onnx.load_from_string(graph).graph.node].count("Conv") == 4
+
+
 class Block(nn.Module):
     """Residual block of a CIFAR ResNet; the shortcut drops pixels and pads channels."""
 
