@@ -84,7 +84,7 @@ def concatenation(call: Call) -> Any:
     rank = len(call.shape)
     dim = call["dim"] % rank
     lines = [_line(call, part, dim) for part in parts]
-    widest = np.broadcast_shapes(*(line.narrow(dim, 0, 1).shape for line in lines))
+    widest = np.broadcast_shapes(*((*line.shape[:dim], 1, *line.shape[dim + 1 :]) for line in lines))
     lines = [line.expand([*widest[:dim], line.shape[dim], *widest[dim + 1 :]]) for line in lines]
     others = [[plane for plane in part.planes if plane.shape[dim] == 1] for part in parts]
     return call.output([compact(torch.cat(lines, dim)), *_agree(call, others)])

@@ -10,6 +10,7 @@ best.json                          which of them would be delivered if all were 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -172,13 +173,13 @@ def reopened(run: Run, candidate: Candidate) -> Network:
 
 
 def coded_layers(run: Run, network: Network) -> list[Layer]:
-    """The layers whose weights stand in the exported graph under their own names; the others stay float32.
+    """The layers whose weights stand beside the exported graph under their own names; the others stay float32.
 
-    `network` is the run's, or a cut of it.
+    `network` is the run's, or a cut of it. A single weight, of a layer from one channel to one, stays in the graph.
     """
     if others := sorted({layer.name for layer in run.network.layers} - run.exported_weights):
         run.note(f"weights that the network computes from its parameters stay float32: {', '.join(others)}")
-    return [layer for layer in network.layers if layer.name in run.exported_weights]
+    return [layer for layer in network.layers if layer.name in run.exported_weights and math.prod(layer.shape) > 1]
 
 
 def finish(

@@ -39,8 +39,8 @@ def keep_busy(network: Network, multiple: int = 1) -> Keep:
     In wide groups, as many idle ones stay as make the count a multiple of `multiple`.
     """
     tensors = network.tensors
-    silent = {group.name: ~_any(group.rows(tensors)) for group in network.prunable}
-    read = {group.name: _any(group.columns(tensors)) for group in network.prunable}
+    silent = {group.name: ~_any(group.rows(tensors), group.size) for group in network.prunable}
+    read = {group.name: _any(group.columns(tensors), group.size) for group in network.prunable}
     constant = [group for group in network.prunable if (silent[group.name] & read[group.name]).any()]
     goes = _taken_over(network, constant)
     keep: Keep = {}
@@ -152,8 +152,13 @@ def in_original(original: Network, parent: Network, before: Keep, keep: Keep) ->
     return {name: row for name, row in rows.items() if not row.all()}
 
 
-def _any(matrices: list[Tensor]) -> NDArray[np.bool_]:
-    """Which channels have anything but zeros in one of some matrices (K, features)."""
+def _any(matrices: list[Tensor], size: int) -> NDArray[np.bool_]:
+    """Which of `size` channels have anything but zeros in one of some matrices (K, features); all, where there is none.
+
+    What only a batch norm or the sum of a branch reads has no matrix: nothing says that it is idle.
+    """
+    if not matrices:
+        return np.ones(size, np.bool_)
     found: NDArray[np.bool_] = torch.stack([(matrix != 0).any(dim=1) for matrix in matrices]).any(dim=0).cpu().numpy()
     return found
 

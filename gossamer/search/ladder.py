@@ -167,7 +167,8 @@ class _Climb(Generic[R]):
             rung = self.once_more(rung)
             found = self._make(rung, near, epochs)
             close = min(nearly(goal, found) or near, close or near, key=lambda one: one.verdict.drop)
-            near = nearly(goal, found, GAIN * (near.verdict.drop - goal.wanted))
+            too_much = near.verdict.drop - goal.wanted  # none where it was refused for other reasons, as for its flips
+            near = nearly(goal, found, GAIN * too_much) if too_much > 0 else None
         accepted = [candidate for candidate in found if candidate.verdict.accepted]
         if not accepted:
             return _Refused(rung, close)

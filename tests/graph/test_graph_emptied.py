@@ -235,3 +235,17 @@ def test_what_was_computed_for_the_ended_branch_alone_is_gone_too():
     trained = copy.deepcopy(cut.module).train()
     trained(torch.randn(4, 3, 8, 8)).sum().backward()
     assert all(parameter.grad is not None for parameter in trained.parameters())
+
+
+def test_one_part_of_shuffled_channels_after_another_ends():
+    """Of a concatenation one operand has nothing left at last."""
+    models = pytest.importorskip("torchvision.models")
+    torch.manual_seed(0)
+    model = models.ShuffleNetV2([2, 1, 1], [8, 16, 16, 16, 32], num_classes=4).eval()
+    network = trace(model, torch.zeros(1, 3, 32, 32))
+    images = torch.randn(2, 3, 32, 32)
+    ended = 0
+    while names := [group.name for group in network.prunable if network.can_end(group.name)]:
+        network, ended = network.cut(_nothing(network, names[0])), ended + 1
+        assert network.module.eval()(images).shape == (2, 4)
+    assert ended > 1

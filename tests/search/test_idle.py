@@ -10,6 +10,7 @@ from torch import nn
 
 from gossamer.graph import trace
 from gossamer.quantize.folding import fold_factors
+from gossamer.search import idle
 from gossamer.search.idle import cut_beside, in_original, keep_busy, without_idle
 from gossamer.zoo.cifar_resnet import CifarResNet
 
@@ -212,3 +213,7 @@ def test_behind_a_padded_layer_a_batch_norm_takes_the_constant_over_away_from_th
             one.module.eval()(images) for one in (network, without_idle(network, keep), network.cut(keep))
         )
     assert (folded - expected).abs().mean() < 0.3 * (bare - expected).abs().mean()
+
+
+def test_what_no_weight_reads_is_not_idle():
+    assert idle._any([], 3).tolist() == [True] * 3

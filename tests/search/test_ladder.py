@@ -213,6 +213,19 @@ def test_it_is_asked_again_as_long_as_that_helps():
     assert tried == ["1", "1, again", "1, again, again", "1, again, again, again"]
 
 
+def test_what_was_refused_though_it_lost_nothing_is_asked_again_only_once():
+    """Too many answers changed: no training makes good what is not lost, and without hours nothing would end it."""
+    tried = []
+
+    def attempt(number, rung, previous, epochs):
+        tried.append(rung.name)
+        return [candidate(rung, False, -0.01)]
+
+    run = FakeRun()
+    climb(run, [Step(1)], attempt, between=half_way, epochs_for=run.epochs_for, once_more=Step.once_more)
+    assert tried == ["1", "1, again"]
+
+
 def climb_by_training(run, needed, near=(), once_more=Step.once_more):
     """What was asked (name, start, epochs), and what held, where height h holds after `needed[h]` epochs."""
     asked = []
