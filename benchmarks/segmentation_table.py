@@ -12,7 +12,7 @@ from pathlib import Path
 
 from benchmarks import shown
 from benchmarks.filing import put_between
-from benchmarks.segmentation_claims import ABLATIONS, NETWORKS, TOLERANCES
+from benchmarks.segmentation_claims import ABLATIONS, LONG, NETWORKS, TOLERANCES
 from gossamer.files import read_json
 from gossamer.report.record import Report, Side
 
@@ -50,6 +50,7 @@ def rows_of(network: str) -> dict[str, str]:
 def sections() -> dict[str, dict[str, str]]:
     """Headings, and under each the claims with the first cells of their rows."""
     found = {f"{network.shows} on buildings": rows_of(name) for name, network in NETWORKS.items()}
+    found[f"{LONG.shows}, on buildings"] = {"unet-long-importance-1": "1 point"}
     found["Cells"] = {f"cells-{name}-importance-0": f"{of.shows}: no loss" for name, of in NETWORKS.items()}
     varied = {"unet-importance-1": "all of it: weights start at the L1 norm, tolerance"}
     varied |= {f"unet-importance-{name}": words for name, (words, _) in ABLATIONS.items()}

@@ -164,7 +164,7 @@ def test_every_claim_of_a_page_of_its_own_has_a_row_there():
         assert claim.page not in rows or name in rows[claim.page], name
     assert set.union(*rows.values()) <= set(CLAIMS)
     controlled = [name for name in rows["segmentation"] if re.search(r"-importance-[\d.]+$", name)]
-    assert len(controlled) == 10
+    assert len(controlled) == 11
     assert all("--control" in CLAIMS[name].arguments for name in controlled)
 
 
