@@ -6,7 +6,8 @@ from __future__ import annotations
 import importlib.util
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -18,7 +19,7 @@ _modules: dict[Path, tuple[str, ModuleType]] = {}  # of the files that were impo
 
 
 def load_callable(spec: str) -> Callable[..., Any]:
-    """The object `name` in `folder/file.py:name`; the file is imported, its folder put on the import path.
+    """The object `name` in `folder/file.py:name`; the file is imported, with what lies beside it.
 
     A file that has not changed since is not run again: classes stay the same classes.
     """
@@ -45,13 +46,12 @@ def _imported(path: Path, shown: str) -> ModuleType:
     module_spec = importlib.util.spec_from_file_location(name, path)
     if module_spec is None or module_spec.loader is None:
         raise ValueError(f"{shown} is not a Python file")
-    if str(path.parent) not in sys.path:
-        sys.path.insert(0, str(path.parent))
     module = importlib.util.module_from_spec(module_spec)
     before = sys.modules.get(name)
     sys.modules[name] = module
     try:
-        module_spec.loader.exec_module(module)
+        with _files_beside(path):
+            module_spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:
         del sys.modules[name]
         if before is not None:
@@ -59,6 +59,24 @@ def _imported(path: Path, shown: str) -> ModuleType:
         raise ValueError(f"expected to import {shown}, got {failure(error)}; mend it there") from error
     _modules[path] = content, module
     return module
+
+
+@contextmanager
+def _files_beside(path: Path) -> Iterator[None]:
+    """What lies beside the file can be imported: before all else while the file runs, afterwards after all else.
+
+    What a library imports later must not turn out to be a file of the user's of that name.
+    """
+    folder = str(path.parent)
+    if folder in sys.path:
+        yield
+        return
+    sys.path.insert(0, folder)
+    try:
+        yield
+    finally:
+        sys.path.remove(folder)
+        sys.path.append(folder)
 
 
 def call(spec: str, build: Callable[..., Any], **options: Any) -> Any:

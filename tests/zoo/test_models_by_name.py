@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import importlib
 import pickle
 import sys
 from pathlib import Path
@@ -39,6 +40,21 @@ def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     (tmp_path / "beside_it.py").write_text("WIDTH = 5\n")
     (tmp_path / "own_network.py").write_text(OWN)
     return str(tmp_path / "own_network.py")
+
+
+def test_a_file_of_the_users_is_not_what_a_library_imports_later(tmp_path, monkeypatch):
+    """As a folder with a coverage.py did to numba, which looks for a package of that name at its first use."""
+    installed, own = tmp_path / "installed", tmp_path / "own"
+    for folder, words in ((installed, "a package"), (own, "a file of the user's")):
+        folder.mkdir()
+        (folder / "looked_for_late.py").write_text(f"SAID = {words!r}\n")
+    (own / "net.py").write_text("from looked_for_late import SAID\n\ndef network():\n    return SAID\n")
+    monkeypatch.setattr(sys, "path", [*sys.path, str(installed)])
+    monkeypatch.delitem(sys.modules, "looked_for_late", raising=False)
+    assert load_callable(f"{own / 'net.py'}:network")() == "a file of the user's"
+    monkeypatch.delitem(sys.modules, "looked_for_late")
+    assert importlib.import_module("looked_for_late").SAID == "a package"
+    monkeypatch.delitem(sys.modules, "looked_for_late")
 
 
 def test_zoo() -> None:
