@@ -168,7 +168,7 @@ def _timm() -> Iterator[Entry]:
             continue
         for name in TIMM.get(family, "").split() or [sorted(models)[0]]:
             if not timm.is_model(name):
-                raise ValueError(f"expected a model of timm {timm.__version__}, got '{name}'; mend benchmarks/coverage")
+                raise ValueError(f"expected a model of timm {timm.__version__}, got '{name}'; mend TIMM")
             height = timm.get_pretrained_cfg(name).input_size[-1]
             yield Entry("timm", name, _maker(timm.create_model, name), height if timm_is_fixed(name) else 224)
 

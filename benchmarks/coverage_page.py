@@ -30,7 +30,7 @@ on the network's own initialisation with norm statistics at random: *differs* me
 compute what the original computes without the removed channels (for layer norms that is no fault of the cut),
 *timeout* that it had not finished after 60 s of processor time (120 s of the clock for the first rows).
 
-This page is made by `python -m benchmarks.coverage page` from [results/coverage](../results/coverage/).
+This page is made by `python -m benchmarks.coverage_run page` from [results/coverage](../results/coverage/).
 """
 
 

@@ -123,7 +123,7 @@ def test_the_authors_network_is_stored_smaller_and_to_the_bit():
 
 def test_the_coverage_page_and_its_number_in_readme_are_made_from_results():
     assert (ROOT / "docs" / "coverage.md").read_text(encoding="utf-8") == coverage_page.page(), (
-        "run `python -m benchmarks.coverage page`"
+        "run `python -m benchmarks.coverage_run page`"
     )
     rows = [row for source in coverage_page.SOURCES for row in json.loads((COVERAGE / f"{source}.json").read_text())]
     assert all(row["outcome"] == "exact" and row["error"] < 1e-10 and row["trains"] for row in rows)

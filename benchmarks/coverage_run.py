@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Coverage: is surgery exact on every CNN? One row a network, and docs/coverage.md from the rows.
 
-    python -m benchmarks.coverage run             every network that has no row yet
-    python -m benchmarks.coverage run NAME ...    these, anew; NAME is a part of source:name
-    python -m benchmarks.coverage peers           Torch-Pruning on every network whose row lacks it
-    python -m benchmarks.coverage one SOURCE:NAME one network in this process; prints its row
-    python -m benchmarks.coverage page            docs/coverage.md
+    python -m benchmarks.coverage_run run             every network that has no row yet
+    python -m benchmarks.coverage_run run NAME ...    these, anew; NAME is a part of source:name
+    python -m benchmarks.coverage_run peers           Torch-Pruning on every network whose row lacks it
+    python -m benchmarks.coverage_run one SOURCE:NAME one network in this process; prints its row
+    python -m benchmarks.coverage_run page            docs/coverage.md
 
 Each network runs in a process of its own, limited in time. Its row says: analysed in how many seconds (of the
 processor, on one thread, so that other work on the machine does not count); half of its
@@ -50,7 +50,7 @@ ONNX_TOLERANCE = 2e-3
 
 def main() -> int:
     """Run networks, or write the page."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.coverage", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.coverage_run", description=__doc__.splitlines()[0])
     parser.add_argument("verb", choices=("run", "peers", "one", "peer", "page"))
     parser.add_argument("names", nargs="*", metavar="NAME")
     options = parser.parse_args()
@@ -98,7 +98,7 @@ def _named(entry: Entry, names: list[str]) -> bool:
 
 def _apart(verb: str, entry: Entry) -> dict[str, Any]:
     """What this file prints for one network, run in another process that may use the processor so long."""
-    command = [sys.executable, "-m", "benchmarks.coverage", verb, f"{entry.source}:{entry.name}"]
+    command = [sys.executable, "-m", "benchmarks.coverage_run", verb, f"{entry.source}:{entry.name}"]
     most = SECONDS[verb]
 
     def limit() -> None:
