@@ -51,7 +51,7 @@ def fine_unit(weight: FloatArray, coarseness: float, axis: int | None = None) ->
     count = np.count_nonzero(weight, axis=others, keepdims=axis is not None)
     root = np.sqrt(energy / np.maximum(count, 1))
     unit = coarseness * np.where(root > 0, root, 1.0)
-    return unit.astype(np.float32) if axis is not None else unit.astype(np.float32).reshape(1)
+    return np.atleast_1d(unit.astype(np.float32))
 
 
 def tensors(

@@ -17,7 +17,7 @@ selection split, 85.6 % before rounding; bytes of coded weights in brackets:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -48,7 +48,8 @@ def fine_grid(run: Run) -> Candidate:
 
 def as_it_is(run: Run, folder: Path, name: str, network: Network, plan: Plan) -> Candidate:
     """The candidate of a network whose weights are rounded, and nothing else."""
-    units = _units(coded_layers(run, network), network, UNTRAINED)
+    layers = coded_layers(run, network)
+    units = _units(layers, network, fold_factors(layers, network.tensors), UNTRAINED)
     return _written(run, folder, name, network, plan, units)
 
 
@@ -57,7 +58,7 @@ def on_fine_grid(run: Run, folder: Path, name: str, network: Network, plan: Plan
     layers = coded_layers(run, network)
     before, steps = fold_factors(layers, network.tensors), dict[str, Tensor]()
     with torch.no_grad():
-        for layer, unit in _units(layers, network, TRAINED).items():
+        for layer, unit in _units(layers, network, before, TRAINED).items():
             steps[layer] = torch.from_numpy(unit) / before[layer]
             weight = network.tensors[layer]
             weight.copy_(torch.round(weight / steps[layer]) * steps[layer])
@@ -65,12 +66,11 @@ def on_fine_grid(run: Run, folder: Path, name: str, network: Network, plan: Plan
     return _written(run, folder, name, network, plan, units_now(layers, network, steps))
 
 
-def units_now(layers: Iterable[Layer], network: Network, steps: Mapping[str, Tensor]) -> Units:
+def units_now(layers: Sequence[Layer], network: Network, steps: Mapping[str, Tensor]) -> Units:
     """The units of deployed weights, of steps of the network's own, which are their multiples.
 
     The filters of a transposed convolution in groups lie along two axes. It has one unit, the geometric mean.
     """
-    layers = list(layers)
     factors = fold_factors(layers, network.tensors)
     units = {layer.name: (steps[layer.name] * factors[layer.name]).abs() for layer in layers}
     for layer in layers:
@@ -79,9 +79,7 @@ def units_now(layers: Iterable[Layer], network: Network, steps: Mapping[str, Ten
     return {name: unit.detach().numpy() for name, unit in units.items()}
 
 
-def _units(layers: Iterable[Layer], network: Network, coarseness: float) -> Units:
-    layers = list(layers)
-    factors = fold_factors(layers, network.tensors)
+def _units(layers: Sequence[Layer], network: Network, factors: Mapping[str, Tensor], coarseness: float) -> Units:
     folded = {layer.name: (network.tensors[layer.name] * factors[layer.name]).detach().numpy() for layer in layers}
     return {layer.name: fine_unit(folded[layer.name], coarseness, _axis(layer)) for layer in layers}
 

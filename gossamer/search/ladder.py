@@ -71,7 +71,7 @@ def climb(
     try:
         beyond = _up(climbing, rungs, between, first, gives_back=gives_back)
         if once_more and run.goal.hours is not None and run.settings.epochs is None:
-            _on(climbing, beyond, once_more)
+            _on(climbing, beyond)
     except Diverged as error:
         run.note(f"rung '{climbing.asked}' was given up: {error}")
     except _OutOfTime:
@@ -86,7 +86,7 @@ class _OutOfTime(Exception):
 
 @dataclass
 class _Refused(Generic[R]):
-    """What was too hard; `near`: its network, if little was lacking."""
+    """What is too hard, as it would be asked next; `near`: the network that was refused for little."""
 
     rung: R
     near: Candidate | None = None
@@ -125,13 +125,12 @@ def _up(
     return beyond
 
 
-def _on(climbing: _Climb[R], beyond: list[_Refused[R]], once_more: Callable[[R], R]) -> None:
+def _on(climbing: _Climb[R], beyond: list[_Refused[R]]) -> None:
     """Longer trainings, as long as there is time for them."""
     times = LONGER
     while beyond:
         gentlest = beyond.pop()
-        rung = once_more(gentlest.rung) if climbing.knows(gentlest.rung) else gentlest.rung
-        if missed := climbing.ask(rung, gentlest.near or climbing.good, times):
+        if missed := climbing.ask(gentlest.rung, gentlest.near or climbing.good, times):
             beyond.append(missed)
             times *= LONGER
 
@@ -149,11 +148,6 @@ class _Climb(Generic[R]):
     good: Candidate | None = None
     asked: str = ""
     attempts: list[tuple[Path, Candidate | None, Sequence[Candidate]]] = field(default_factory=list)
-    names: set[str] = field(default_factory=set)
-
-    def knows(self, rung: R) -> bool:
-        """Whether that was asked."""
-        return rung.name in self.names
 
     def ask(self, rung: R, start: Candidate | None, times: int = 1) -> _Refused[R] | None:
         """Ask a rung, and once more as long as that helps; None where it holds, then it is `good`."""
@@ -171,7 +165,7 @@ class _Climb(Generic[R]):
             near = nearly(goal, found, GAIN * too_much) if too_much > 0 else None
         accepted = [candidate for candidate in found if candidate.verdict.accepted]
         if not accepted:
-            return _Refused(rung, close)
+            return _Refused(self.once_more(rung) if self.once_more else rung, close)
         self.good = accepted[-1]
         return None
 
@@ -180,7 +174,6 @@ class _Climb(Generic[R]):
 
     def _make(self, rung: R, start: Candidate | None, epochs: int) -> Sequence[Candidate]:
         number, self.asked = self.steps + len(self.attempts) + 1, rung.name
-        self.names.add(rung.name)
         found = self.attempt(number, rung, start, epochs)
         folder = self.run.step_folder(number, rung.name)
         self.run.forget_training(folder)

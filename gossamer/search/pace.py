@@ -91,20 +91,21 @@ def epochs_in_time(
     the run: started again, it comes to the same.
     """
 
-    def needed(number: int, epochs: int, epoch_seconds: float, dense_seconds: float) -> float:
-        control = (tuned_epochs(run) + epochs) * dense_seconds if run.settings.control else 0.0
-        training = choosing_seconds + epochs * epoch_seconds
-        return training + control + seconds_at_the_end(run, number, candidate_seconds)
-
     def decide(number: int, name: str, times: int) -> int:
+        tuned = tuned_epochs(run)
         wanted = times * pace.epochs
         fewest = min(FEWEST_EPOCHS, pace.epochs) if times == 1 else wanted // 2
         if run.settings.epochs is not None:
             fewest = wanted
 
+        def needed(epochs: int, epoch_seconds: float, dense_seconds: float) -> float:
+            control = (tuned + epochs) * dense_seconds if run.settings.control else 0.0
+            training = choosing_seconds + epochs * epoch_seconds
+            return training + control + seconds_at_the_end(run, number, candidate_seconds)
+
         def fitting(epoch_seconds: float, dense_seconds: float) -> int:
             for epochs in range(wanted, fewest - 1, -1):
-                if run.has_time_for(needed(number, epochs, epoch_seconds, dense_seconds)):
+                if run.has_time_for(needed(epochs, epoch_seconds, dense_seconds)):
                     return epochs
             return 0
 
@@ -115,7 +116,7 @@ def epochs_in_time(
             again = copies * tuning_seconds(run.task, run.network, run.goal, run.settings, pace.numerics)
             dense_seconds, epoch_seconds = min(dense_seconds, again), min(epoch_seconds, again)
             epochs = max(epochs, fitting(epoch_seconds, dense_seconds))
-        minutes = needed(number, wanted, epoch_seconds, dense_seconds) / 60
+        minutes = needed(wanted, epoch_seconds, dense_seconds) / 60
         if epochs == 0:
             run.note(f"stopped before '{name}': with what comes after it, it needs about {minutes:.0f} min")
         elif epochs < wanted:

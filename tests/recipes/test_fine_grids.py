@@ -102,3 +102,15 @@ def test_a_transposed_convolution_in_groups_has_one_unit(made):
     (up,) = (layer for layer in network.layers if layer.inputs_first)
     assert units[up.name].shape == (1,)
     assert all(unit == pytest.approx(0.5) for unit in units.values())
+
+
+def test_a_single_weight_stays_in_the_graph_and_needs_no_grid(tmp_path):
+    """As of a layer from one channel to one, which is what a deep cut leaves of wider ones."""
+    torch.manual_seed(0)
+    task = small_task(nn.Sequential(nn.Conv2d(3, 4, 3), nn.Conv2d(4, 4, 1), nn.Flatten(), nn.Linear(144, 4)))
+    network = trace(task.model, task.example)
+    run = Run(tmp_path / "thin", task, Goal(0.05, minimise="macs"), "auto", network, SETTINGS, Watch())
+    thin = network.cut({name: np.arange(4) == 0 for name in ("0.weight", "1.weight")})
+    candidate = on_fine_grid(run, run.folder / "steps/01-x", "x", thin.copy(), Plan().with_channels(thin.kept))
+    assert set(candidate.plan.layers) == {"0.weight", "3.weight"}
+    assert off(candidate, thin, run) < 0.08
