@@ -48,7 +48,8 @@ def sensitivity(
     frozen.module.eval().requires_grad_(False)
     generator = torch.Generator().manual_seed(seed)
     sums: dict[str, Tensor] = {}
-    squares, total, images = 0.0, torch.zeros(()), 0
+    origin: Tensor | None = None  # near the mean, so that little cancels when the products of means are taken out
+    squares, total, images, largest = 0.0, torch.zeros((), dtype=torch.float64), 0, 0.0
     for batch in batches:
         tapped: list[tuple[Use, Tensor]] = []
 
@@ -58,8 +59,11 @@ def sensitivity(
 
         with torch.enable_grad():
             outputs = _centred(with_taps(frozen, batch.detach().requires_grad_(), tap).float())
-        squares += float(outputs.detach().square().sum())
-        total = total + outputs.detach().sum(0)
+        answers = outputs.detach().double()
+        largest = max(largest, float(answers.abs().max()))
+        origin = answers.mean(0) if origin is None else origin
+        squares += float((answers - origin).square().sum())
+        total = total + (answers - origin).sum(0)
         images += len(batch)
         for turn in range(directions):
             direction = torch.randn(outputs.shape, generator=generator)
@@ -70,6 +74,9 @@ def sensitivity(
                 g = use.form.outputs(gradient)
                 sums[use.layer] = sums.get(use.layer, 0) + (g.transpose(1, 2) @ g).double() / directions
     energy = squares / images - float((total / images).square().sum())
+    # float32 tells answers apart no finer; what always says the same (cut too far, untrained) is rounded all the same
+    least = torch.finfo(torch.float32).eps ** 2 * largest**2
+    energy = max(energy, least, torch.finfo(torch.float32).tiny)
     return Sensitivity({name: found / images for name, found in sums.items()}, energy)
 
 

@@ -222,3 +222,15 @@ def test_bad_input_is_named(kinds):
     x = [torch.randn(5, 3)]
     with pytest.raises(ValueError, match="expected layers of the network whose weights are its own tensors"):
         RateDistortion(0.1).quantize(other, other.layers, x, felt, costs)
+
+
+@pytest.mark.parametrize("dead", ["first", "last"])
+def test_a_network_that_always_says_the_same_is_rounded(dead):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Flatten(), nn.Linear(8 * 36, 5)).eval()
+    with torch.no_grad():
+        (model[1].bias.fill_(-100) if dead == "first" else model[4].weight.zero_())
+    network, batches = trace(model, torch.zeros(1, 3, 8, 8)), [torch.randn(50, 3, 8, 8)]
+    rounded, _ = RateDistortion(0.01).quantize(network, network.layers, batches, sensitivity(network, batches), costs)
+    with torch.no_grad():
+        torch.testing.assert_close(rounded.module(batches[0]), model(batches[0]), atol=0.1, rtol=0)

@@ -31,6 +31,28 @@ def test_energy_is_the_variance_of_centred_outputs():
     assert sensitivity(network, [x]).energy == pytest.approx(float(expected), rel=1e-5)
 
 
+def test_energy_of_answers_that_hardly_differ_is_theirs_and_positive():
+    """In float32 the variance of such answers came out negative, and rounding ended with steps that are none."""
+    network = trace(nn.Sequential(nn.Linear(6, 4)), torch.zeros(1, 6))
+    x = 1e-3 * torch.randn(500, 6)
+    with torch.no_grad():
+        network.module.get_parameter("0.bias").copy_(1000 * torch.arange(4.0))
+        z = network.module(x).double()
+    expected = (z - z.mean(1, keepdim=True)).var(0, correction=0).sum()
+    found = [sensitivity(network, x.split(size)).energy for size in (500, 37)]
+    assert found == pytest.approx([float(expected)] * 2, rel=0.2)
+
+
+@pytest.mark.parametrize("bias", [0.0, 5.0])
+def test_a_network_that_always_says_the_same_has_some_energy(bias):
+    """A candidate may have been cut that far: its rounding must go on, for the candidate to be refused."""
+    network = trace(nn.Sequential(nn.Linear(6, 4)), torch.zeros(1, 6))
+    with torch.no_grad():
+        network.module.get_parameter("0.weight").zero_()
+        network.module.get_parameter("0.bias").copy_(bias * torch.arange(4.0))
+    assert 0 < sensitivity(network, [torch.randn(50, 6)]).energy < 1e-10
+
+
 def test_what_works_in_place_behind_a_layer_does_not_change_what_is_felt():
     torch.manual_seed(0)
     found = []
