@@ -42,19 +42,11 @@ MOST_MIXING, MOST_REGRESSION = 262143, 131072  # 4 and 2 x 2^16: the largest wei
 def length(x: int) -> int:
     """Bit length of an x >= 0."""
     n = 0
-    if x >= 1 << 32:
-        x >>= 32
-        n += 32
-    if x >= 1 << 16:
-        x >>= 16
-        n += 16
-    if x >= 1 << 8:
-        x >>= 8
-        n += 8
-    while x > 0:
-        x >>= 1
-        n += 1
-    return n
+    for bits in (32, 16, 8, 4, 2, 1):
+        more = bits * (x >> bits > 0)
+        x >>= more
+        n += more
+    return n + x
 
 
 def clamp(x: int, most: int) -> int:
