@@ -56,6 +56,16 @@ WAYS = {
         _CUT.format("information-richness:joint=true"),
         tuple(NETWORKS),
     ),
+    "richness-8": Way(
+        "information richness, grafted, 46 % of its multiply-adds, channels in multiples of 8",
+        _CUT.format("information-richness:joint=true,multiple=8"),
+        ("pedestrians",),
+    ),
+    "richness-distilled": Way(
+        "information richness, distilled, 46 % of its multiply-adds, channels in multiples of 8",
+        _CUT.format("information-richness:tuning=distillation,multiple=8"),
+        ("pedestrians",),
+    ),
     "entropy": Way("layer entropy, grafted, 46 % of its multiply-adds", _CUT.format("layer-entropy:joint=true")),
     "uniform": Way(
         "L1 norm, the same share of every layer, grafted, 46 % of its multiply-adds",

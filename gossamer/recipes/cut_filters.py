@@ -25,6 +25,7 @@ from gossamer.search.candidate import Candidate, reopened
 from gossamer.search.evidence import OutOfTime, Scores, facts_for, scores_by
 from gossamer.search.idle import in_original
 from gossamer.search.ladder import climb
+from gossamer.search.latency_table import step_of
 from gossamer.search.pace import Epochs, epochs_in_time, measure_pace
 from gossamer.search.run import Run
 from gossamer.tuning import Distillation, Grafting, Plug
@@ -52,7 +53,8 @@ class Cut:
     place, for some of the epochs, and says for how many.
     `channels`, a share of the groups' channels that is left, in place of `macs`; or `exponent`, which a rule that
     raises rates to a power is told in place of a budget. `tuning`: of `TUNINGS`; how to graft is `grafting`.
-    `scratch`: what was learned is forgotten after the cut.
+    `scratch`: what was learned is forgotten after the cut. `multiple`: wide groups keep a multiple of so many channels,
+    since runtimes compute them in blocks: at odd counts half of the arithmetic can take longer than all of it did.
     """
 
     criterion: Criterion
@@ -67,6 +69,7 @@ class Cut:
     scratch: bool = False
     grafting: Grafting | None = None
     images: int = IMAGES
+    multiple: int = 1
     prepare: Callable[[Run, Network, int, Path, str], int] | None = None
 
     def __post_init__(self) -> None:
@@ -79,8 +82,9 @@ class Cut:
             raise ValueError(f"exponent must be positive, or 0 to be set by a budget, got {self.exponent}")
         if self.exponent and self.macs:
             raise ValueError("expected macs or exponent, got both; leave one out")
-        if self.steps < 1:
-            raise ValueError(f"steps must be at least 1, got {self.steps}")
+        for name, number in (("steps", self.steps), ("multiple", self.multiple)):
+            if number < 1:
+                raise ValueError(f"{name} must be at least 1, got {number}")
 
     @property
     def plugs(self) -> tuple[Plug, ...]:
@@ -166,14 +170,16 @@ def cut_to(run: Run, cut: Cut, network: Network, demand: Demand, stage: str) -> 
 
     `stage`: under which the run remembers scores that take long.
     """
-    groups = list(cut.groups(network))
+    groups, wide = list(cut.groups(network)), {group.name: group for group in run.network.groups}
     if demand.of == "channels":
         cost, budget = _total, demand.share * _total({group.name: group.size for group in cut.groups(run.network)})
     else:
         cost, budget = network.macs_if, demand.share * run.network.macs
 
     def counted(scores: Scores) -> dict[str, int]:
-        facts, multiples = facts_for(cut.rule, scores, network, groups), {g.name: g.multiple_of for g in groups}
+        facts = facts_for(cut.rule, scores, network, groups)
+        # by the original's widths: what a cut of several steps has left is a multiple already
+        multiples = {group.name: step_of(wide.get(group.name, group), cut.multiple) for group in groups}
         if isinstance(demand, Power):
             return counts_at(cut.rule, facts, share_of(demand.share), multiples)
         return counts_within(cut.rule, facts, cost, budget, multiples)

@@ -35,6 +35,7 @@ class FilterPruning:
     """`criterion` and `rate`: names of methods. `tied`: cut groups that sums tie together too.
 
     `macs`: the share of multiply-adds that is left, in `steps` cuts; 0 climbs a ladder. `images`: that are asked about.
+    `multiple`: of channels that wide layers keep (`Cut`).
     """
 
     criterion: str = "l1-norm"
@@ -45,6 +46,7 @@ class FilterPruning:
     scratch: bool = False
     tied: bool = True
     images: int = IMAGES
+    multiple: int = 1
 
     def __post_init__(self) -> None:
         methods: tuple[Mapping[str, Any], Mapping[str, Any]] = filters.METHODS, rates.METHODS
@@ -71,6 +73,7 @@ class FilterPruning:
             steps=self.steps,
             scratch=self.scratch,
             images=self.images,
+            multiple=self.multiple,
         )
 
     def search(self, run: Run) -> list[Candidate]:

@@ -32,7 +32,10 @@ from gossamer.search.run import Run
 
 @dataclass(frozen=True)
 class GreedyCar:
-    """`macs`: the share of multiply-adds that is left; 0 climbs a ladder. `images`: that accuracy is asked on."""
+    """`macs`: the share of multiply-adds that is left; 0 climbs a ladder. `images`: that accuracy is asked on.
+
+    `multiple`: of channels that wide layers keep (`Cut`).
+    """
 
     macs: float = 0.0
     shortlist: int = 16
@@ -40,13 +43,22 @@ class GreedyCar:
     tuning: str = "labels"
     suspects: str = "l1-norm"
     label: str = ""
+    multiple: int = 1
 
     def __post_init__(self) -> None:
         self._cut()
 
     def _cut(self, label: int | None = None) -> Cut:
         car = Car(shortlist=self.shortlist, suspects=self.suspects, label=label)
-        return Cut(car, Uniform(), untied, tuning=self.tuning, macs=self.macs, images=self.images)
+        return Cut(
+            car,
+            Uniform(),
+            untied,
+            tuning=self.tuning,
+            macs=self.macs,
+            images=self.images,
+            multiple=self.multiple,
+        )
 
     def search(self, run: Run) -> list[Candidate]:
         """Every candidate in the order tried, from conservative to aggressive."""

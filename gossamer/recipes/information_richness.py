@@ -31,7 +31,8 @@ from gossamer.tuning import Grafting
 class InformationRichness:
     """`macs`: the share of multiply-adds that is left; 0 climbs a ladder. The others are options of its parts.
 
-    `exponent`: g, told instead of a budget; 1 is the rule without a parameter.
+    `exponent`: g, told instead of a budget; 1 is the rule without a parameter. `multiple`: of channels
+    that wide layers keep (`Cut`).
     """
 
     macs: float = 0.0
@@ -44,6 +45,7 @@ class InformationRichness:
     copies: int = 2
     scratch: bool = False
     exponent: float = 0.0
+    multiple: int = 1
 
     def __post_init__(self) -> None:
         self._cut()
@@ -60,6 +62,7 @@ class InformationRichness:
             exponent=self.exponent,
             scratch=self.scratch,
             grafting=grafting,
+            multiple=self.multiple,
         )
 
     def search(self, run: Run) -> list[Candidate]:

@@ -34,7 +34,7 @@ class LayerEntropy:
     """`macs`: the share of multiply-adds that is left; 0 climbs a ladder. `joint`: graft by both entropies.
 
     `tuning` may also be labels or distillation, which are the controls of grafting. `exponent`: g, told instead of a
-    budget; 1 is the rule without a parameter.
+    budget; 1 is the rule without a parameter. `multiple`: of channels that wide layers keep (`Cut`).
     """
 
     macs: float = 0.0
@@ -45,6 +45,7 @@ class LayerEntropy:
     copies: int = 2
     scratch: bool = False
     exponent: float = 0.0
+    multiple: int = 1
 
     def __post_init__(self) -> None:
         self._cut()
@@ -61,6 +62,7 @@ class LayerEntropy:
             exponent=self.exponent,
             scratch=self.scratch,
             grafting=grafting,
+            multiple=self.multiple,
         )
 
     def search(self, run: Run) -> list[Candidate]:

@@ -40,7 +40,8 @@ FLOOR = 0.05  # of the channels of a group, so that no layer is emptied
 class NetworkSlimming:
     """`channels` or `macs`: the share that is left; with neither, a ladder of multiply-adds. `passes`: cuts on the way.
 
-    `penalty`: 1e-4 for VGG, 1e-5 for ResNet and DenseNet in the paper, which trains for 160 epochs.
+    `penalty`: 1e-4 for VGG, 1e-5 for ResNet and DenseNet in the paper, which trains for 160 epochs. `multiple`: of
+    channels that wide layers keep (`Cut`).
     """
 
     channels: float = 0.0
@@ -49,6 +50,7 @@ class NetworkSlimming:
     penalty: float = 1e-4
     penalised: float = 0.5
     tuning: str = "labels"
+    multiple: int = 1
 
     def __post_init__(self) -> None:
         if not 0 < self.penalised < 1:
@@ -68,6 +70,7 @@ class NetworkSlimming:
             channels=self.channels,
             steps=self.passes,
             prepare=self._prepare,
+            multiple=self.multiple,
         )
 
     def _prepare(self, run: Run, network: Network, epochs: int, folder: Path, phase: str) -> int:
