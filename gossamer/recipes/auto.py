@@ -28,7 +28,7 @@ class Auto:
 
     `bits` a weight of the original: what the first training for a smaller file asks for, and the ladder goes on from
     there; 0 leaves it to the ladder, which starts where rounding alone ends. `macs`: the share of the multiply-adds
-    that a training leaves before that; 0 cuts only channels that can go untrained.
+    that a training leaves before that; 0 finds out how many the network can spare.
     """
 
     bits: float = 0.0
