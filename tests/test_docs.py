@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 import doctest
+import json
 import re
 import shlex
 import tomllib
@@ -278,6 +279,13 @@ def keys_of_table(path: Path, table: str) -> list[str]:
         if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == table and isinstance(node.value, ast.Dict):
             return [ast.literal_eval(key) for key in node.value.keys if key is not None]
     raise AssertionError(f"{relative(path)} has no table {table}")
+
+
+def test_no_page_calls_a_recipe_unmeasured_that_has_a_result():
+    for path in (ROOT / "results").glob("*/report.json"):
+        recipe = json.loads(path.read_text(encoding="utf-8"))["recipe"].partition(":")[0]
+        page = (ROOT / "docs" / "methods" / f"{recipe}.md").read_text(encoding="utf-8")
+        assert "Not measured yet." not in page, f"docs/methods/{recipe}.md is older than {path.parent.name}"
 
 
 @pytest.mark.parametrize("family", ["filters", "rates", "weights", "recipes"])
