@@ -5,6 +5,7 @@
     python -m benchmarks.fuzz run FOLDER -max_total_time=3600    new inputs go to FOLDER, crashes beside it; options are
                                                                  libFuzzer's
     python -m benchmarks.fuzz run SMALL -merge=1 FOLDER          a small set that reaches as much
+    python -m benchmarks.fuzz file LOG                           puts what `-print_final_stats=1` said into results/
 
 `run` needs atheris (on Linux, `pip install atheris`) and an environment without numba: coverage sees no machine code.
 Whoever finds a crash puts the input, mended, into tests/attacks/corpus/, which the tests replay; there is a set that
@@ -13,10 +14,12 @@ reached, together, all that was ever reached.
 
 from __future__ import annotations
 
+import re
 import sys
 import tempfile
 from pathlib import Path
 
+RESULTS = Path(__file__).resolve().parent.parent / "results" / "fuzz"
 LIMITS = ("-rss_limit_mb=1500", "-timeout=120", "-max_len=4096")
 
 
@@ -51,13 +54,44 @@ def run(options: list[str]) -> None:
     atheris.Fuzz()
 
 
+def file(log: Path) -> None:
+    """Put what libFuzzer says at its end into results/fuzz/; SystemExit for a log without an end."""
+    from benchmarks.filing import file_circumstances
+    from gossamer.files import write_atomically, write_json
+
+    text = log.read_text(encoding="utf-8", errors="replace")
+    ended = re.search(r"Done (\d+) runs in (\d+) second", text)
+    said = dict(re.findall(r"stat::(\w+):\s+(\d+)", text))
+    lines = re.findall(r"^#\d+\s.*cov: (\d+) ft: (\d+) corp: (\d+)/.*$", text, re.M)
+    if not ended or not said or not lines:
+        raise SystemExit(f"expected a log that ends with libFuzzer's statistics, {log} does not")
+    reached = dict(zip(("edges", "features", "inputs_kept"), map(int, lines[-1]), strict=True))
+    found = {
+        "inputs": int(ended[1]),
+        "seconds": int(ended[2]),
+        "crashes": len(re.findall(r"Test unit written to|== ERROR: libFuzzer", text)),
+        "slowest_seconds": int(said["slowest_unit_time_sec"]),
+        "most_megabytes": int(said["peak_rss_mb"]),
+        **reached,
+    }
+    write_json(RESULTS / "fuzz.json", found)
+    of_run = re.compile(r"INFO: (?!Instrumenting)|#\d+\s|Done|stat::")
+    text = re.sub(r"(files found in ).*", r"\1FOLDER", text)
+    shown = [line for line in text.splitlines() if of_run.match(line)]
+    write_atomically(RESULTS / "log.txt", "\n".join([*shown[:5], "...", *shown[-12:], ""]).encode())
+    file_circumstances(RESULTS, "python -m benchmarks.fuzz run FOLDER -max_total_time=3600 -print_final_stats=1")
+    print((RESULTS / "fuzz.json").read_text(encoding="utf-8"))
+
+
 def main() -> int:
-    """Write seeds, or fuzz."""
-    if len(sys.argv) < 3 or sys.argv[1] not in ("seeds", "run"):
+    """Write seeds, fuzz, or file what came of it."""
+    if len(sys.argv) < 3 or sys.argv[1] not in ("seeds", "run", "file"):
         print(__doc__, file=sys.stderr)
         return 2
     if sys.argv[1] == "seeds":
         seeds(Path(sys.argv[2]))
+    elif sys.argv[1] == "file":
+        file(Path(sys.argv[2]))
     else:
         run(sys.argv[2:])
     return 0
