@@ -35,6 +35,7 @@ from gossamer.search.pace import Epochs
 from gossamer.search.proposals import cut_and_trained
 from gossamer.search.run import Run
 from gossamer.search.widths import Keep, Widths, narrowed
+from gossamer.tuning import Diverged
 
 BLOCK = 8  # channels that runtimes compute side by side: with 59 instead of 64 a network of fewer bytes can be slower
 THINNER = tuple(0.8 * 0.85**rung for rung in range(12))  # shares of the multiply-adds; cutting less gains no time
@@ -138,7 +139,11 @@ def _cut_and_written(
         return None
     parent = reopened(run, previous) if previous else run.network
     most = {group: int(keep.sum()) for group, keep in previous.plan.keep().items()} if previous else {}
-    trained = cut_and_trained(run, widths, share, parent, most, folder, name, epochs)
+    try:
+        trained = cut_and_trained(run, widths, share, parent, most, folder, name, epochs)
+    except Diverged as error:
+        run.note(f"'{name}' was given up: {error}")
+        return None
     if trained is None:
         return None
     keep, network = trained
