@@ -62,8 +62,9 @@ def sensitivity(
         answers = outputs.detach().double()
         largest = max(largest, float(answers.abs().max()))
         origin = answers.mean(0) if origin is None else origin
-        squares += float((answers - origin).square().sum())
-        total = total + (answers - origin).sum(0)
+        answers -= origin
+        squares += float(answers.square().sum())
+        total = total + answers.sum(0)
         images += len(batch)
         for turn in range(directions):
             direction = torch.randn(outputs.shape, generator=generator)
@@ -75,8 +76,8 @@ def sensitivity(
                 sums[use.layer] = sums.get(use.layer, 0) + (g.transpose(1, 2) @ g).double() / directions
     energy = squares / images - float((total / images).square().sum())
     # float32 tells answers apart no finer; what always says the same (cut too far, untrained) is rounded all the same
-    least = torch.finfo(torch.float32).eps ** 2 * largest**2
-    energy = max(energy, least, torch.finfo(torch.float32).tiny)
+    single = torch.finfo(torch.float32)
+    energy = max(energy, (single.eps * largest) ** 2, single.tiny)
     return Sensitivity({name: found / images for name, found in sums.items()}, energy)
 
 

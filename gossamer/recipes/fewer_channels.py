@@ -112,10 +112,7 @@ def cut_and_tuned(
     folder = run.step_folder(number, demand.name)
     if finished := _load_written(run, folder):
         return int8_trained(run, folder, demand.name, finished, epochs)
-    parent = reopened(run, previous) if previous else run.network
-    before = previous.plan.keep() if previous else {}
-    most = {name: int(keep.sum()) for name, keep in before.items()}
-    trained = cut_and_trained(run, widths, demand.share, parent, most, folder, demand.name, epochs)
+    trained = cut_and_trained(run, widths, demand.share, previous, folder, demand.name, epochs)
     if trained is None:
         return []
     keep, smaller = trained

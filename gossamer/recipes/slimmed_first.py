@@ -25,8 +25,8 @@ from gossamer.graph import Network
 from gossamer.measure.quality import qualities
 from gossamer.plan import Plan
 from gossamer.recipes.fine_grids import on_fine_grid
-from gossamer.recipes.post_training import FIRST, PostTraining, Rounding, plan_of
-from gossamer.recipes.same_speed import in_fewer_bits
+from gossamer.recipes.post_training import FIRST, Rounding, plan_of
+from gossamer.recipes.same_speed import IMAGES, in_fewer_bits
 from gossamer.runtime.export import export_onnx
 from gossamer.search.candidate import Candidate, finish, reopened
 from gossamer.search.judge import observed_drop
@@ -42,7 +42,6 @@ THINNER = tuple(0.8 * 0.85**rung for rung in range(12))  # shares of the multipl
 SLIMMER, HALF = (0.7, 0.5, 0.36, 0.26, 0.19, 0.14), 1  # shares that are trained, and which of them is the first
 TRAINED = 1 / 3  # of the time that a rung's epochs of the original take
 SPENT = 0.7  # of the drop that may be: bits are to be taken too, though their training mends some of it
-IMAGES = PostTraining().images  # that calibrate
 
 
 @dataclass(frozen=True)
@@ -66,10 +65,7 @@ def slimmed(run: Run, number: int, share: float, epochs_for: Epochs) -> Slim:
     coarse = f"{name}, strength {FIRST:.3g}"
     folder = run.step_folder(number + 1, coarse)
     found = Candidate.load(folder) or _rounded(run, folder, coarse, reopened(run, fine), fine.plan.keep(), FIRST)
-    if nearly(run.goal, [fine]):
-        return Slim((fine, found), found, 1)
-    run.note(f"'{fine.name}' loses too much to go on from: {fine.verdict.note}")
-    return Slim((fine, found), trainings=1)
+    return Slim((fine, found), found if _good_enough(run, fine) else None, 1)
 
 
 def as_slim_as_it_holds(run: Run, number: int, whole: Candidate, strength: float, epochs_for: Epochs) -> Slim:
@@ -106,8 +102,16 @@ def as_slim_as_it_holds(run: Run, number: int, whole: Candidate, strength: float
         run.note(f"'{held[-1].name}' is no smaller when it is rounded than the whole network: bits are asked of that")
         return Slim(slim.tried, None, slim.trainings)
     thin = _thinned(run, number + len(tried), strength)
-    start = thin[0] if thin and (thin[0].verdict.accepted or nearly(run.goal, thin)) else None
+    start = next((one for one in thin if _good_enough(run, one)), None)
     return Slim((*tried, *thin), start, len(tried))
+
+
+def _good_enough(run: Run, candidate: Candidate) -> bool:
+    """Whether training can go on from a candidate: one that is accepted, or refused for little."""
+    if candidate.verdict.accepted or nearly(run.goal, [candidate]):
+        return True
+    run.note(f"'{candidate.name}' loses too much to go on from: {candidate.verdict.note}")
+    return False
 
 
 def _spares_some(run: Run, candidate: Candidate) -> bool:
@@ -137,10 +141,8 @@ def _cut_and_written(
         return done
     if epochs < 1:
         return None
-    parent = reopened(run, previous) if previous else run.network
-    most = {group: int(keep.sum()) for group, keep in previous.plan.keep().items()} if previous else {}
     try:
-        trained = cut_and_trained(run, widths, share, parent, most, folder, name, epochs)
+        trained = cut_and_trained(run, widths, share, previous, folder, name, epochs)
     except Diverged as error:
         run.note(f"'{name}' was given up: {error}")
         return None

@@ -29,6 +29,7 @@ import numpy as np
 import torch
 
 from gossamer.graph import Network
+from gossamer.search.candidate import Candidate, reopened
 from gossamer.search.pace import measure_pace
 from gossamer.search.run import Run
 from gossamer.search.sensitivity import mean_distance
@@ -83,16 +84,17 @@ def cut_and_trained(
     run: Run,
     widths: Widths,
     share: float,
-    parent: Network,
-    most: Mapping[str, int],
+    previous: Candidate | None,
     folder: Path,
     name: str,
     epochs: int,
 ) -> tuple[Keep, Network] | None:
-    """`parent` cut to this share of the original's cost, as the best proposal says, and trained; None where none does.
+    """Cut to this share of the original's cost, as the best proposal says, and trained; None where none does.
 
-    `most`: how wide each group may be.
+    Cut from `previous`, whose groups grow no wider again, or from the original.
     """
+    parent = reopened(run, previous) if previous else run.network
+    most = {group: int(keep.sum()) for group, keep in previous.plan.keep().items()} if previous else {}
     found = proposals(widths, share, most, run.settings.seed)
     if not found:
         run.note(f"no choice of channels takes {name}")

@@ -102,7 +102,8 @@ def test_a_smaller_network_that_keeps_the_promise(recipe, finished):
 def test_layers_that_lose_channels_keep_multiples_where_that_is_asked_for(recipe, finished):
     _task, candidates = finished(recipe)
     rows = [row for candidate in candidates[1:] for row in candidate.plan.keep().values()]
-    kept = [int(row.sum()) for row in rows if len(row) >= 8]
+    narrow = 0 if recipe.startswith("importance-weights") else 8  # the others leave narrow groups their freedom
+    kept = [int(row.sum()) for row in rows if len(row) >= narrow]
     assert kept
     assert all(count % 4 == 0 for count in kept)
 
