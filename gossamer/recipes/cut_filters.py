@@ -138,6 +138,7 @@ def _rung(run: Run, cut: Cut, number: int, demand: Demand, previous: Candidate |
     if done := Candidate.load(folder):
         return [done]
     network = reopened(run, previous) if previous else run.network.copy()
+    whole, waiting = network.macs, 0
     left = 1.0 if demand.of != "MACs" else network.macs / run.network.macs
     for step in range(cut.steps):
         part = epochs * (step + 1) // cut.steps - epochs * step // cut.steps
@@ -145,21 +146,24 @@ def _rung(run: Run, cut: Cut, number: int, demand: Demand, previous: Candidate |
         if cut.prepare:
             part -= cut.prepare(run, network, part, folder, f"{phase} prepared".strip())
         share = left + (demand.share - left) * (step + 1) / cut.steps
-        before = network.macs
         try:
             network = cut_to(run, cut, network, replace(demand, share=share), f"{folder.name} {phase}".strip())
         except OutOfTime:
             run.note(f"'{demand.name}' was left out: there was no time to score its filters")
             return []
-        if network.macs == before:
-            run.note(f"'{demand.name}' was left out: no fewer filters may stay than the network has")
-            return []
+        if network.macs == whole:  # of whole blocks of channels a later step may take the first
+            waiting += part
+            continue
         if cut.scratch:
             forget(network, run.settings.seed)
         else:
             reestimate_batch_norms(network.module, run.calibration_batches())
-        if part:
-            cut.tune(run, network, part, folder, demand.name, phase)
+        if part + waiting:
+            cut.tune(run, network, part + waiting, folder, demand.name, phase)
+            waiting = 0
+    if network.macs == whole:
+        run.note(f"'{demand.name}' was left out: no fewer filters may stay than the network has")
+        return []
     if demand.of == "MACs" and network.macs > demand.share * run.network.macs:
         run.note(f"'{demand.name}' keeps {100 * network.macs / run.network.macs:.1f} %: no fewer filters may stay")
     return [on_fine_grid(run, folder, demand.name, network, Plan().with_channels(network.kept))]

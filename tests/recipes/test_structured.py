@@ -50,6 +50,7 @@ RECIPES = {
     "importance-weights:tolerance=20,multiple=4,learning=0,images=512": 0.95,
     "information-richness:macs=0.5,multiple=4,tuning=labels": 0.5,
     "filter-pruning:macs=0.5,steps=2,multiple=4": 0.5,
+    "filter-pruning:macs=0.35,steps=3,multiple=8": 0.35,  # the first step takes what the second asks for too
     "adversarial-selection:pull=1,tuning=distillation": 0.95,
     "adversarial-selection:macs=0.6,tuning=adversarial": 0.6,
     "layer-entropy:exponent=1,tuning=labels": 0.95,
