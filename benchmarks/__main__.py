@@ -163,11 +163,10 @@ def _remove_paths(file: Path) -> None:
 
 
 def _without_paths(text: str) -> str:
-    replaced = {
-        os.environ.get("GOSSAMER_DATA", ""): "$GOSSAMER_DATA",
-        str(runs_folder()): "runs",
-        str(ROOT): ".",
-    }
+    data = os.environ.get("GOSSAMER_DATA", "")
+    linked = [entry for entry in Path(data).iterdir() if entry.is_symlink()] if data and Path(data).is_dir() else []
+    replaced = {str(entry.resolve()): f"$GOSSAMER_DATA/{entry.name}" for entry in linked}  # as a program may say it
+    replaced |= {data: "$GOSSAMER_DATA", str(runs_folder()): "runs", str(ROOT): "."}
     for path, name in replaced.items():
         text = text.replace(path, name) if path else text
     return text

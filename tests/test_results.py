@@ -26,7 +26,7 @@ from benchmarks import (
     staircase_table,
     survivors,
 )
-from benchmarks.__main__ import _log
+from benchmarks.__main__ import _log, _without_paths
 from benchmarks.claims import CLAIMS
 from benchmarks.detect_hour import MOST_GROWTH
 from benchmarks.rate_curves import Point, rate_ratios
@@ -351,3 +351,21 @@ def test_an_hour_of_detection_ended_as_it_was_told_and_its_memory_did_not_grow()
 def test_claims_whose_names_have_points_have_logs_of_their_own(monkeypatch, tmp_path):
     monkeypatch.setenv("GOSSAMER_RUNS", str(tmp_path))
     assert _log("slim-0.25") == tmp_path / "slim-0.25.log"
+
+
+def test_no_result_names_a_folder_of_the_machine_that_it_came_from():
+    emulated = r"home/(?!board\b|wheels\b)"  # those two are folders within the board that benchmarks/aarch64.sh makes
+    machine = re.compile(rf"(?<![\w.$/])/(?:{emulated}|(?:root|tmp|work|opt|mnt|media|srv|Users|Volumes)/)")
+    for path in (ROOT / "results").rglob("*"):
+        if path.suffix in (".json", ".txt", ".html", ".svg", ".csv"):
+            found = machine.search(path.read_text(encoding="utf-8"))
+            assert not found, f"{path.relative_to(ROOT)} names {found[0]}"
+
+
+def test_a_folder_of_data_is_shown_by_its_variable_though_links_lead_elsewhere(tmp_path, monkeypatch):
+    (tmp_path / "there" / "people").mkdir(parents=True)
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "people").symlink_to(tmp_path / "there" / "people")
+    monkeypatch.setenv("GOSSAMER_DATA", str(tmp_path / "data"))
+    text = f"{tmp_path}/data/a.npz, {tmp_path}/there/people/b.npz"
+    assert _without_paths(text) == "$GOSSAMER_DATA/a.npz, $GOSSAMER_DATA/people/b.npz"
